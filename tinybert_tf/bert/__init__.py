@@ -1,0 +1,17 @@
+"""The network. Knows nothing of distillation."""
+
+from tinybert_tf.bert.config import NAMED_SIZES, BertConfig, encoder_flops
+from tinybert_tf.bert.layers import MASK_VALUE
+from tinybert_tf.bert.model import HEADS, INPUT_NAMES, BertModel, build_model, logits_model
+
+__all__ = [
+    "HEADS",
+    "INPUT_NAMES",
+    "MASK_VALUE",
+    "NAMED_SIZES",
+    "BertConfig",
+    "BertModel",
+    "build_model",
+    "encoder_flops",
+    "logits_model",
+]

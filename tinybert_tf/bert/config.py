@@ -1,0 +1,126 @@
+"""The settings of a BERT network, under Hugging Face's names."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from tinybert_tf.errors import InputError
+
+# Sizes as (layers, hidden, heads, intermediate). TinyBERT: Jiao et al. 2020, section 4.2. BERT_TINY, _MINI and _SMALL: Turc et
+# al. 2019, whose "small" is the 4 x 512 that TinyBERT's Table 1 calls BERT_SMALL.
+NAMED_SIZES: dict[str, tuple[int, int, int, int]] = {
+    "tinybert4": (4, 312, 12, 1200),
+    "tinybert6": (6, 768, 12, 3072),
+    "bert_tiny": (2, 128, 2, 512),
+    "bert_mini": (4, 256, 4, 1024),
+    "bert_small": (4, 512, 8, 2048),
+    "bert_base": (12, 768, 12, 3072),
+    "bert_large": (24, 1024, 16, 4096),
+    "minilm_l6": (6, 384, 12, 1536),
+}
+
+ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig:
+    """One BERT network. Field names are the keys of a Hugging Face `config.json`.
+
+    `hidden_act` is `"gelu"` (exact, with erf), `"gelu_new"` or `"gelu_pytorch_tanh"` (the tanh form), or `"relu"`.
+    `label2id` names the classes of a classifier; a regressor has none.
+
+    Raises:
+        InputError: sizes that do not fit each other, or an unknown activation.
+    """
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    classifier_dropout: float | None = None
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int = 0
+    label2id: Mapping[str, int] | None = None
+
+    def __post_init__(self):
+        for field in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"):
+            value = getattr(self, field)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"{field}={value!r}: must be a whole number of at least 1")
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}; "
+                "change one of the two"
+            )
+        if self.hidden_act not in ACTIVATIONS:
+            raise InputError(f"hidden_act={self.hidden_act!r} is not one of {', '.join(ACTIVATIONS)}")
+        if self.label2id is not None and sorted(self.label2id.values()) != list(range(len(self.label2id))):
+            raise InputError(f"label2id={dict(self.label2id)}: ids must be 0 to {len(self.label2id) - 1}, each once")
+
+    @classmethod
+    def named(cls, name: str, **overrides: Any) -> "BertConfig":
+        """The configuration of a published size, e.g. `BertConfig.named("tinybert4", label2id={"no": 0, "yes": 1})`."""
+        if name not in NAMED_SIZES:
+            raise InputError(f"no model size named {name!r}; there are {', '.join(NAMED_SIZES)}")
+        layers, hidden, heads, intermediate = NAMED_SIZES[name]
+        sizes = {
+            "num_hidden_layers": layers,
+            "hidden_size": hidden,
+            "num_attention_heads": heads,
+            "intermediate_size": intermediate,
+        }
+        return cls(**(sizes | overrides))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "BertConfig":
+        """Reads a parsed Hugging Face `config.json`. Keys that do not shape the network are passed over.
+
+        Raises:
+            InputError: another model type, or a position embedding other than BERT's absolute one.
+        """
+        if values.get("model_type", "bert") != "bert":
+            raise InputError(f"model_type={values['model_type']!r}: only 'bert' can be loaded")
+        if values.get("position_embedding_type", "absolute") != "absolute":
+            raise InputError(f"position_embedding_type={values['position_embedding_type']!r}: only 'absolute' is known")
+        known = {field.name for field in dataclasses.fields(cls)}
+        kept = {key: value for key, value in values.items() if key in known}
+        if not kept.get("label2id") and values.get("id2label"):
+            kept["label2id"] = {label: int(index) for index, label in values["id2label"].items()}
+        return cls(**kept)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The inverse of `from_dict`: plain JSON values."""
+        values = dataclasses.asdict(self)
+        if self.label2id is not None:
+            values["label2id"] = dict(self.label2id)
+        return values
+
+    def replace(self, **changes: Any) -> "BertConfig":
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def attention_head_size(self) -> int:
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs of a classification or regression head; 1 without named labels."""
+        return len(self.label2id) if self.label2id else 1
+
+
+def encoder_flops(config: BertConfig, seq_len: int) -> int:
+    """Floating point operations of one forward pass of the encoder layers over one sequence, a multiply-add counted as 2.
+
+    Counts the matrix products (projections, attention, feed-forward), as the paper's Table 1 does; embeddings, softmax
+    and normalisation are left out.
+    """
+    projections = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
+    attention = 2 * seq_len * config.hidden_size
+    return 2 * seq_len * config.num_hidden_layers * (projections + attention)

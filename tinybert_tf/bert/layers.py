@@ -1,0 +1,196 @@
+"""BERT's layers. Unlike Keras' own attention, these hand out the attention logits, which is what TinyBERT distils.
+
+Shapes: B batch, S sequence, D hidden size, H heads.
+"""
+
+import keras
+from keras import layers, ops
+
+from tinybert_tf.bert.config import BertConfig
+
+# Added to the logits of masked keys. Large enough that exp() underflows to zero in float32, small enough for bfloat16.
+MASK_VALUE = -10000.0
+
+
+def activation(name: str):
+    """BERT's feed-forward activation by its Hugging Face name."""
+    if name == "relu":
+        return ops.relu
+    approximate = name != "gelu"
+    return lambda x: ops.gelu(x, approximate=approximate)
+
+
+def initializer(config: BertConfig) -> keras.initializers.Initializer:
+    return keras.initializers.TruncatedNormal(stddev=config.initializer_range)
+
+
+def dense(config: BertConfig, units: int, **kwargs) -> layers.Dense:
+    return layers.Dense(units, kernel_initializer=initializer(config), **kwargs)
+
+
+def layer_norm(config: BertConfig, name: str = "layer_norm", **kwargs) -> layers.LayerNormalization:
+    return layers.LayerNormalization(epsilon=config.layer_norm_eps, name=name, **kwargs)
+
+
+class AttentionMask(layers.Layer):
+    """Turns `input_mask` [B, S] (1 = token, 0 = padding) into the term that is added to attention logits [B, 1, 1, S].
+
+    A layer and not a line in the graph: a KerasTensor times a Python scalar would be marked sparse.
+    """
+
+    def call(self, input_mask):
+        masked = 1.0 - ops.cast(input_mask, self.compute_dtype)
+        return (masked * MASK_VALUE)[:, None, None, :]
+
+    def compute_output_spec(self, input_mask):
+        batch, seq = input_mask.shape
+        return keras.KerasTensor((batch, 1, 1, seq), dtype=self.compute_dtype)
+
+
+class Embeddings(layers.Layer):
+    """Word, position and token type embeddings, summed, normalised, dropped out: [B, S] -> [B, S, D]."""
+
+    def __init__(self, config: BertConfig, **kwargs):
+        super().__init__(**kwargs)
+        table = {"embeddings_initializer": initializer(config), "dtype": self.dtype_policy}
+        self.word_embeddings = layers.ReversibleEmbedding(
+            config.vocab_size,
+            config.hidden_size,
+            name="word_embeddings",
+            reverse_dtype=self.compute_dtype,
+            **table,
+        )
+        self.position_embeddings = layers.Embedding(
+            config.max_position_embeddings, config.hidden_size, name="position_embeddings", **table
+        )
+        self.token_type_embeddings = layers.Embedding(
+            config.type_vocab_size, config.hidden_size, name="token_type_embeddings", **table
+        )
+        self.layer_norm = layer_norm(config, dtype=self.dtype_policy)
+        self.dropout = layers.Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
+        self.hidden_size = config.hidden_size
+
+    def build(self, word_ids_shape, type_ids_shape):
+        for table in (self.word_embeddings, self.position_embeddings, self.token_type_embeddings):
+            table.build(word_ids_shape)
+        self.layer_norm.build((*word_ids_shape, self.hidden_size))
+
+    def call(self, word_ids, type_ids, training=False):
+        positions = ops.convert_to_tensor(self.position_embeddings.embeddings)[: ops.shape(word_ids)[1]]
+        summed = self.word_embeddings(word_ids) + self.token_type_embeddings(type_ids)
+        summed = summed + ops.cast(positions, self.compute_dtype)
+        return self.dropout(self.layer_norm(summed), training=training)
+
+    def compute_output_spec(self, word_ids, type_ids, training=False):
+        return keras.KerasTensor((*word_ids.shape, self.hidden_size), dtype=self.compute_dtype)
+
+
+class SelfAttention(layers.Layer):
+    """Multi-head self-attention that returns its context [B, S, D] and its logits [B, H, S, S].
+
+    Logits are Q K^T / sqrt(D / H) with the mask added, before the softmax (the paper's A_i, equation 7).
+    """
+
+    def __init__(self, config: BertConfig, **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads = config.num_attention_heads
+        self.head_size = config.attention_head_size
+        self.hidden_size = config.hidden_size
+        self.query = dense(config, config.hidden_size, name="query", dtype=self.dtype_policy)
+        self.key = dense(config, config.hidden_size, name="key", dtype=self.dtype_policy)
+        self.value = dense(config, config.hidden_size, name="value", dtype=self.dtype_policy)
+        self.output_dense = dense(config, config.hidden_size, name="output", dtype=self.dtype_policy)
+        self.dropout = layers.Dropout(config.attention_probs_dropout_prob, dtype=self.dtype_policy)
+
+    def build(self, hidden_shape, attention_mask_shape):
+        for projection in (self.query, self.key, self.value, self.output_dense):
+            projection.build(hidden_shape)
+
+    def call(self, hidden, attention_mask, training=False):
+        batch, seq, _ = ops.shape(hidden)
+
+        def split_heads(x):  # [B, S, D] -> [B, H, S, D / H]
+            return ops.transpose(ops.reshape(x, (batch, seq, self.num_heads, self.head_size)), (0, 2, 1, 3))
+
+        # Scaling the query costs S x D products instead of H x S x S.
+        query = split_heads(self.query(hidden) * self.head_size**-0.5)
+        key, value = split_heads(self.key(hidden)), split_heads(self.value(hidden))
+        logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) + attention_mask
+        probabilities = self.dropout(ops.softmax(logits), training=training)
+        context = ops.transpose(ops.matmul(probabilities, value), (0, 2, 1, 3))
+        return self.output_dense(ops.reshape(context, (batch, seq, self.hidden_size))), logits
+
+
+class TransformerLayer(layers.Layer):
+    """One BERT layer (normalisation after each residual sum): [B, S, D] -> hidden [B, S, D], attention logits [B, H, S, S]."""
+
+    def __init__(self, config: BertConfig, **kwargs):
+        super().__init__(**kwargs)
+        policy = {"dtype": self.dtype_policy}
+        self.hidden_size = config.hidden_size
+        self.num_heads = config.num_attention_heads
+        self.attention = SelfAttention(config, name="attention", **policy)
+        self.attention_layer_norm = layer_norm(config, "attention_layer_norm", **policy)
+        self.intermediate = dense(config, config.intermediate_size, name="intermediate", **policy)
+        self.output_dense = dense(config, config.hidden_size, name="output", **policy)
+        self.output_layer_norm = layer_norm(config, "output_layer_norm", **policy)
+        self.activation = activation(config.hidden_act)
+        self.dropout = layers.Dropout(config.hidden_dropout_prob, **policy)
+
+    def build(self, hidden_shape, attention_mask_shape):
+        self.attention.build(hidden_shape, attention_mask_shape)
+        self.attention_layer_norm.build(hidden_shape)
+        self.intermediate.build(hidden_shape)
+        self.output_dense.build((*hidden_shape[:-1], self.intermediate.units))
+        self.output_layer_norm.build(hidden_shape)
+
+    def call(self, hidden, attention_mask, training=False):
+        context, logits = self.attention(hidden, attention_mask, training=training)
+        hidden = self.attention_layer_norm(hidden + self.dropout(context, training=training))
+        expanded = self.activation(self.intermediate(hidden))
+        contracted = self.dropout(self.output_dense(expanded), training=training)
+        return self.output_layer_norm(hidden + contracted), logits
+
+    def compute_output_spec(self, hidden, attention_mask, training=False):
+        batch, seq, _ = hidden.shape
+        logits = keras.KerasTensor((batch, self.num_heads, seq, seq), dtype=self.compute_dtype)
+        return keras.KerasTensor(hidden.shape, dtype=self.compute_dtype), logits
+
+
+class Pooler(layers.Layer):
+    """tanh of a dense layer over the first token: [B, S, D] -> [B, D]."""
+
+    def __init__(self, config: BertConfig, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = dense(config, config.hidden_size, activation="tanh", name="dense", dtype=self.dtype_policy)
+
+    def build(self, hidden_shape):
+        self.dense.build((hidden_shape[0], hidden_shape[-1]))
+
+    def call(self, hidden):
+        return self.dense(hidden[:, 0, :])
+
+
+class MaskedLMHead(layers.Layer):
+    """Scores every vocabulary word at each position given: [..., D] -> float logits [..., vocabulary].
+
+    The decoder is tied to the word embeddings. Feed it the hidden states of the masked positions alone where the others
+    are not needed: the vocabulary product is by far the widest of the network.
+    """
+
+    def __init__(self, config: BertConfig, word_embeddings: layers.ReversibleEmbedding, **kwargs):
+        super().__init__(**kwargs)
+        self.transform = dense(config, config.hidden_size, name="transform", dtype=self.dtype_policy)
+        self.layer_norm = layer_norm(config, dtype=self.dtype_policy)
+        self.activation = activation(config.hidden_act)
+        self.word_embeddings = word_embeddings
+        self.vocab_size = config.vocab_size
+
+    def build(self, hidden_shape):
+        self.transform.build(hidden_shape)
+        self.layer_norm.build(hidden_shape)
+        self.bias = self.add_weight(shape=(self.vocab_size,), initializer="zeros", name="bias")
+
+    def call(self, hidden):
+        transformed = self.layer_norm(self.activation(self.transform(hidden)))
+        return self.word_embeddings(transformed, reverse=True) + ops.cast(self.bias, self.compute_dtype)

@@ -1,0 +1,128 @@
+"""The network as a functional Keras model that shows its inside."""
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from tinybert_tf.bert.config import BertConfig
+from tinybert_tf.bert.layers import (
+    AttentionMask,
+    Embeddings,
+    MaskedLMHead,
+    Pooler,
+    TransformerLayer,
+    dense,
+)
+from tinybert_tf.errors import InputError
+
+INPUT_NAMES = ("input_word_ids", "input_mask", "input_type_ids")
+HEADS = ("encoder", "classification", "regression", "token_classification", "span", "masked_lm")
+
+
+def _head_layer(config: BertConfig, head: str, word_embeddings, policy) -> keras.layers.Layer:
+    """The last layer of a task: [B, D] or [B, S, D] -> logits."""
+    if head == "masked_lm":
+        return MaskedLMHead(config, word_embeddings, name="masked_lm", dtype=policy)
+    units = {"regression": 1, "span": 2}.get(head, config.num_labels)
+    # Logits stay in the variables' precision: under mixed_bfloat16 the loss sees float32.
+    return dense(config, units, name="classifier", dtype=keras.DTypePolicy(policy.variable_dtype))
+
+
+@keras.saving.register_keras_serializable(package="tinybert_tf")
+class BertModel(keras.Model):
+    """BERT with its attention logits and hidden states as outputs.
+
+    Inputs: a dict of int32 `[batch, seq]`: `input_word_ids`, `input_mask` (1 = token, 0 = padding), `input_type_ids`.
+
+    Outputs: a dict with
+        `hidden_states`: list of layers + 1 tensors `[batch, seq, hidden]`; index 0 is the embedding output.
+        `attention_logits`: list of one `[batch, heads, seq, seq]` a layer: scaled, mask added, before the softmax.
+        `sequence_output`: `[batch, seq, hidden]`, the last hidden state.
+        `pooled_output`: `[batch, hidden]`.
+        `logits` (all heads but "encoder"): classification `[batch, labels]`, regression `[batch, 1]`,
+            token_classification `[batch, seq, labels]`, span `[batch, seq, 2]` (start, end),
+            masked_lm `[batch, seq, vocabulary]`.
+
+    Args:
+        config: the network's sizes and labels.
+        head: one of `HEADS`.
+        dtype: a Keras dtype policy for the whole model: "float32", "mixed_bfloat16" or "bfloat16".
+
+    Reference: Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding".
+    """
+
+    def __init__(self, config: BertConfig, head: str = "encoder", dtype: Any = None, name: str = "bert", **kwargs):
+        if head not in HEADS:
+            raise InputError(f"no head named {head!r}; there are {', '.join(HEADS)}")
+        if head in ("classification", "token_classification") and not config.label2id:
+            raise InputError(f"a {head} head needs the labels: give BertConfig(label2id={{name: id, ...}})")
+        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+
+        # === Layers ===
+        embeddings = Embeddings(config, name="embeddings", dtype=policy)
+        attention_mask = AttentionMask(name="attention_mask", dtype=policy)
+        transformer_layers = [
+            TransformerLayer(config, name=f"layer_{i}", dtype=policy) for i in range(config.num_hidden_layers)
+        ]
+        pooler = Pooler(config, name="pooler", dtype=policy)
+
+        # === Functional model ===
+        inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in INPUT_NAMES}
+        hidden = embeddings(inputs["input_word_ids"], inputs["input_type_ids"])
+        mask = attention_mask(inputs["input_mask"])
+        hidden_states, attention_logits = [hidden], []
+        for layer in transformer_layers:
+            hidden, logits = layer(hidden, mask)
+            hidden_states.append(hidden)
+            attention_logits.append(logits)
+        pooled = pooler(hidden)
+        outputs = {
+            "hidden_states": hidden_states,
+            "attention_logits": attention_logits,
+            "sequence_output": hidden,
+            "pooled_output": pooled,
+        }
+        head_layer = None
+        if head != "encoder":
+            head_layer = _head_layer(config, head, embeddings.word_embeddings, policy)
+            features = pooled if head in ("classification", "regression") else hidden
+            if head in ("classification", "regression", "token_classification"):
+                rate = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
+                features = layers.Dropout(rate, name="classifier_dropout", dtype=policy)(features)
+            outputs["logits"] = head_layer(features)
+        super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
+
+        # === Config ===
+        self.config = config
+        self.head = head
+        self.policy = policy
+        self.embeddings = embeddings
+        self.transformer_layers = transformer_layers
+        self.pooler = pooler
+        self.head_layer = head_layer
+
+    def get_config(self):
+        return {
+            "config": self.config.to_dict(),
+            "head": self.head,
+            "dtype": self.policy.name,
+            "name": self.name,
+            "trainable": self.trainable,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**(config | {"config": BertConfig.from_dict(config["config"])}))
+
+
+def build_model(config: BertConfig, head: str = "encoder", dtype: Any = None, name: str = "bert") -> BertModel:
+    """A freshly initialised network; see `BertModel` for inputs, outputs and arguments."""
+    return BertModel(config, head=head, dtype=dtype, name=name)
+
+
+def logits_model(model: BertModel) -> keras.Model:
+    """The same network, weights shared, with `logits` as its only output: ready for Keras' own losses and metrics."""
+    if "logits" not in model.output:
+        raise InputError(f"the model has the head {model.head!r}, which has no logits; build it with a task head")
+    return keras.Model(model.input, model.output["logits"], name=f"{model.name}_logits")

@@ -1,0 +1,59 @@
+"""The learned matrices W of the hidden and embedding losses, which stay beside a student and out of it."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+
+from tinybert_tf.checkpoints.huggingface import _read_safetensors, read_tensors
+from tinybert_tf.errors import InputError
+from tinybert_tf.files import written_aside
+
+FILE_NAME = "distill.safetensors"
+
+Projection = tuple[np.ndarray, np.ndarray]  # kernel [student hidden, teacher hidden], bias [teacher hidden]
+
+
+def read_projections(directory: str | Path, count: int) -> list[Projection] | None:
+    """Reads `count` projections (one a hidden state, the embedding output first), or None where there are none.
+
+    Looks in `distill.safetensors`, then in the weights themselves, where the published TinyBERT checkpoints have
+    `fit_dense` (one for all) or `fit_denses.N` (one each).
+
+    Raises:
+        InputError: another number of projections than hidden states.
+    """
+    directory = Path(directory)
+    path = directory / FILE_NAME
+    if path.is_file():
+        tensors = _read_safetensors(path)
+    else:
+        path, tensors = read_tensors(directory)
+    if "fit_dense.weight" in tensors:
+        shared = _projection(tensors, "fit_dense")
+        return [shared] * count
+    numbers = {int(found[1]) for name in tensors if (found := re.fullmatch(r"fit_denses\.(\d+)\.weight", name))}
+    if not numbers:
+        return None
+    if numbers != set(range(count)):
+        raise InputError(
+            f"{path}: has {len(numbers)} projections (fit_denses.N), but this student has {count} hidden states; "
+            "use the file that belongs to it or start without one"
+        )
+    return [_projection(tensors, f"fit_denses.{number}") for number in range(count)]
+
+
+def _projection(tensors: dict[str, np.ndarray], name: str) -> Projection:
+    kernel = tensors[f"{name}.weight"].T
+    return kernel, tensors.get(f"{name}.bias", np.zeros(kernel.shape[1], np.float32))
+
+
+def write_projections(projections: list[Projection], directory: str | Path) -> None:
+    """Writes `distill.safetensors` in a directory, under the names of the published checkpoints."""
+    tensors = {}
+    for number, (kernel, bias) in enumerate(projections):
+        tensors[f"fit_denses.{number}.weight"] = np.ascontiguousarray(np.asarray(kernel, np.float32).T)
+        tensors[f"fit_denses.{number}.bias"] = np.asarray(bias, np.float32)
+    with written_aside(Path(directory) / FILE_NAME) as aside:
+        safetensors.numpy.save_file(tensors, aside)

@@ -1,0 +1,8 @@
+"""Distillation: what to match, how to measure it, and the model that trains on it."""
+
+from tinybert_tf.distill import losses
+from tinybert_tf.distill.distiller import Distiller
+from tinybert_tf.distill.layer_map import layer_map
+from tinybert_tf.distill.objective import TinyBertObjective
+
+__all__ = ["Distiller", "TinyBertObjective", "layer_map", "losses"]

@@ -1,0 +1,182 @@
+"""The Keras model that trains a student on its teacher."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from tinybert_tf.bert import BertModel
+from tinybert_tf.checkpoints.projections import Projection, write_projections
+from tinybert_tf.distill.objective import Reads, TinyBertObjective
+from tinybert_tf.errors import InputError
+
+class Distiller(keras.Model):
+    """Trains `student` to match `teacher` under `objective`; used like any Keras model.
+
+    ```python
+    distiller = tb.Distiller(teacher, student, tb.TinyBertObjective.intermediate())
+    distiller.compile(optimizer="adam")
+    distiller.fit(dataset)  # of (features, label, weight), or of features alone
+    tb.save_model(distiller.student, "student")
+    ```
+
+    The teacher is frozen, in inference mode (no dropout), and computes only what the objective reads. Its dtype policy is
+    its own: a teacher in bfloat16 beside a float32 student is the fast choice on hardware that has it.
+
+    Attributes:
+        student: the network that is trained; saved on its own.
+        projections: a dense layer for each hidden state that is matched (index 0 = embeddings): the paper's W_e and W_h,
+            with a bias as in the published checkpoints. Where both networks are equally wide they start as the identity.
+
+    Args:
+        teacher: a `BertModel`.
+        student: a `BertModel`.
+        objective: a `TinyBertObjective`.
+        projections: starting values (kernel, bias), one for each of the student's hidden states; random by default.
+
+    Raises:
+        InputError: networks that the objective cannot match.
+    """
+
+    def __init__(
+        self,
+        teacher: BertModel,
+        student: BertModel,
+        objective: TinyBertObjective | None = None,
+        projections: Sequence[Projection] | None = None,
+        name: str = "distiller",
+    ):
+        super().__init__(name=name)
+        self.objective = objective or TinyBertObjective()
+        self.objective.check(student.config, teacher.config)
+        teacher.trainable = False
+        self.teacher = teacher
+        self.student = student
+        self._student_reads = self.objective.student_reads(student.config)
+        self._teacher_outputs = _only(teacher, self.objective.teacher_reads(student.config, teacher.config))
+        self._student_outputs = _only(student, self._student_reads, with_logits=True)
+        self.projections = _build_projections(student.config, teacher.config, self._student_reads, projections)
+        self.term_trackers = {name: keras.metrics.Mean(name=name) for name in _terms(self._student_reads)}
+        self.built = True
+
+    def compile(self, optimizer="adam", jit_compile: bool | None = None, **kwargs):
+        """As `keras.Model.compile`, without a loss: the objective is the loss. `metrics` see the student's logits.
+
+        XLA is on by default only where there is an accelerator: on CPU it gains nothing and loses bfloat16 products.
+        """
+        if "loss" in kwargs:
+            raise ValueError("Distiller.compile takes no loss: the objective given to Distiller is the loss")
+        if jit_compile is None:
+            jit_compile = bool(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+
+    def call(self, inputs, training=False):
+        """The student's logits, or for a student without a task its last hidden state."""
+        outputs = self._student_outputs(inputs, training=training)
+        return outputs["logits"] if "logits" in outputs else self.student(inputs, training=training)["sequence_output"]
+
+    def train_step(self, data):
+        features, label, weight = keras.utils.unpack_x_y_sample_weight(data)
+        teacher = self._teacher_outputs(features, training=False)
+        with tf.GradientTape() as tape:
+            student = self._student_outputs(features, training=True)
+            loss, terms = self._loss(student, teacher, features, weight)
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, self.trainable_variables)
+        # What the objective does not reach (the classifier, during the intermediate stage) has no gradient.
+        reached = [(g, v) for g, v in zip(gradients, self.trainable_variables, strict=True) if g is not None]
+        self.optimizer.apply_gradients(reached)
+        return self._track(loss, terms, features, label, weight, student)
+
+    def test_step(self, data):
+        features, label, weight = keras.utils.unpack_x_y_sample_weight(data)
+        teacher = self._teacher_outputs(features, training=False)
+        student = self._student_outputs(features, training=False)
+        loss, terms = self._loss(student, teacher, features, weight)
+        return self._track(loss, terms, features, label, weight, student)
+
+    def _loss(self, student, teacher, features, weight):
+        """The loss of the global batch, as this replica's share of it, and the objective's terms."""
+        projected = dict(student)
+        if self._student_reads.hidden_states:
+            projected["hidden_states"] = [
+                self.projections[str(index)](state)
+                for index, state in zip(self._student_reads.hidden_states, student["hidden_states"], strict=True)
+            ]
+        regression = self.student.head == "regression"
+        mask = features["input_mask"]
+        terms = self.objective(projected, teacher, mask, weight, self.student.config, regression)
+        loss = tf.zeros(())
+        for parts in terms.values():
+            for factor, numerator, denominator in parts:
+                loss += factor * tf.math.divide_no_nan(numerator, _over_replicas(denominator))
+        return loss, terms
+
+    def _track(self, loss, terms, features, label, weight, student):
+        rows = tf.cast(tf.shape(features["input_mask"])[0], tf.float32) if weight is None else tf.reduce_sum(weight)
+        rows = tf.cast(rows, tf.float32)
+        # Replica shares of the loss add up to it; a mean over replicas has to undo that.
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        self._loss_tracker.update_state(loss * replicas, sample_weight=rows)
+        for name, parts in terms.items():
+            # A term is a sum over layers, all with one denominator.
+            mean = tf.add_n([tf.math.divide_no_nan(numerator, denominator) for _, numerator, denominator in parts])
+            self.term_trackers[name].update_state(mean, sample_weight=parts[0][2])
+        if label is not None and "logits" in student:
+            self.compute_metrics(features, label, student["logits"], sample_weight=weight)
+        return self.get_metrics_result()
+
+    def save_projections(self, directory: str | Path) -> None:
+        """Writes `distill.safetensors` beside a saved student; hidden states that are not matched get no entry."""
+        write_projections([(p.kernel.numpy(), p.bias.numpy()) for p in self.projections.values()], directory)
+
+
+def _terms(reads: Reads) -> list[str]:
+    """The names of the loss terms that an objective with these reads has."""
+    has = {
+        "attention_loss": bool(reads.attention_logits),
+        "hidden_loss": any(reads.hidden_states),
+        "embedding_loss": 0 in reads.hidden_states,
+        "prediction_loss": reads.logits,
+    }
+    return [name for name, present in has.items() if present]
+
+
+def _only(model: BertModel, reads: Reads, with_logits: bool = False) -> keras.Model:
+    """`model` reduced to what is read. Layers that nothing read depends on are not part of it."""
+    outputs = {}
+    if reads.hidden_states:
+        outputs["hidden_states"] = [model.output["hidden_states"][index] for index in reads.hidden_states]
+    if reads.attention_logits:
+        outputs["attention_logits"] = [model.output["attention_logits"][index] for index in reads.attention_logits]
+    if reads.logits and "logits" not in model.output:
+        raise InputError(f"the prediction loss needs logits, but a model has the head {model.head!r}; load it with a task head")
+    if reads.logits or (with_logits and "logits" in model.output):
+        outputs["logits"] = model.output["logits"]
+    return keras.Model(model.input, outputs, name=f"{model.name}_read")
+
+
+def _build_projections(student, teacher, reads: Reads, values) -> dict[str, keras.layers.Dense]:
+    same = student.hidden_size == teacher.hidden_size
+    projections = {}
+    for index in reads.hidden_states:
+        layer = keras.layers.Dense(
+            teacher.hidden_size,
+            kernel_initializer="identity" if same else keras.initializers.TruncatedNormal(stddev=0.02),
+            name=f"projection_{index}",
+            dtype="float32",
+        )
+        layer.build((None, None, student.hidden_size))
+        if values is not None:
+            layer.set_weights(values[index])
+        projections[str(index)] = layer
+    return projections
+
+
+def _over_replicas(count: tf.Tensor) -> tf.Tensor:
+    """A count summed over all replicas, so that each divides by the global batch's."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return count
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, count)

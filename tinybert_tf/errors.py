@@ -1,0 +1,9 @@
+"""The one error that programs show as a single line."""
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used: a file, a row, a flag, a shape.
+
+    The message is one line that says what is wrong, where (file, row, flag or tensor), both sides of a mismatch, and what
+    to do about it. Programs print it without a traceback and exit with code 1.
+    """
