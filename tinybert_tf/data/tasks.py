@@ -1,0 +1,158 @@
+"""The tasks of the paper, and the built-in one, in one table."""
+
+import dataclasses
+
+from tinybert_tf.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One task.
+
+    Attributes:
+        name: as in `--task`.
+        kind: "classification", "regression" or "span".
+        folder: its folder in GLUE's layout.
+        labels: GLUE's label words, in the order of their ids.
+        label_names: what the labels mean, where the words themselves are digits.
+        text, text_pair, label: column names; a number for a file without a header.
+        metrics: reported on dev; the first is the main one.
+        seq_len: the paper's, section 4.2 and appendix.
+        intermediate_epochs, prediction_epochs: the paper's, of stage 2.
+        submission: GLUE's file name.
+        dev_splits: names of the dev files without .tsv.
+        tfds: TensorFlow Datasets' name.
+    """
+
+    name: str
+    kind: str
+    folder: str
+    labels: tuple[str, ...]
+    text: str | int
+    text_pair: str | int | None
+    label: str | int
+    metrics: tuple[str, ...] = ("accuracy",)
+    seq_len: int = 128
+    intermediate_epochs: int = 20
+    prediction_epochs: int = 3
+    submission: str | None = None
+    dev_splits: tuple[str, ...] = ("dev",)
+    test_splits: tuple[str, ...] = ("test",)
+    label_names: tuple[str, ...] = ()
+    tfds: str | None = None
+
+    @property
+    def head(self) -> str:
+        """The head of a model for this task."""
+        return self.kind
+
+    @property
+    def main_metric(self) -> str:
+        return self.metrics[0]
+
+    @property
+    def label2id(self) -> dict[str, int]:
+        """Readable label names -> ids, for a model's config.json."""
+        return {name: index for index, name in enumerate(self.label_names or self.labels)}
+
+
+_ENTAILMENT = ("entailment", "not_entailment")
+_MNLI = ("contradiction", "entailment", "neutral")
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task(
+            "cola", "classification", "CoLA", ("0", "1"), 3, None, 1, ("matthews", "accuracy"), 64, 50,
+            submission="CoLA.tsv", label_names=("unacceptable", "acceptable"), tfds="glue/cola",
+        ),
+        Task(
+            "sst2", "classification", "SST-2", ("0", "1"), "sentence", None, "label", ("accuracy",), 64,
+            submission="SST-2.tsv", label_names=("negative", "positive"), tfds="glue/sst2",
+        ),
+        Task(
+            "mrpc", "classification", "MRPC", ("0", "1"), "#1 String", "#2 String", "Quality", ("f1", "accuracy"),
+            submission="MRPC.tsv", label_names=("not_equivalent", "equivalent"), tfds="glue/mrpc",
+        ),
+        Task(
+            "stsb", "regression", "STS-B", (), "sentence1", "sentence2", "score", ("spearman", "pearson"),
+            submission="STS-B.tsv", tfds="glue/stsb",
+        ),
+        Task(
+            "qqp", "classification", "QQP", ("0", "1"), "question1", "question2", "is_duplicate", ("f1", "accuracy"),
+            intermediate_epochs=10, submission="QQP.tsv", label_names=("not_duplicate", "duplicate"), tfds="glue/qqp",
+        ),
+        Task(
+            "mnli", "classification", "MNLI", _MNLI, "sentence1", "sentence2", "gold_label",
+            intermediate_epochs=10, submission="MNLI-m.tsv", dev_splits=("dev_matched", "dev_mismatched"),
+            test_splits=("test_matched", "test_mismatched"), tfds="glue/mnli",
+        ),
+        Task(
+            "qnli", "classification", "QNLI", _ENTAILMENT, "question", "sentence", "label",
+            intermediate_epochs=10, submission="QNLI.tsv", tfds="glue/qnli",
+        ),
+        Task(
+            "rte", "classification", "RTE", _ENTAILMENT, "sentence1", "sentence2", "label",
+            submission="RTE.tsv", tfds="glue/rte",
+        ),
+        Task(
+            "wnli", "classification", "WNLI", ("0", "1"), "sentence1", "sentence2", "label",
+            submission="WNLI.tsv", label_names=("not_entailment", "entailment"), tfds="glue/wnli",
+        ),
+        Task(
+            "ax", "classification", "AX", _MNLI, "sentence1", "sentence2", "label",
+            submission="AX.tsv", dev_splits=(), tfds="glue/ax",
+        ),
+        Task(
+            "squad1", "span", "SQuAD", (), "question", "context", "answers", ("f1", "exact_match"), 384,
+            submission="predictions.json", tfds="squad/v1.1",
+        ),
+        Task(
+            "squad2", "span", "SQuAD", (), "question", "context", "answers", ("f1", "exact_match"), 384,
+            submission="predictions.json", tfds="squad/v2.0",
+        ),
+        Task(
+            "sample", "classification", "sample", ("negative", "positive"), "sentence", None, "label", ("accuracy",), 48,
+            intermediate_epochs=6,
+        ),
+    )
+}  # fmt: skip
+
+
+def get_task(name: str) -> Task:
+    """Raises InputError for an unknown name, with the known ones."""
+    if name not in TASKS:
+        raise InputError(f"unknown task {name!r}; there are {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def _folded(label: str) -> str:
+    return label.lower().replace("-", "_").replace(" ", "_")
+
+
+def label_ids(task: Task, label2id: dict[str, int] | None, source: str = "the model") -> dict[str, int]:
+    """The id of each of the task's label words in a model, matched by name and not by position.
+
+    A model that was fine-tuned with its classes in another order keeps that order. Generic names (LABEL_0, or digits) say
+    nothing and mean the task's own order.
+
+    Raises:
+        InputError: names or a number of classes that do not match, with both sides.
+    """
+    if task.kind != "classification":
+        return {}
+    own = {word: index for index, word in enumerate(task.labels)}
+    if not label2id:
+        return own
+    theirs = {_folded(name): index for name, index in label2id.items()}
+    for candidates in (task.label_names, task.labels):
+        names = [_folded(name) for name in candidates]
+        if names and set(names) == set(theirs):
+            return {word: theirs[name] for word, name in zip(task.labels, names, strict=True)}
+    generic = {f"label_{index}" for index in range(len(own))} == set(theirs)
+    if generic and len(theirs) == len(own):
+        return {word: theirs[f"label_{index}"] for word, index in own.items()}
+    raise InputError(
+        f"{source} has the labels {', '.join(label2id)}, but task {task.name} has "
+        f"{', '.join(task.label_names or task.labels)}; rename label2id in config.json or take another model"
+    )
