@@ -63,8 +63,8 @@ def compute_metrics(
     kept = np.ones(labels.shape, bool) if weights is None else np.asarray(weights) != 0
     if predictions.ndim != 1 or not predictions.shape == labels.shape == kept.shape:
         raise ValueError(
-            f"predictions {predictions.shape}, labels {labels.shape} and weights {kept.shape} must be one-dimensional and "
-            "equally long; take the argmax of logits first"
+            f"predictions {predictions.shape}, labels {labels.shape} and weights {kept.shape} must be one-dimensional "
+            "and equally long; take the argmax of logits first"
         )
     predictions, labels = predictions[kept], labels[kept]
     if not len(labels):

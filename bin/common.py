@@ -1,0 +1,78 @@
+"""What every program shares: a flag for each setting, a config file, and one clear line for bad input."""
+
+import dataclasses
+import json
+import logging
+import os
+import sys
+import typing
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["KERAS_BACKEND"] = "tensorflow"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from absl import app, flags  # noqa: E402
+
+from tinybert_tf.errors import InputError  # noqa: E402
+
+_DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+
+
+def run(settings_class: type, main: Callable) -> None:
+    """Runs a program: flags -> settings -> `main(settings)`, whose result is printed as the last line.
+
+    A setting comes from, in rising order: its default, `--config_file`, `--params_override`, its own flag.
+    Exit codes: 0 done, 1 bad input (one line), 130 interrupted.
+    """
+    flags.DEFINE_string("config_file", None, "YAML file with settings; see configs/.")
+    flags.DEFINE_string("params_override", None, 'Settings as "name=value,name=value" or as YAML.')
+    for field in dataclasses.fields(settings_class):
+        flag_type = next(t for t in (*typing.get_args(field.type), field.type) if t in _DEFINE)
+        default = f" (default: {field.default})" if field.default not in (None, "") else ""
+        _DEFINE[flag_type](field.name, None, field.metadata.get("help", field.name) + default)
+
+    def guarded(argv: list[str]) -> int:
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
+        try:
+            if len(argv) > 1:
+                raise InputError(f"unknown argument {argv[1]!r}; settings are given as --name=value")
+            result = main(_settings(settings_class))
+        except (InputError, FloatingPointError, PermissionError, FileExistsError, NotADirectoryError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+        print(f"RESULT {json.dumps(result)}")
+        return 0
+
+    app.run(guarded)
+
+
+def _settings(settings_class: type):
+    """The settings of this call."""
+    from official.modeling.hyperparams import params_dict
+
+    values = {field.name: field.default for field in dataclasses.fields(settings_class)}
+    for flag in ("config_file", "params_override"):
+        given = flags.FLAGS[flag].value
+        if not given:
+            continue
+        if flag == "config_file" and not Path(given).is_file():
+            raise InputError(f"--config_file={given}: no such file")
+        params = params_dict.ParamsDict(values)
+        try:
+            values = params_dict.override_params_dict(params, given, is_strict=True).as_dict()
+        except (KeyError, ValueError, AttributeError, TypeError) as error:
+            known = ", ".join(sorted(values))
+            raise InputError(f"--{flag}={given}: {str(error).strip(chr(34))}; the settings are {known}") from None
+    for field in dataclasses.fields(settings_class):
+        if flags.FLAGS[field.name].value is not None:
+            values[field.name] = flags.FLAGS[field.name].value
+    missing = [field.name for field in dataclasses.fields(settings_class)
+               if field.metadata.get("required") and values[field.name] in (None, "")]  # fmt: skip
+    if missing:
+        raise InputError(f"--{missing[0]} is missing; it is {settings_class.__dataclass_fields__[missing[0]].metadata['help']}")
+    return settings_class(**values)

@@ -1,0 +1,211 @@
+"""GLUE's files, read as they are distributed, a row at a time."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tinybert_tf.data.tasks import Task, get_task
+from tinybert_tf.errors import InputError
+
+
+class Example(NamedTuple):
+    """One row. `label` is GLUE's own word or number, None in a test set."""
+
+    index: int
+    text: str
+    text_pair: str | None
+    label: str | None
+
+
+class Split:
+    """The rows of one part of a task. Iterating reads them anew each time; nothing is held in memory.
+
+    Args:
+        name: "train", "dev", ...
+        source: where the rows come from, for messages.
+        rows: called for each pass; yields the examples.
+    """
+
+    def __init__(self, name: str, source: str, rows: Callable[[], Iterator[Example]]):
+        self.name = name
+        self.source = source
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Example]:
+        return self._rows()
+
+    def limit(self, count: int | None) -> "Split":
+        """The first `count` rows; all of them for None."""
+        if count is None:
+            return self
+        return Split(self.name, self.source, lambda: itertools.islice(iter(self), count))
+
+    def chunks(self, size: int = 1024) -> Iterator[list[Example]]:
+        rows = iter(self)
+        while chunk := list(itertools.islice(rows, size)):
+            yield chunk
+
+
+class TaskData:
+    """A task's splits, by name; `train`, `dev` and `test` are the usual three.
+
+    For MNLI `dev` is the matched set; `split("dev_mismatched")` is the other one.
+    """
+
+    def __init__(self, task: Task, open_split: Callable[[str], Split]):
+        self.task = task
+        self.split = open_split
+
+    @property
+    def train(self) -> Split:
+        return self.split("train")
+
+    @property
+    def dev(self) -> Split:
+        if not self.task.dev_splits:
+            raise InputError(f"task {self.task.name} has no dev set")
+        return self.split(self.task.dev_splits[0])
+
+    @property
+    def test(self) -> Split:
+        return self.split(self.task.test_splits[0])
+
+
+def load_task(name: str, data_dir: str | Path | None = None) -> TaskData:
+    """The data of a task.
+
+    Args:
+        name: see `TASKS`; "sample" is the built-in set, which needs no files.
+        data_dir: a folder in GLUE's layout (`CoLA/train.tsv`, ...), or the task's own folder in it. Without it the data
+            comes from TensorFlow Datasets.
+
+    Raises:
+        InputError: an unknown task, or (once a split is asked for) a missing or malformed file.
+    """
+    task = get_task(name)
+    if task.name == "sample":
+        from tinybert_tf.data.sample import sample_split
+
+        return TaskData(task, sample_split)
+    if task.kind == "span":
+        raise InputError(f"task {name}: reading SQuAD is not supported yet; the GLUE tasks are")
+    if data_dir is None:
+        from tinybert_tf.data.tfds import tfds_split
+
+        return TaskData(task, lambda split: tfds_split(task, split))
+    return TaskData(task, lambda split: _file_split(task, _folder(task, Path(data_dir)), split))
+
+
+def _folder(task: Task, data_dir: Path) -> Path:
+    if not data_dir.is_dir():
+        raise InputError(f"--data_dir {data_dir}: no such folder")
+    return data_dir / task.folder if (data_dir / task.folder).is_dir() else data_dir
+
+
+def _file_split(task: Task, folder: Path, split: str) -> Split:
+    path = folder / f"{split}.tsv"
+    if task.name == "ax":
+        path = next((p for p in (folder / "AX.tsv", folder / "diagnostic.tsv", path) if p.is_file()), path)
+    if not path.is_file() and task.name == "mrpc" and _has_paraphrase_files(folder):
+        return Split(split, str(folder), lambda: _read_paraphrase(folder, split))
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; --data_dir must hold GLUE's files in their original layout")
+    has_labels = not split.startswith("test") and task.name != "ax"
+    return Split(split, str(path), lambda: read_tsv(path, task, has_labels))
+
+
+def read_tsv(path: Path, task: Task, has_labels: bool) -> Iterator[Example]:
+    """Rows of a GLUE TSV. A quote is a character like any other, and only a line feed ends a row.
+
+    Raises:
+        InputError: with file and line: not UTF-8, too few columns, an unknown label; or the file is empty.
+    """
+    with path.open("rb") as file:
+        lines = enumerate(file, 1)
+        columns = (task.text, task.text_pair, task.label if has_labels else None)
+        if task.name == "cola" and not has_labels:
+            columns = ("sentence", None, None)  # CoLA's test set alone has a header
+        if any(isinstance(column, str) for column in columns):
+            header = _fields(path, *next(lines, (1, b"")))
+            if header == [""]:
+                raise InputError(f"{path}: the file is empty")
+            columns = tuple(_column(path, header, column) for column in columns)
+        else:
+            header = None
+        text, text_pair, label = columns
+        needed = max(column for column in columns if column is not None) + 1
+        index = -1
+        for index, (number, line) in enumerate(lines):
+            fields = _fields(path, number, line)
+            if len(fields) < needed:
+                raise InputError(
+                    f"{path}, line {number}: {len(fields)} columns, but {len(header) if header else needed} are needed; "
+                    "correct or remove the row"
+                )
+            yield Example(
+                index,
+                fields[text],
+                None if text_pair is None else fields[text_pair],
+                None if label is None else _label(path, number, fields[label], task),
+            )
+        if index < 0:
+            raise InputError(f"{path}: no rows{' below the header' if header else ', the file is empty'}")
+
+
+def _fields(path: Path, number: int, line: bytes) -> list[str]:
+    try:
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start})") from None
+    return text.removesuffix("\n").removesuffix("\r").split("\t")
+
+
+def _column(path: Path, header: list[str], name: str | int | None) -> int | None:
+    if not isinstance(name, str):
+        return name
+    if name not in header:
+        raise InputError(f"{path}: no column named {name!r}; the header has {', '.join(header)}")
+    return header.index(name)
+
+
+def _label(path: Path, number: int, label: str, task: Task) -> str:
+    if task.kind == "regression":
+        try:
+            float(label)
+        except ValueError:
+            raise InputError(f"{path}, line {number}: the score {label!r} is not a number") from None
+    elif label not in task.labels:
+        raise InputError(
+            f"{path}, line {number}: unknown label {label!r}; task {task.name} has {', '.join(task.labels)}"
+        )
+    return label
+
+
+def _has_paraphrase_files(folder: Path) -> bool:
+    return (folder / "msr_paraphrase_train.txt").is_file() or (folder / "msr_paraphrase_test.txt").is_file()
+
+
+def _read_paraphrase(folder: Path, split: str) -> Iterator[Example]:
+    """MRPC as Microsoft distributes it: GLUE's dev set is the part of the training file that dev_ids.tsv lists."""
+    task = get_task("mrpc")
+    path = folder / ("msr_paraphrase_test.txt" if split == "test" else "msr_paraphrase_train.txt")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    dev_ids: set[tuple[str, ...]] = set()
+    if split != "test":
+        ids_path = folder / "dev_ids.tsv"
+        if not ids_path.is_file():
+            raise InputError(f"{ids_path}: no such file; GLUE's dev_ids.tsv says which rows are the dev set")
+        dev_ids = {tuple(line.split("\t")[:2]) for line in ids_path.read_text("utf-8").splitlines()}
+    index = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            fields = _fields(path, number, line)
+            if len(fields) < 5:
+                raise InputError(f"{path}, line {number}: {len(fields)} columns, but 5 are needed")
+            if number == 1 or (split != "test" and (tuple(fields[1:3]) in dev_ids) != (split == "dev")):
+                continue
+            label = None if split == "test" else _label(path, number, fields[0], task)
+            yield Example(index, fields[3], fields[4], label)
+            index += 1

@@ -1,0 +1,1 @@
+"""Training: optimizer, strategies, runs and stages."""
