@@ -74,5 +74,7 @@ def _settings(settings_class: type):
     missing = [field.name for field in dataclasses.fields(settings_class)
                if field.metadata.get("required") and values[field.name] in (None, "")]  # fmt: skip
     if missing:
-        raise InputError(f"--{missing[0]} is missing; it is {settings_class.__dataclass_fields__[missing[0]].metadata['help']}")
+        raise InputError(
+            f"--{missing[0]} is missing; it is {settings_class.__dataclass_fields__[missing[0]].metadata['help']}"
+        )
     return settings_class(**values)

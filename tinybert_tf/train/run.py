@@ -101,7 +101,8 @@ class Progress(keras.callbacks.Callback):
         left = (self.steps - step) * self.batch_size / rate
         parts = "  ".join(f"{name} {value:.4f}" for name, value in recent.items())
         print(
-            f"{self.stage}  step {step}/{self.steps}  {parts}  {rate:.0f} examples/s  {left / 60:.1f} min left", flush=True
+            f"{self.stage}  step {step}/{self.steps}  {parts}  {rate:.0f} examples/s  {left / 60:.1f} min left",
+            flush=True,
         )
         self.run.log(self.stage, step, "train", recent | {"examples_per_second": rate})
         self._shown_step, self._shown_at = step, now

@@ -44,7 +44,9 @@ class TaskSettings:
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneSettings(TaskSettings):
-    model: str = setting("minilm_l6", "what is fine-tuned: a model directory, a preset, or a named size (random weights)")
+    model: str = setting(
+        "minilm_l6", "what is fine-tuned: a model directory, a preset, or a named size (random weights)"
+    )
     vocab: str | None = setting(None, "vocab.txt for a model with random weights")
     epochs: float = setting(3.0, "passes over the training set")
     learning_rate: float = setting(5e-5, "peak of the schedule")
@@ -55,7 +57,9 @@ class DistillSettings(TaskSettings):
     teacher: str = setting("", "a model directory that was fine-tuned on the task", required=True)
     student: str = setting("tinybert4", "a model directory, or a named size (random weights)")
     stage: str = setting("both", "intermediate, prediction or both")
-    augmented_data_dir: str | None = setting(None, "a folder in GLUE's layout whose training set replaces the task's own")
+    augmented_data_dir: str | None = setting(
+        None, "a folder in GLUE's layout whose training set replaces the task's own"
+    )
     intermediate_epochs: float | None = setting(None, "absent: the paper's for the task")
     prediction_epochs: float | None = setting(None, "absent: the paper's for the task")
     intermediate_learning_rate: float = setting(5e-5, "peak of the schedule of the intermediate stage")
