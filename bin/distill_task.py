@@ -1,7 +1,6 @@
 """Distils a fine-tuned teacher into a student on a task (TinyBERT's stage 2)."""
 
 import common
-
 from tinybert_tf.train.stages import DistillSettings, distill_task
 
 

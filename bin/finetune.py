@@ -1,7 +1,6 @@
 """Fine-tunes a model directory on a task: the teacher."""
 
 import common
-
 from tinybert_tf.train.stages import FinetuneSettings, finetune
 
 

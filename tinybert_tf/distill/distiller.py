@@ -11,6 +11,7 @@ from tinybert_tf.checkpoints.projections import Projection, write_projections
 from tinybert_tf.distill.objective import Reads, TinyBertObjective
 from tinybert_tf.errors import InputError
 
+
 class Distiller(keras.Model):
     """Trains `student` to match `teacher` under `objective`; used like any Keras model.
 
@@ -151,7 +152,9 @@ def _only(model: BertModel, reads: Reads, with_logits: bool = False) -> keras.Mo
     if reads.attention_logits:
         outputs["attention_logits"] = [model.output["attention_logits"][index] for index in reads.attention_logits]
     if reads.logits and "logits" not in model.output:
-        raise InputError(f"the prediction loss needs logits, but a model has the head {model.head!r}; load it with a task head")
+        raise InputError(
+            f"the prediction loss needs logits, but a model has the head {model.head!r}; load it with a task head"
+        )
     if reads.logits or (with_logits and "logits" in model.output):
         outputs["logits"] = model.output["logits"]
     return keras.Model(model.input, outputs, name=f"{model.name}_read")

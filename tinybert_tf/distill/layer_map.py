@@ -39,4 +39,3 @@ def layer_map(kind: str | Sequence[int], student_layers: int, teacher_layers: in
         return tuple((2 * m * teacher_layers + student_layers) // (2 * student_layers) for m in students)
     offset = teacher_layers - student_layers if kind == "top" else 0
     return tuple(m + offset for m in students)
-

@@ -74,6 +74,8 @@ embedding_loss = hidden_loss
 
 def prediction_loss_sum(student, teacher, temperature: float = 1.0, weight=None, reduction: str = "batch") -> Sum:
     """Numerator and denominator of `prediction_loss`."""
+    if reduction not in ("batch", "reference"):
+        raise ValueError(f'reduction={reduction!r}: must be "batch" or "reference"')
     student = tf.cast(student, tf.float32) / temperature
     teacher = tf.cast(teacher, tf.float32) / temperature
     cross_entropy = -tf.reduce_sum(tf.nn.softmax(teacher) * tf.nn.log_softmax(student), axis=-1)
@@ -82,9 +84,7 @@ def prediction_loss_sum(student, teacher, temperature: float = 1.0, weight=None,
     return _weighted(cross_entropy, weight)
 
 
-def prediction_loss(
-    student, teacher, temperature: float = 1.0, weight=None, reduction: str = "batch"
-) -> tf.Tensor:
+def prediction_loss(student, teacher, temperature: float = 1.0, weight=None, reduction: str = "batch") -> tf.Tensor:
     """Soft cross-entropy of teacher and student logits, equation 10.
 
     Args:

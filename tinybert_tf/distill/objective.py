@@ -84,9 +84,7 @@ class TinyBertObjective:
         layers = student.num_hidden_layers
         attention, hidden = self._per_layer("attention_weight", layers), self._per_layer("hidden_weight", layers)
         return Reads(
-            hidden_states=tuple(
-                index for index, weight in enumerate((self.embedding_weight, *hidden)) if weight
-            ),
+            hidden_states=tuple(index for index, weight in enumerate((self.embedding_weight, *hidden)) if weight),
             attention_logits=tuple(index for index, weight in enumerate(attention) if weight),
             logits=bool(self.prediction_weight),
         )
@@ -123,7 +121,10 @@ class TinyBertObjective:
         attention_weights = self._per_layer("attention_weight", layers)
         terms = {}
         for index, ours, theirs in zip(
-            reads.attention_logits, student.get("attention_logits", ()), teacher.get("attention_logits", ()), strict=True
+            reads.attention_logits,
+            student.get("attention_logits", ()),
+            teacher.get("attention_logits", ()),
+            strict=True,
         ):
             part = losses.attention_loss_sum(ours, theirs, mask, weight, self.padding)
             terms.setdefault("attention_loss", []).append((attention_weights[index], *part))
@@ -133,7 +134,9 @@ class TinyBertObjective:
             part = losses.hidden_loss_sum(ours, theirs, mask, weight, self.padding)
             terms.setdefault("hidden_loss" if index else "embedding_loss", []).append((hidden_weights[index], *part))
         if self.prediction_weight:
-            terms["prediction_loss"] = [(self.prediction_weight, *self._prediction(student, teacher, weight, regression))]
+            terms["prediction_loss"] = [
+                (self.prediction_weight, *self._prediction(student, teacher, weight, regression))
+            ]
         return terms
 
     def _prediction(self, student, teacher, weight, regression) -> losses.Sum:

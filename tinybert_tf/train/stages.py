@@ -1,7 +1,7 @@
 """The training stages: fine-tuning a model on a task, and distilling a student on it."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import keras
@@ -105,7 +105,9 @@ def finetune(settings: FinetuneSettings) -> dict:
     data = load_task(settings.task, settings.data_dir)
     with strategy.scope():
         model, source = _model_for(data.task, settings.model, settings.vocab, "--model")
-        training, evaluate = _sets(settings, data, model, Tokenizer.from_directory(source))
+        tokenizer = Tokenizer.from_directory(source)
+        training = training_set(settings, data, model, tokenizer)
+        evaluate = evaluation(model, data, tokenizer, training)
         run = Run(settings.output_dir, settings)
         scores = train_on_labels(run, "finetune", model, training, evaluate, source, settings)
     return _finish(run, data.task, scores, {"model": str(run.model_dir)})
@@ -145,7 +147,8 @@ def distill_task(settings: DistillSettings) -> dict:
         teacher = load_model(teacher_dir, head=data.task.head, dtype=dtype, strict_head=True)
         student, projections = _student_of(teacher, settings.student, teacher_dir)
         tokenizer = Tokenizer.from_directory(teacher_dir)
-        training, evaluate = _sets(settings, data, teacher, tokenizer, evaluated=student)
+        training = training_set(settings, data, teacher, tokenizer)
+        evaluate = evaluation(student, data, tokenizer, training)
         run = Run(settings.output_dir, settings)
         scores = train_on_teacher(run, teacher, student, training, evaluate, teacher_dir, settings, projections)
     return _finish(run, data.task, scores, {"model": str(run.model_dir)})
@@ -193,7 +196,7 @@ def train_on_teacher(
 
 
 def _fit(model, dataset, steps, callbacks, run: Run, network: BertModel, tokenizer_from: Path) -> None:
-    """Keras' fit over exactly `steps` batches. The last weights are kept beside the best, also of an interrupted run."""
+    """Keras' fit over exactly `steps` batches. The last weights are kept too, also of an interrupted run."""
     try:
         model.fit(dataset, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=callbacks)
     finally:
@@ -222,21 +225,24 @@ def _student_of(teacher: BertModel, name: str, teacher_dir: Path):
     return student, read_projections(source, student.config.num_hidden_layers + 1)
 
 
-def _sets(settings: TaskSettings, data: TaskData, labelled: BertModel, tokenizer: Tokenizer, evaluated=None):
-    """The training set, and a function that scores `evaluated` on dev; rows are checked here, before anything trains."""
+def training_set(settings: TaskSettings, data: TaskData, labelled: BertModel, tokenizer: Tokenizer) -> TrainingSet:
+    """The rows to train on, with the label ids of `labelled`."""
     seq_len = settings.seq_len or data.task.seq_len
-    if seq_len > labelled.config.max_position_embeddings:
-        raise InputError(
-            f"--seq_len={seq_len}: the model has {labelled.config.max_position_embeddings} positions; take a smaller one"
-        )
+    positions = labelled.config.max_position_embeddings
+    if seq_len > positions:
+        raise InputError(f"--seq_len={seq_len}: the model has {positions} positions; take a smaller one")
     ids = label_ids(data.task, labelled.config.label2id)
     augmented = getattr(settings, "augmented_data_dir", None)
     source = load_task(settings.task, augmented) if augmented else data
     split = source.train.limit(settings.max_train_examples)
-    training = TrainingSet(split, tokenizer, data.task, ids, settings.train_batch_size, seq_len, settings.seed)
-    predict = predictor(evaluated or labelled, data.dev, tokenizer, data.task, seq_len=seq_len, ids=ids)
-    count_batches(data.dev, tokenizer, data.task, batch_size=1, seq_len=seq_len, ids=ids)
-    return training, lambda: score(data.task, *predict())
+    return TrainingSet(split, tokenizer, data.task, ids, settings.train_batch_size, seq_len, settings.seed)
+
+
+def evaluation(model: BertModel, data: TaskData, tokenizer: Tokenizer, training: TrainingSet) -> Callable[[], dict]:
+    """A function that scores `model` on dev. The rows are checked here, before anything trains."""
+    count_batches(data.dev, tokenizer, data.task, batch_size=1, seq_len=training.seq_len, ids=training.ids)
+    predict = predictor(model, data.dev, tokenizer, data.task, seq_len=training.seq_len, ids=training.ids)
+    return lambda: score(data.task, *predict())
 
 
 def _finish(run: Run, task: Task, scores: dict[str, float], extra: dict) -> dict:

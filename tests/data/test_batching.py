@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from tinybert_tf.data import batches, count_batches, indexed_batches, length_buckets, load_task
+
+
+@pytest.fixture
+def data(sst2_dir):
+    return load_task("sst2", sst2_dir)
+
+
+def collect(dataset):
+    """Row number -> (word ids without padding, label), over all batches; and the batches' shapes."""
+    rows, shapes = [], []
+    for features, labels, weights, numbers in dataset.as_numpy_iterator():
+        shapes.append(features["input_word_ids"].shape)
+        lengths = features["input_mask"].sum(axis=1)
+        for ids, length, label, weight, number in zip(
+            features["input_word_ids"], lengths, labels, weights, numbers, strict=True
+        ):
+            assert weight == (number >= 0)
+            if weight:
+                rows.append((int(number), tuple(ids[:length]), int(label)))
+    return rows, shapes
+
+
+def test_no_row_is_lost_and_every_batch_is_full(data, tokenizer):
+    """The published code drops the last partial batch, and trains nothing where there are fewer rows than one batch."""
+    rows, shapes = collect(indexed_batches(data.train, tokenizer, data.task, batch_size=4))
+    assert sorted(number for number, *_ in rows) == list(range(11))
+    assert all(shape[0] == 4 for shape in shapes)
+    _, shapes = collect(indexed_batches(data.train, tokenizer, data.task, batch_size=64, buckets=(64,)))
+    assert shapes == [(64, 64)]
+
+
+def test_padding_goes_to_the_next_bucket_and_no_further(data, tokenizer):
+    rows, shapes = collect(indexed_batches(data.train, tokenizer, data.task, batch_size=4))
+    assert {length for _, length in shapes} == {8, 12, 16, 20}
+    fully_padded, _ = collect(indexed_batches(data.train, tokenizer, data.task, batch_size=4, buckets=(64,)))
+    assert sorted(rows) == sorted(fully_padded)
+
+
+def test_the_number_of_batches_is_known_beforehand(data, tokenizer):
+    for batch_size, epochs in ((4, 1), (4, 3), (64, 2)):
+        counted = count_batches(data.train, tokenizer, data.task, batch_size=batch_size, epochs=epochs)
+        dataset = batches(data.train, tokenizer, data.task, batch_size=batch_size, epochs=epochs, shuffle_seed=1)
+        assert counted == (11, sum(1 for _ in dataset))
+
+
+def test_the_order_follows_the_seed_and_changes_with_the_epoch(data, tokenizer):
+    def order(seed):
+        dataset = indexed_batches(
+            data.train, tokenizer, data.task, batch_size=11, buckets=(64,), epochs=2, shuffle_seed=seed
+        )
+        return [tuple(numbers) for *_, numbers in dataset.as_numpy_iterator()]
+
+    first, second = order(1)
+    assert order(1) == [first, second]
+    assert first != second
+    assert order(2) != [first, second]
+    assert sorted(first) == sorted(second) == list(range(11))
+
+
+def test_a_limit_takes_the_first_rows(data, tokenizer):
+    rows, _ = collect(indexed_batches(data.train.limit(3), tokenizer, data.task, batch_size=2))
+    assert sorted(number for number, *_ in rows) == [0, 1, 2]
+
+
+def test_long_texts_are_cut_to_the_sequence_length(data, tokenizer):
+    rows, shapes = collect(indexed_batches(data.train, tokenizer, data.task, batch_size=4, seq_len=6))
+    assert {length for _, length in shapes} == {6}
+    assert max(len(ids) for _, ids, _ in rows) == 6
+
+
+def test_labels_take_the_models_ids(data, tokenizer):
+    plain, _ = collect(indexed_batches(data.train, tokenizer, data.task, batch_size=4))
+    swapped, _ = collect(indexed_batches(data.train, tokenizer, data.task, batch_size=4, ids={"0": 1, "1": 0}))
+    np.testing.assert_array_equal([label for *_, label in sorted(plain)], [1 - label for *_, label in sorted(swapped)])
+
+
+def test_buckets_end_at_the_sequence_length():
+    assert length_buckets(64) == (8, 12, 16, 20, 24, 32, 40, 48, 64)
+    assert length_buckets(50)[-2:] == (48, 50)

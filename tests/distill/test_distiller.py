@@ -1,0 +1,253 @@
+"""The model that trains a student on its teacher."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tinybert_tf.checkpoints import read_projections
+from tinybert_tf.distill import Distiller, TinyBertObjective
+from tinybert_tf.errors import InputError
+
+ALL_TERMS = TinyBertObjective(prediction_weight=1.0)
+NAMES = ("attention_loss", "hidden_loss", "embedding_loss", "prediction_loss")
+
+
+@pytest.fixture
+def distiller(network):
+    """A function that sets a small student before a deeper and wider teacher, compiled."""
+
+    def make(objective=ALL_TERMS, student=None, teacher=None, projections=None, **compiled):
+        teacher = teacher or network(layers=4, hidden=12)
+        student = student or network(layers=2, hidden=8)
+        made = Distiller(teacher, student, objective, projections)
+        made.compile(**({"optimizer": keras.optimizers.Adam(1e-2)} | compiled))
+        return made
+
+    return make
+
+
+def loss_of(distiller, batch) -> float:
+    return distiller.evaluate(tf.data.Dataset.from_tensors(batch), return_dict=True, verbose=0)["loss"]
+
+
+def layer_names(model) -> set[str]:
+    return {layer.name for layer in model.layers}
+
+
+def test_fit_and_evaluate_take_a_dataset_and_the_loss_falls(distiller, batch):
+    made = distiller(metrics=["accuracy"])
+    data = tf.data.Dataset.from_tensor_slices(batch(8)).batch(3)  # the last batch is smaller
+    before = made.evaluate(data, return_dict=True, verbose=0)
+    made.fit(data, epochs=15, verbose=0)
+    after = made.evaluate(data, return_dict=True, verbose=0)
+    assert set(after) == {"loss", "accuracy", *NAMES}
+    assert after["loss"] < 0.8 * before["loss"]
+
+
+def test_features_alone_are_enough(distiller, batch):
+    made = distiller(TinyBertObjective.intermediate())
+    history = made.fit(tf.data.Dataset.from_tensors(batch()[0]), verbose=0).history
+    assert set(history) == {"loss", "attention_loss", "hidden_loss", "embedding_loss"}
+
+
+def test_the_loss_is_the_weighted_sum_of_its_terms(distiller, batch):
+    objective = TinyBertObjective(attention_weight=0.5, hidden_weight=2.0, embedding_weight=3.0, prediction_weight=4.0)
+    logs = distiller(objective).evaluate(tf.data.Dataset.from_tensors(batch()), return_dict=True, verbose=0)
+    terms = [logs[name] for name in NAMES]
+    assert all(term > 0 for term in terms)
+    assert logs["loss"] == pytest.approx(np.dot([0.5, 2.0, 3.0, 4.0], terms), rel=1e-5)
+
+
+def test_evaluation_does_not_depend_on_how_rows_are_batched(distiller, batch):
+    made = distiller(TinyBertObjective.prediction())
+    data = tf.data.Dataset.from_tensor_slices(batch(7))
+    small, whole = (made.evaluate(data.batch(size), return_dict=True, verbose=0)["loss"] for size in (2, 7))
+    assert small == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_teachers_dropout_is_off_while_it_teaches(distiller, network, batch):
+    """The original leaves its teacher in training mode."""
+    teacher = network(layers=4, hidden=12, hidden_dropout_prob=0.5, attention_probs_dropout_prob=0.5)
+    made = distiller(teacher=teacher, optimizer=keras.optimizers.SGD(0.0))
+    features, _, _ = batch()
+    seen = []
+    reduced = made._teacher_outputs
+
+    def spy(*args, **kwargs):
+        outputs = reduced(*args, **kwargs)
+        seen.append([np.array(x) for x in tf.nest.flatten(outputs)])
+        return outputs
+
+    made._tracker.unlock()
+    made._teacher_outputs = spy
+    made.run_eagerly = True
+    for _ in range(2):
+        made.train_on_batch(*batch())
+    made.test_on_batch(*batch())
+    expected = [np.array(x) for x in tf.nest.flatten(reduced(features, training=False))]
+    noisy = [np.array(x) for x in tf.nest.flatten(reduced(features, training=True))]
+    assert len(seen) == 3 and np.abs(noisy[0] - expected[0]).max() > 0.1
+    for outputs in seen:
+        for found, wanted in zip(outputs, expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_two_training_steps_without_learning_have_one_loss(distiller, network, batch):
+    """The same in a graph: nothing of a dropout teacher is random."""
+    teacher = network(layers=4, hidden=12, hidden_dropout_prob=0.5, attention_probs_dropout_prob=0.5)
+    made = distiller(teacher=teacher, optimizer=keras.optimizers.SGD(0.0))
+    data = tf.data.Dataset.from_tensors(batch())
+    losses = [made.fit(data, verbose=0).history["loss"][0] for _ in range(2)]
+    assert losses[0] == losses[1] == loss_of(made, batch())
+
+
+def test_the_students_dropout_is_on_in_training_and_off_in_evaluation(distiller, network, batch):
+    student = network(layers=2, hidden=8, hidden_dropout_prob=0.5)
+    made = distiller(student=student, optimizer=keras.optimizers.SGD(0.0))
+    data = tf.data.Dataset.from_tensors(batch())
+    losses = [made.fit(data, verbose=0).history["loss"][0] for _ in range(2)]
+    assert losses[0] != losses[1]
+    assert loss_of(made, batch()) == loss_of(made, batch())
+
+
+def test_training_changes_the_student_and_not_the_teacher(distiller, batch):
+    made = distiller()
+    teacher, student = ([np.array(w) for w in model.weights] for model in (made.teacher, made.student))
+    made.fit(tf.data.Dataset.from_tensors(batch()).repeat(3), verbose=0)
+    for before, after in zip(teacher, made.teacher.weights, strict=True):
+        np.testing.assert_array_equal(before, after)
+    moved = [np.any(before != np.array(after)) for before, after in zip(student, made.student.weights, strict=True)]
+    assert np.mean(moved) > 0.9
+    theirs = {id(w) for w in made.teacher.weights}
+    assert not any(id(w) in theirs for w in made.trainable_variables)
+
+
+@pytest.mark.parametrize("objective", [TinyBertObjective.intermediate(), TinyBertObjective.prediction()])
+def test_both_stages_train_a_student_of_another_width_and_an_uneven_depth(distiller, network, batch, objective):
+    """768 hidden units and N % M == 0 are the original's conditions."""
+    made = distiller(objective, student=network(layers=3, hidden=10), teacher=network(layers=4, hidden=14))
+    data = tf.data.Dataset.from_tensors(batch())
+    before = loss_of(made, batch())
+    made.fit(data.repeat(30), verbose=0)
+    assert loss_of(made, batch()) < before
+
+
+def test_the_teacher_computes_no_layer_that_nothing_reads(distiller, network):
+    teacher = network(layers=6, hidden=12)
+    bottom = distiller(TinyBertObjective.intermediate(layers="bottom"), teacher=teacher)
+    names = layer_names(bottom._teacher_outputs)
+    assert {"embeddings", "layer_0", "layer_1"} <= names
+    assert not names & {"layer_2", "layer_3", "layer_4", "layer_5", "pooler", "classifier"}
+    prediction = distiller(TinyBertObjective.prediction(), teacher=teacher)
+    assert {"layer_5", "pooler", "classifier"} <= layer_names(prediction._teacher_outputs)
+    assert list(prediction._teacher_outputs.output) == ["logits"]
+
+
+def test_a_projection_stands_for_each_state_that_is_matched(distiller):
+    objective = TinyBertObjective(hidden_weight=[0, 1], embedding_weight=1)
+    assert list(distiller(objective).projections) == ["0", "2"]
+    assert not distiller(TinyBertObjective.prediction()).projections
+
+
+def test_networks_of_one_width_start_with_the_identity(distiller, network, batch):
+    teacher = network(layers=2, hidden=8)
+    student = network(layers=2, hidden=8)
+    student.set_weights(teacher.get_weights())
+    made = distiller(TinyBertObjective.intermediate(), student=student, teacher=teacher)
+    assert loss_of(made, batch()) == pytest.approx(0.0, abs=1e-10)
+
+
+def test_projections_are_trained_saved_and_taken_up_again(distiller, batch, tmp_path):
+    made = distiller(TinyBertObjective.intermediate())
+    start = made.projections["1"].kernel.numpy()
+    made.fit(tf.data.Dataset.from_tensors(batch()).repeat(2), verbose=0)
+    assert np.any(start != made.projections["1"].kernel.numpy())
+    made.save_projections(tmp_path)
+    read = read_projections(tmp_path, 3)
+    again = distiller(TinyBertObjective.intermediate(), projections=read)
+    for index, layer in again.projections.items():
+        for found, expected in zip(layer.weights, made.projections[index].weights, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_padding_does_not_change_the_loss_unless_it_is_asked_to(distiller, network, batch):
+    """Point 18 of what the published code does otherwise."""
+    features, label, weight = batch(4, 8)
+    wide = {name: np.pad(value, ((0, 0), (0, 6))) for name, value in features.items()}
+    student, teacher = network(layers=2, hidden=8), network(layers=4, hidden=12)
+    for padding, same in (("exclude", True), ("reference", False)):
+        made = distiller(TinyBertObjective(padding=padding), student=student, teacher=teacher)
+        made_loss, wide_loss = loss_of(made, (features, label, weight)), loss_of(made, (wide, label, weight))
+        assert (wide_loss == pytest.approx(made_loss, rel=1e-5)) == same, padding
+
+
+def test_rows_of_weight_zero_change_nothing(distiller, batch):
+    made = distiller(metrics=[], weighted_metrics=["accuracy"])
+    data = tf.data.Dataset.from_tensors(batch(5))
+    features, label, weight = batch(5)
+    filled = {name: np.concatenate([value, np.full_like(value[:3], 1)]) for name, value in features.items()}
+    filled = (filled, np.concatenate([label, label[:3]]), np.concatenate([weight, np.zeros(3, np.float32)]))
+    expected = made.evaluate(data, return_dict=True, verbose=0)
+    found = made.evaluate(tf.data.Dataset.from_tensors(filled), return_dict=True, verbose=0)
+    assert found == pytest.approx(expected, rel=1e-5)
+    twin = distiller(student=made.student, teacher=made.teacher)
+    twin.set_weights(made.get_weights())
+    start = [np.array(w) for w in made.student.weights]
+    made.fit(data, verbose=0)
+    trained = [np.array(w) for w in made.student.weights]
+    made.student.set_weights(start)
+    twin.fit(tf.data.Dataset.from_tensors(filled), verbose=0)
+    for a, b in zip(trained, twin.student.weights, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-3)
+
+
+def test_xla_gives_the_same_loss(distiller, batch):
+    made = distiller()
+    plain = loss_of(made, batch())
+    made.compile(optimizer="adam", jit_compile=True)
+    assert loss_of(made, batch()) == pytest.approx(plain, rel=1e-4)
+    made.fit(tf.data.Dataset.from_tensors(batch()), verbose=0)
+    assert loss_of(made, batch()) != pytest.approx(plain, rel=1e-4)
+
+
+def test_metrics_see_the_students_logits(distiller, network, batch):
+    made = distiller(metrics=["accuracy"])
+    features, label, weight = batch(8)
+    found = made.evaluate(tf.data.Dataset.from_tensors((features, label, weight)), return_dict=True, verbose=0)
+    logits = made.student.predict(features, verbose=0)["logits"]
+    assert found["accuracy"] == pytest.approx(np.mean(logits.argmax(-1) == label))
+    np.testing.assert_allclose(made.predict(features, verbose=0), logits, atol=1e-6)
+
+
+def test_a_regression_is_taught_by_squared_error(distiller, network, batch):
+    student, teacher = (network(layers=n, head="regression", label2id=None) for n in (2, 4))
+    made = distiller(TinyBertObjective.prediction(), student=student, teacher=teacher)
+    features, _, weight = batch()
+    ours, theirs = (model.predict(features, verbose=0)["logits"] for model in (student, teacher))
+    found = loss_of(made, (features, np.zeros(4, np.float32), weight))
+    assert found == pytest.approx(np.mean((ours - theirs) ** 2), rel=1e-5)
+
+
+def test_a_student_without_a_task_learns_from_an_encoder(distiller, network, batch):
+    student, teacher = network(layers=2, head="encoder"), network(layers=4, hidden=12, head="encoder")
+    made = distiller(TinyBertObjective.intermediate(), student=student, teacher=teacher)
+    made.fit(tf.data.Dataset.from_tensors(batch()[0]), verbose=0)
+    assert made.predict(batch()[0], verbose=0).shape == (4, 8, 8)
+    with pytest.raises(InputError, match="prediction loss needs logits, but a model has the head 'encoder'"):
+        distiller(TinyBertObjective.prediction(), student=student, teacher=teacher)
+
+
+def test_a_teacher_in_bfloat16_teaches_a_student_in_float32(distiller, network, batch):
+    teacher = network(layers=4, hidden=12)
+    half = network(layers=4, hidden=12, dtype="bfloat16")
+    half.set_weights(teacher.get_weights())
+    student = network()
+    made, halved = (distiller(TinyBertObjective.prediction(), student=student, teacher=t) for t in (teacher, half))
+    assert loss_of(halved, batch()) == pytest.approx(loss_of(made, batch()), rel=0.03)
+    assert all(w.dtype == "float32" for w in halved.trainable_variables)
+
+
+def test_a_loss_in_compile_is_refused(distiller):
+    with pytest.raises(ValueError, match="takes no loss"):
+        distiller(loss="mse")

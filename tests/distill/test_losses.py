@@ -1,0 +1,168 @@
+"""Each loss against the paper's equation, written out in NumPy with loops where that is plainest."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.special import log_softmax, softmax
+
+from tinybert_tf.distill import losses
+
+B, H, S, D, C = 3, 2, 5, 4, 3
+MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]], np.int32)
+WEIGHT = np.array([1.0, 0.5, 0.0], np.float32)
+
+with_mask = pytest.mark.parametrize("mask", [None, MASK], ids=["no_mask", "mask"])
+with_weight = pytest.mark.parametrize("weight", [None, WEIGHT], ids=["no_weight", "weight"])
+with_padding = pytest.mark.parametrize("padding", ["exclude", "reference"])
+
+
+def pair(*shape):
+    random = np.random.default_rng(sum(shape))
+    return (3 * random.standard_normal((2, *shape))).astype(np.float32)
+
+
+def attention_pair():
+    """Logits as the network hands them out: masked keys carry the mask's large negative number."""
+    student, teacher = pair(B, H, S, S)
+    hidden_keys = -10000.0 * (1 - MASK)[:, None, None, :]
+    return (student + hidden_keys).astype(np.float32), (teacher + hidden_keys).astype(np.float32)
+
+
+def reference_attention(student, teacher, mask, weight, padding):
+    total = count = 0.0
+    for b in range(B):
+        for h in range(H):
+            for query in range(S):
+                for key in range(S):
+                    s, t = float(student[b, h, query, key]), float(teacher[b, h, query, key])
+                    if padding == "reference":
+                        s, t = (0.0 if x <= -1e2 else x for x in (s, t))
+                    elif mask is not None and not (mask[b, query] and mask[b, key]):
+                        continue
+                    factor = 1.0 if weight is None else float(weight[b])
+                    total += factor * (s - t) ** 2
+                    count += factor
+    return total / count
+
+
+def reference_hidden(student, teacher, mask, weight, padding):
+    counted = np.ones((B, S)) if mask is None or padding == "reference" else mask.astype(float)
+    counted = counted * (np.ones(B) if weight is None else weight)[:, None]
+    return ((student.astype(float) - teacher) ** 2 * counted[..., None]).sum() / (counted.sum() * D)
+
+
+@with_mask
+@with_weight
+@with_padding
+def test_attention_loss_is_equation_7(mask, weight, padding):
+    student, teacher = attention_pair() if mask is not None else pair(B, H, S, S)
+    expected = reference_attention(student, teacher, mask, weight, padding)
+    found = losses.attention_loss(student, teacher, mask, weight, padding)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@with_mask
+@with_weight
+@with_padding
+def test_hidden_loss_is_equation_8(mask, weight, padding):
+    student, teacher = pair(B, S, D)
+    expected = reference_hidden(student, teacher, mask, weight, padding)
+    np.testing.assert_allclose(losses.hidden_loss(student, teacher, mask, weight, padding), expected, rtol=1e-6)
+    np.testing.assert_allclose(losses.embedding_loss(student, teacher, mask, weight, padding), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+@pytest.mark.parametrize("reduction", ["batch", "reference"])
+@with_weight
+def test_prediction_loss_is_equation_10(temperature, reduction, weight):
+    student, teacher = pair(B, C)
+    rows = -(softmax(teacher / temperature, -1) * log_softmax(student / temperature, -1)).sum(-1)
+    if reduction == "reference":
+        rows = rows / C
+    expected = np.average(rows, weights=weight)
+    found = losses.prediction_loss(student, teacher, temperature, weight, reduction)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@with_weight
+def test_regression_loss_is_the_mean_squared_error(weight):
+    student, teacher = pair(B, 1)
+    expected = np.average((student - teacher)[:, 0].astype(float) ** 2, weights=weight)
+    np.testing.assert_allclose(losses.regression_loss(student, teacher, weight), expected, rtol=1e-6)
+
+
+def test_the_published_reduction_shrinks_with_the_number_of_classes():
+    student, teacher = pair(B, C)
+    ours, theirs = (losses.prediction_loss(student, teacher, reduction=r) for r in ("batch", "reference"))
+    np.testing.assert_allclose(ours, C * theirs, rtol=1e-6)
+
+
+SUMS = {
+    "attention": (losses.attention_loss_sum, losses.attention_loss, attention_pair, True),
+    "hidden": (losses.hidden_loss_sum, losses.hidden_loss, lambda: pair(B, S, D), True),
+    "prediction": (losses.prediction_loss_sum, losses.prediction_loss, lambda: pair(B, C), False),
+    "regression": (losses.regression_loss_sum, losses.regression_loss, lambda: pair(B, 1), False),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_sums_of_a_split_batch_add_up_to_the_loss_of_the_whole(name):
+    sums, loss, values, masked = SUMS[name]
+    student, teacher = values()
+    parts = []
+    for rows in (slice(0, 1), slice(1, 3)):
+        options = {"mask": MASK[rows]} if masked else {}
+        parts.append(sums(student[rows], teacher[rows], weight=WEIGHT[rows], **options))
+    numerator, denominator = np.sum(parts, axis=0)
+    expected = loss(student, teacher, weight=WEIGHT, **({"mask": MASK} if masked else {}))
+    np.testing.assert_allclose(numerator / denominator, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_a_row_of_weight_zero_changes_nothing(name):
+    _, loss, values, masked = SUMS[name]
+    student, teacher = values()
+    options = {"mask": MASK} if masked else {}
+    before = loss(student, teacher, weight=WEIGHT, **options)
+    student[2] = 1e3
+    np.testing.assert_array_equal(loss(student, teacher, weight=WEIGHT, **options), before)
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_a_batch_in_which_nothing_counts_has_loss_zero_and_gradient_zero(name):
+    _, loss, values, _ = SUMS[name]
+    student, teacher = map(tf.constant, values())
+    with tf.GradientTape() as tape:
+        tape.watch(student)
+        value = loss(student, teacher, weight=np.zeros(B, np.float32))
+    assert float(value) == 0.0
+    np.testing.assert_array_equal(tape.gradient(value, student), np.zeros(student.shape))
+
+
+def test_padded_positions_count_only_with_reference_padding():
+    student, teacher = pair(B, S, D)
+    far = student + 50.0 * (1 - MASK)[..., None]
+    exclude = [float(losses.hidden_loss(x, teacher, MASK)) for x in (student, far)]
+    reference = [float(losses.hidden_loss(x, teacher, MASK, padding="reference")) for x in (student, far)]
+    assert exclude[0] == pytest.approx(exclude[1], rel=1e-6)
+    assert reference[1] > 10 * reference[0]
+
+
+def test_bfloat16_states_are_compared_in_float32():
+    student, teacher = (tf.cast(x, tf.bfloat16) for x in pair(B, S, D))
+    found = losses.hidden_loss(student, teacher, MASK)
+    assert found.dtype == tf.float32
+    expected = losses.hidden_loss(tf.cast(student, tf.float32), tf.cast(teacher, tf.float32), MASK)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_an_unknown_padding_is_refused():
+    student, teacher = pair(B, S, D)
+    with pytest.raises(ValueError, match='padding=\'ignore\': must be "exclude" or "reference"'):
+        losses.hidden_loss(student, teacher, MASK, padding="ignore")
+
+
+def test_an_unknown_reduction_is_refused():
+    student, teacher = pair(B, C)
+    with pytest.raises(ValueError, match='reduction=\'sum\': must be "batch" or "reference"'):
+        losses.prediction_loss(student, teacher, reduction="sum")

@@ -1,0 +1,34 @@
+"""TinyBERT in Keras 3 on TensorFlow 2: distil a BERT, evaluate the student, ship it as TFLite.
+
+```python
+import tinybert_tf as tb
+
+teacher = tb.load_model("bert-finetuned", dtype="bfloat16")
+student = tb.build_model(tb.BertConfig.named("tinybert4", label2id=teacher.config.label2id), head="classification")
+distiller = tb.Distiller(teacher, student, tb.TinyBertObjective.intermediate())
+distiller.compile(optimizer="adam")
+distiller.fit(dataset)
+tb.save_model(student, "tinybert", tokenizer_from="bert-finetuned")
+```
+"""
+
+from tinybert_tf.bert import BertConfig, BertModel, build_model
+from tinybert_tf.checkpoints import load_model, save_model
+from tinybert_tf.data import Tokenizer, load_task
+from tinybert_tf.distill import Distiller, TinyBertObjective, layer_map, losses
+from tinybert_tf.errors import InputError
+
+__all__ = [
+    "BertConfig",
+    "BertModel",
+    "Distiller",
+    "InputError",
+    "TinyBertObjective",
+    "Tokenizer",
+    "build_model",
+    "layer_map",
+    "load_model",
+    "load_task",
+    "losses",
+    "save_model",
+]

@@ -1,0 +1,206 @@
+"""The report of a run: one HTML page that holds everything, the same in Markdown, and the table as CSV."""
+
+import base64
+import dataclasses
+import html
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tinybert_tf.errors import InputError
+from tinybert_tf.files import written_aside
+from tinybert_tf.report.curves import plot_curves, read_metrics
+from tinybert_tf.report.tables import Column, csv_table, escaped, is_numeric, markdown_table, plain, used_columns
+
+
+def _scaled(value: float) -> str:
+    """14.4M, 1.2B: as the paper writes sizes."""
+    for unit, word in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit:
+            return f"{value / unit:.3g}{word}"
+    return plain(value)
+
+
+MODEL_COLUMNS = (
+    Column("model", "model"),
+    Column("task", "task"),
+    Column("score", "score", lambda value: f"{100 * value:.1f}"),
+    Column("retention", "retention", lambda value: f"{100 * value:.1f}%"),
+    Column("parameters", "parameters", _scaled),
+    Column("encoder_flops", "encoder FLOPs", _scaled),
+    Column("float_mb", "file MB float32", lambda value: f"{value:.1f}"),
+    Column("int8_mb", "file MB int8", lambda value: f"{value:.1f}"),
+    Column("float_ms", "ms float32", lambda value: f"{value:.2f}"),
+    Column("int8_ms", "ms int8", lambda value: f"{value:.2f}"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportFiles:
+    """Where a report was written."""
+
+    html: Path
+    markdown: Path
+    csv: Path
+
+
+def write_report(
+    output_dir: str | Path,
+    title: str,
+    models: Sequence[Mapping[str, Any]],
+    curves: Mapping[str, str | Path],
+    figures: Sequence[tuple[str, str | Path]],
+    settings: Mapping[str, Any],
+) -> ReportFiles:
+    """Writes report.html (self-contained), report.md (pictures beside it) and results.csv into `output_dir`.
+
+    Args:
+        output_dir: made if need be; files of an earlier report are replaced, each as a whole.
+        title: the heading.
+        models: rows of the table, by the keys of `MODEL_COLUMNS`: model, task, score and retention (0 to 1),
+            parameters, encoder_flops, float_mb, int8_mb, float_ms, int8_ms. A column that no row has is left out.
+        curves: name of a training -> its metrics.jsonl.
+        figures: (caption, PNG file).
+        settings: shown as a table; nested ones by dotted names.
+    """
+    known = {column.key for column in MODEL_COLUMNS}
+    for row in models:
+        if set(row) - known:
+            raise ValueError(f"unknown columns {sorted(set(row) - known)} of a model; there are {sorted(known)}")
+    output_dir = Path(output_dir)
+    # Read everything before writing anything: a bad line in the last file must not leave half a report.
+    trainings = {name: read_metrics(path) for name, path in curves.items()}
+    for caption, path in figures:
+        if not Path(path).is_file():
+            raise InputError(f"{path}: no such file; it should hold the picture {caption!r}")
+
+    pictures = []  # (caption, file beside the report)
+    for name, records in trainings.items():
+        if records:
+            file = output_dir / f"curves-{_slug(name)}.png"
+            pictures.append((f"Training of {name}", plot_curves(records, file)))
+    for caption, path in figures:
+        file = output_dir / Path(path).name
+        if file.resolve() != Path(path).resolve():
+            with written_aside(file) as aside:
+                shutil.copyfile(path, aside)
+        pictures.append((caption, file))
+
+    files = ReportFiles(output_dir / "report.html", output_dir / "report.md", output_dir / "results.csv")
+    sentence, flat = summary(models), _flat(settings)
+    for path, text in (
+        (files.csv, csv_table(models, MODEL_COLUMNS)),
+        (files.markdown, _markdown(title, sentence, models, pictures, flat)),
+        (files.html, _html(title, sentence, models, pictures, flat)),
+    ):
+        with written_aside(path) as aside:
+            aside.write_text(text, encoding="utf-8")
+    return files
+
+
+def summary(models: Sequence[Mapping[str, Any]]) -> str:
+    """What came out in one sentence, or nothing where the rows do not say enough.
+
+    The teacher is the row with the most parameters, the student the best of those with the fewest.
+    """
+    rows = [row for row in models if row.get("parameters") and row.get("score") is not None]
+    if not rows:
+        return ""
+    teacher = max(rows, key=lambda row: row["parameters"])
+    fewest = min(row["parameters"] for row in rows)
+    if fewest == teacher["parameters"]:
+        return ""
+    student = max((row for row in rows if row["parameters"] == fewest), key=lambda row: row["score"])
+    said = f"{student['model']} scores {100 * student['score']:.1f}"
+    kept = student.get("retention") or (student["score"] / teacher["score"] if teacher["score"] > 0 else None)
+    said += f", {100 * kept:.1f}% of {teacher['model']} ({100 * teacher['score']:.1f})" if kept else ""
+    smaller = [f"{teacher['parameters'] / fewest:.1f} times fewer parameters"]
+    if student.get("encoder_flops") and teacher.get("encoder_flops"):
+        smaller.append(f"{teacher['encoder_flops'] / student['encoder_flops']:.1f} times fewer encoder FLOPs")
+    said += ", with " + " and ".join(smaller)
+    size, milliseconds = (student.get(f"int8_{unit}") or student.get(f"float_{unit}") for unit in ("mb", "ms"))
+    on_device = [f"{size:.1f} MB"] if size else []
+    on_device += [f"{milliseconds:.2f} ms a sentence"] if milliseconds else []
+    return said + (f"; as TFLite {' and '.join(on_device)}" if on_device else "") + "."
+
+
+def _markdown(title: str, sentence: str, models, pictures, settings: Mapping[str, str]) -> str:
+    parts = [f"# {escaped(title)}", escaped(sentence), markdown_table(models, MODEL_COLUMNS)]
+    parts += [f"## {escaped(caption)}\n\n![{escaped(caption)}](<{file.name}>)" for caption, file in pictures]
+    rows = [{"setting": name, "value": value} for name, value in settings.items()]
+    parts += ["## Settings", markdown_table(rows, ["setting", "value"])] if settings else []
+    return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
+
+
+_STYLE = """
+:root { --ink: #1b1f24; --soft: #5b6570; --line: #d9dee3; --bar: #cfe3f3; }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: #fff; max-width: 72rem; margin: 2.5rem auto;
+  padding: 0 1.25rem; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .5rem; }
+h2 { font-size: 1.1rem; margin: 2.5rem 0 .75rem; }
+.lead { font-size: 1.1rem; color: var(--soft); max-width: 48rem; margin: 0 0 1.5rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .4rem .9rem; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th { font-size: .8rem; font-weight: 600; color: var(--soft); vertical-align: bottom; }
+.number { text-align: right; }
+.score { min-width: 7rem; background: linear-gradient(90deg, var(--bar) var(--share), transparent var(--share)); }
+figure { margin: 0; }
+figure img { max-width: 100%; height: auto; }
+summary { cursor: pointer; font-weight: 600; margin: 2.5rem 0 .75rem; }
+.settings td { font-size: .85rem; padding: .2rem .9rem; white-space: normal; overflow-wrap: anywhere; }
+.settings td + td { font-family: ui-monospace, monospace; }
+"""
+
+
+def _html(title: str, sentence: str, models, pictures, settings: Mapping[str, str]) -> str:
+    body = [f"<h1>{html.escape(title)}</h1>"]
+    body += [f'<p class="lead">{html.escape(sentence)}</p>'] if sentence else []
+    body += [_html_table(models)] if used_columns(models, MODEL_COLUMNS) else []
+    for caption, file in pictures:
+        image = base64.b64encode(file.read_bytes()).decode("ascii")
+        text = html.escape(caption)
+        body.append(f'<h2>{text}</h2>\n<figure><img alt="{text}" src="data:image/png;base64,{image}"></figure>')
+    if settings:
+        rows = "\n".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(v)}</td></tr>" for k, v in settings.items())
+        body.append(f'<details><summary>Settings</summary>\n<table class="settings">\n{rows}\n</table></details>')
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(body)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _html_table(models: Sequence[Mapping[str, Any]]) -> str:
+    columns = used_columns(models, MODEL_COLUMNS)
+    kinds = [' class="number"' if is_numeric(models, column) else "" for column in columns]
+    head = "".join(f"<th{kind}>{html.escape(c.heading)}</th>" for c, kind in zip(columns, kinds, strict=True))
+    lines = []
+    for row in models:
+        cells = []
+        for column, kind in zip(columns, kinds, strict=True):
+            if column.key == "score" and row.get("score") is not None:
+                # The score is also a bar: which row is the longest shows before a number is read.
+                share = 100 * min(max(row["score"], 0.0), 1.0)
+                kind = f' class="number score" style="--share: {share:.1f}%"'
+            cells.append(f"<td{kind}>{html.escape(column.of(row))}</td>")
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return f'<div class="wide"><table>\n<tr>{head}</tr>\n' + "\n".join(lines) + "\n</table></div>"
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = "" if value is None else str(value)
+    return flat
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"

@@ -1,0 +1,65 @@
+"""A report from run directories: run.json says what was set and what came out, metrics.jsonl how it went."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tinybert_tf.errors import InputError
+from tinybert_tf.files import read_json
+from tinybert_tf.report.page import MODEL_COLUMNS, ReportFiles, write_report
+
+
+def report_runs(run_dirs: Sequence[str | Path], output_dir: str | Path) -> ReportFiles:
+    """One report of one run or several, in the order given."""
+    if not run_dirs:
+        raise InputError("--runs: name at least one run directory")
+    folders = [Path(folder) for folder in run_dirs]
+    models, curves, settings = [], {}, {}
+    for folder, name in zip(folders, _names(folders), strict=True):
+        run = _read_run(folder)
+        models += _rows(run["result"], name, alone=len(folders) == 1)
+        if (folder / "metrics.jsonl").is_file():
+            curves[name] = folder / "metrics.jsonl"
+        settings[name] = {key: value for key, value in run.items() if key != "result"}
+    title = f"Run {next(iter(settings))}" if len(folders) == 1 else f"{len(folders)} runs"
+    return write_report(output_dir, title, models, curves, [], settings if len(folders) > 1 else settings.popitem()[1])
+
+
+def _read_run(folder: Path) -> dict[str, Any]:
+    if not (folder / "run.json").is_file():
+        raise InputError(f"{folder}: no run.json there; --runs takes the --output_dir of programs that train")
+    run = read_json(folder / "run.json")
+    if not isinstance(run, dict) or not isinstance(run.get("result", {}), dict):
+        raise InputError(f'{folder / "run.json"}: expected an object with an object "result"; train again to write it')
+    return {"result": {}, **run}
+
+
+def _rows(result: dict[str, Any], name: str, alone: bool) -> list[dict[str, Any]]:
+    """A run's rows of the table: one, or teacher, student and student without a teacher where a run has trained all."""
+    known = {column.key for column in MODEL_COLUMNS}
+    if "student_score" not in result:
+        row = {key: value for key, value in result.items() if key in known and key != "model"}
+        return [{"model": name, **row}] if row else []
+    prefix = "" if alone else f"{name}: "
+    task = {"task": result.get("task")}
+    on_device = {key: result.get(key) for key in ("float_mb", "int8_mb", "float_ms", "int8_ms")}
+    teacher = {"score": result.get("teacher_score"), "parameters": result.get("teacher_params")}
+    student = {"score": result["student_score"], "parameters": result.get("student_params")}
+    rows = [
+        {"model": f"{prefix}teacher", **task, **teacher},
+        {"model": f"{prefix}student", **task, **student, "retention": result.get("retention"), **on_device},
+    ]
+    if result.get("no_teacher_score") is not None:
+        alike = {"score": result["no_teacher_score"], "parameters": result.get("student_params")}
+        rows.append({"model": f"{prefix}student without teacher", **task, **alike})
+    return rows
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The folders' own names, or what was typed where two have the same."""
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        names = [str(folder) for folder in folders]
+    if len(set(names)) < len(names):
+        raise InputError(f"--runs: {max(names, key=names.count)} is named twice")
+    return names
