@@ -6,8 +6,8 @@ from typing import Any
 
 from tinybert_tf.errors import InputError
 
-# Sizes as (layers, hidden, heads, intermediate). TinyBERT: Jiao et al. 2020, section 4.2. BERT_TINY, _MINI and _SMALL: Turc et
-# al. 2019, whose "small" is the 4 x 512 that TinyBERT's Table 1 calls BERT_SMALL.
+# Sizes as (layers, hidden, heads, intermediate). TinyBERT: Jiao et al. 2020, section 4.2. BERT_TINY, _MINI and _SMALL:
+# Turc et al. 2019, whose "small" is the 4 x 512 that TinyBERT's Table 1 calls BERT_SMALL.
 NAMED_SIZES: dict[str, tuple[int, int, int, int]] = {
     "tinybert4": (4, 312, 12, 1200),
     "tinybert6": (6, 768, 12, 3072),
@@ -91,8 +91,11 @@ class BertConfig:
             raise InputError(f"position_embedding_type={values['position_embedding_type']!r}: only 'absolute' is known")
         known = {field.name for field in dataclasses.fields(cls)}
         kept = {key: value for key, value in values.items() if key in known}
-        if not kept.get("label2id") and values.get("id2label"):
-            kept["label2id"] = {label: int(index) for index, label in values["id2label"].items()}
+        if not kept.get("label2id"):
+            named = values.get("id2label") or {
+                index: f"LABEL_{index}" for index in range(values.get("num_labels") or 0)
+            }
+            kept["label2id"] = {label: int(index) for index, label in named.items()} or None
         return cls(**kept)
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,7 +119,7 @@ class BertConfig:
 
 
 def encoder_flops(config: BertConfig, seq_len: int) -> int:
-    """Floating point operations of one forward pass of the encoder layers over one sequence, a multiply-add counted as 2.
+    """Floating point operations of one pass of the encoder layers over one sequence, a multiply-add counted as 2.
 
     Counts the matrix products (projections, attention, feed-forward), as the paper's Table 1 does; embeddings, softmax
     and normalisation are left out.

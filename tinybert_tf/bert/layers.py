@@ -11,6 +11,8 @@ from tinybert_tf.bert.config import BertConfig
 # Added to the logits of masked keys. Large enough that exp() underflows to zero in float32, small enough for bfloat16.
 MASK_VALUE = -10000.0
 
+register = keras.saving.register_keras_serializable(package="tinybert_tf")
+
 
 def activation(name: str):
     """BERT's feed-forward activation by its Hugging Face name."""
@@ -32,6 +34,22 @@ def layer_norm(config: BertConfig, name: str = "layer_norm", **kwargs) -> layers
     return layers.LayerNormalization(epsilon=config.layer_norm_eps, name=name, **kwargs)
 
 
+class BertLayer(layers.Layer):
+    """A layer that is made from a `BertConfig` and saved with it: so is any functional model cut out of a `BertModel`."""
+
+    def __init__(self, config: BertConfig, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+
+    def get_config(self):
+        return super().get_config() | {"config": self.config.to_dict()}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**(config | {"config": BertConfig.from_dict(config["config"])}))
+
+
+@register
 class AttentionMask(layers.Layer):
     """Turns `input_mask` [B, S] (1 = token, 0 = padding) into the term that is added to attention logits [B, 1, 1, S].
 
@@ -42,16 +60,20 @@ class AttentionMask(layers.Layer):
         masked = 1.0 - ops.cast(input_mask, self.compute_dtype)
         return (masked * MASK_VALUE)[:, None, None, :]
 
+    def get_config(self):  # Keras does not work it out for itself where the dtype is a policy object
+        return super().get_config()
+
     def compute_output_spec(self, input_mask):
         batch, seq = input_mask.shape
         return keras.KerasTensor((batch, 1, 1, seq), dtype=self.compute_dtype)
 
 
-class Embeddings(layers.Layer):
+@register
+class Embeddings(BertLayer):
     """Word, position and token type embeddings, summed, normalised, dropped out: [B, S] -> [B, S, D]."""
 
     def __init__(self, config: BertConfig, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(config, **kwargs)
         table = {"embeddings_initializer": initializer(config), "dtype": self.dtype_policy}
         self.word_embeddings = layers.ReversibleEmbedding(
             config.vocab_size,
@@ -68,12 +90,11 @@ class Embeddings(layers.Layer):
         )
         self.layer_norm = layer_norm(config, dtype=self.dtype_policy)
         self.dropout = layers.Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
-        self.hidden_size = config.hidden_size
 
     def build(self, word_ids_shape, type_ids_shape):
         for table in (self.word_embeddings, self.position_embeddings, self.token_type_embeddings):
             table.build(word_ids_shape)
-        self.layer_norm.build((*word_ids_shape, self.hidden_size))
+        self.layer_norm.build((*word_ids_shape, self.config.hidden_size))
 
     def call(self, word_ids, type_ids, training=False):
         positions = ops.convert_to_tensor(self.position_embeddings.embeddings)[: ops.shape(word_ids)[1]]
@@ -82,20 +103,17 @@ class Embeddings(layers.Layer):
         return self.dropout(self.layer_norm(summed), training=training)
 
     def compute_output_spec(self, word_ids, type_ids, training=False):
-        return keras.KerasTensor((*word_ids.shape, self.hidden_size), dtype=self.compute_dtype)
+        return keras.KerasTensor((*word_ids.shape, self.config.hidden_size), dtype=self.compute_dtype)
 
 
-class SelfAttention(layers.Layer):
+class SelfAttention(BertLayer):
     """Multi-head self-attention that returns its context [B, S, D] and its logits [B, H, S, S].
 
     Logits are Q K^T / sqrt(D / H) with the mask added, before the softmax (the paper's A_i, equation 7).
     """
 
     def __init__(self, config: BertConfig, **kwargs):
-        super().__init__(**kwargs)
-        self.num_heads = config.num_attention_heads
-        self.head_size = config.attention_head_size
-        self.hidden_size = config.hidden_size
+        super().__init__(config, **kwargs)
         self.query = dense(config, config.hidden_size, name="query", dtype=self.dtype_policy)
         self.key = dense(config, config.hidden_size, name="key", dtype=self.dtype_policy)
         self.value = dense(config, config.hidden_size, name="value", dtype=self.dtype_policy)
@@ -108,27 +126,27 @@ class SelfAttention(layers.Layer):
 
     def call(self, hidden, attention_mask, training=False):
         batch, seq, _ = ops.shape(hidden)
+        heads, size = self.config.num_attention_heads, self.config.attention_head_size
 
         def split_heads(x):  # [B, S, D] -> [B, H, S, D / H]
-            return ops.transpose(ops.reshape(x, (batch, seq, self.num_heads, self.head_size)), (0, 2, 1, 3))
+            return ops.transpose(ops.reshape(x, (batch, seq, heads, size)), (0, 2, 1, 3))
 
         # Scaling the query costs S x D products instead of H x S x S.
-        query = split_heads(self.query(hidden) * self.head_size**-0.5)
+        query = split_heads(self.query(hidden) * size**-0.5)
         key, value = split_heads(self.key(hidden)), split_heads(self.value(hidden))
         logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) + attention_mask
         probabilities = self.dropout(ops.softmax(logits), training=training)
         context = ops.transpose(ops.matmul(probabilities, value), (0, 2, 1, 3))
-        return self.output_dense(ops.reshape(context, (batch, seq, self.hidden_size))), logits
+        return self.output_dense(ops.reshape(context, (batch, seq, heads * size))), logits
 
 
-class TransformerLayer(layers.Layer):
-    """One BERT layer (normalisation after each residual sum): [B, S, D] -> hidden [B, S, D], attention logits [B, H, S, S]."""
+@register
+class TransformerLayer(BertLayer):
+    """One BERT layer: [B, S, D] -> hidden [B, S, D], attention logits [B, H, S, S]. Normalises after each residual sum."""
 
     def __init__(self, config: BertConfig, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(config, **kwargs)
         policy = {"dtype": self.dtype_policy}
-        self.hidden_size = config.hidden_size
-        self.num_heads = config.num_attention_heads
         self.attention = SelfAttention(config, name="attention", **policy)
         self.attention_layer_norm = layer_norm(config, "attention_layer_norm", **policy)
         self.intermediate = dense(config, config.intermediate_size, name="intermediate", **policy)
@@ -141,7 +159,7 @@ class TransformerLayer(layers.Layer):
         self.attention.build(hidden_shape, attention_mask_shape)
         self.attention_layer_norm.build(hidden_shape)
         self.intermediate.build(hidden_shape)
-        self.output_dense.build((*hidden_shape[:-1], self.intermediate.units))
+        self.output_dense.build((*hidden_shape[:-1], self.config.intermediate_size))
         self.output_layer_norm.build(hidden_shape)
 
     def call(self, hidden, attention_mask, training=False):
@@ -153,15 +171,16 @@ class TransformerLayer(layers.Layer):
 
     def compute_output_spec(self, hidden, attention_mask, training=False):
         batch, seq, _ = hidden.shape
-        logits = keras.KerasTensor((batch, self.num_heads, seq, seq), dtype=self.compute_dtype)
+        logits = keras.KerasTensor((batch, self.config.num_attention_heads, seq, seq), dtype=self.compute_dtype)
         return keras.KerasTensor(hidden.shape, dtype=self.compute_dtype), logits
 
 
-class Pooler(layers.Layer):
+@register
+class Pooler(BertLayer):
     """tanh of a dense layer over the first token: [B, S, D] -> [B, D]."""
 
     def __init__(self, config: BertConfig, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(config, **kwargs)
         self.dense = dense(config, config.hidden_size, activation="tanh", name="dense", dtype=self.dtype_policy)
 
     def build(self, hidden_shape):

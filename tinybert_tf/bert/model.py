@@ -13,6 +13,7 @@ from tinybert_tf.bert.layers import (
     Pooler,
     TransformerLayer,
     dense,
+    register,
 )
 from tinybert_tf.errors import InputError
 
@@ -29,7 +30,7 @@ def _head_layer(config: BertConfig, head: str, word_embeddings, policy) -> keras
     return dense(config, units, name="classifier", dtype=keras.DTypePolicy(policy.variable_dtype))
 
 
-@keras.saving.register_keras_serializable(package="tinybert_tf")
+@register
 class BertModel(keras.Model):
     """BERT with its attention logits and hidden states as outputs.
 
@@ -96,7 +97,7 @@ class BertModel(keras.Model):
         # === Config ===
         self.config = config
         self.head = head
-        self.policy = policy
+        self.dtype_policy = policy
         self.embeddings = embeddings
         self.transformer_layers = transformer_layers
         self.pooler = pooler
@@ -106,7 +107,7 @@ class BertModel(keras.Model):
         return {
             "config": self.config.to_dict(),
             "head": self.head,
-            "dtype": self.policy.name,
+            "dtype": self.dtype_policy.name,
             "name": self.name,
             "trainable": self.trainable,
         }

@@ -1,8 +1,10 @@
 """Weights in and out."""
 
-from tinybert_tf.checkpoints.huggingface import LoadReport, load_model, load_weights, read_config, save_model
+from tinybert_tf.checkpoints.huggingface import read_config, save_model
+from tinybert_tf.checkpoints.load import load_model, load_weights
 from tinybert_tf.checkpoints.presets import resolve_directory
 from tinybert_tf.checkpoints.projections import read_projections, write_projections
+from tinybert_tf.checkpoints.weights import LoadReport
 
 __all__ = [
     "LoadReport",

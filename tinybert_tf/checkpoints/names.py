@@ -1,25 +1,30 @@
-"""Which Hugging Face tensor belongs to which variable, and what to say when they do not fit."""
+"""How each kind of checkpoint calls and lays out a weight, with Hugging Face's names as the common tongue.
+
+A table maps one format's modules to Hugging Face's; `{}` stands for the layer number on both sides. What a module holds
+(a kernel, a bias, a table) is translated by rule, and so is the layout: torch keeps a dense weight as [out, in].
+"""
+
+import re
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from tinybert_tf.errors import InputError
 
-# Variable path of ours -> module of theirs. The first match wins; {} is the layer number.
-_LAYER_MODULES = {
-    "attention/query": "attention.self.query",
-    "attention/key": "attention.self.key",
-    "attention/value": "attention.self.value",
-    "attention/output": "attention.output.dense",
-    "attention_layer_norm": "attention.output.LayerNorm",
-    "intermediate": "intermediate.dense",
-    "output": "output.dense",
-    "output_layer_norm": "output.LayerNorm",
-}
-_MODULES = {
+# The variables of our own network.
+OURS = {
     "embeddings/word_embeddings": "bert.embeddings.word_embeddings",
     "embeddings/position_embeddings": "bert.embeddings.position_embeddings",
     "embeddings/token_type_embeddings": "bert.embeddings.token_type_embeddings",
     "embeddings/layer_norm": "bert.embeddings.LayerNorm",
+    "layer_{}/attention/query": "bert.encoder.layer.{}.attention.self.query",
+    "layer_{}/attention/key": "bert.encoder.layer.{}.attention.self.key",
+    "layer_{}/attention/value": "bert.encoder.layer.{}.attention.self.value",
+    "layer_{}/attention/output": "bert.encoder.layer.{}.attention.output.dense",
+    "layer_{}/attention_layer_norm": "bert.encoder.layer.{}.attention.output.LayerNorm",
+    "layer_{}/intermediate": "bert.encoder.layer.{}.intermediate.dense",
+    "layer_{}/output": "bert.encoder.layer.{}.output.dense",
+    "layer_{}/output_layer_norm": "bert.encoder.layer.{}.output.LayerNorm",
     "pooler/dense": "bert.pooler.dense",
     "classifier": "classifier",
     "masked_lm/transform": "cls.predictions.transform.dense",
@@ -28,18 +33,61 @@ _MODULES = {
 }
 _LEAVES = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta": "bias", "bias": "bias"}
 
+# Buffers, and tied copies that carry nothing of their own.
+_REDUNDANT = ("bert.embeddings.position_ids", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
 
-def tensor_name(path: str, head: str) -> str:
-    """The Hugging Face name, with the `bert.` prefix, of the variable at `path` in a model with this head."""
-    module, leaf = path.rsplit("/", 1)
-    if module.startswith("layer_"):
-        layer, part = module.split("/", 1)
-        theirs = f"bert.encoder.layer.{layer.removeprefix('layer_')}.{_LAYER_MODULES[part]}"
-    else:
-        theirs = _MODULES[module]
-    if theirs == "classifier" and head == "span":
-        theirs = "qa_outputs"
-    return f"{theirs}.{_LEAVES[leaf]}"
+
+def our_modules(head: str) -> dict[str, str]:
+    """`OURS` for a network with this head: Hugging Face calls the classifier of answer spans `qa_outputs`."""
+    return OURS | {"classifier": "qa_outputs"} if head == "span" else OURS
+
+
+def translate(path: str, modules: Mapping[str, str]) -> str | None:
+    """The Hugging Face name of the variable at `path`, or None for one that the table does not know."""
+    module, _, leaf = path.rpartition("/")
+    layer = re.findall(r"\d+", module)
+    theirs = modules.get(re.sub(r"\d+", "{}", module))
+    return f"{theirs.format(*layer)}.{_LEAVES[leaf]}" if theirs and leaf in _LEAVES else None
+
+
+def to_hugging_face(variables: Iterable[tuple[str, np.ndarray]], modules: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Keras variables under Hugging Face's names and layouts. A variable that no table row fits keeps its own name."""
+    tensors = {}
+    for path, value in variables:
+        name = translate(path, modules)
+        if name is None:
+            tensors[path] = value
+            continue
+        if path.endswith("/kernel"):
+            # TF-Models and KerasHub split the heads off: [in, heads, size] going in, [heads, size, out] coming out.
+            value = value.reshape(len(value), -1) if ".self." in name else value.reshape(-1, value.shape[-1])
+            value = value.T
+        elif name.endswith(".bias"):
+            value = value.reshape(-1)
+        tensors[name] = value
+    return tensors
+
+
+def canonical(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """One spelling for all that Hugging Face checkpoints have had: with `bert.`, `LayerNorm.weight` and `.bias`."""
+    renamed = {}
+    for name, value in tensors.items():
+        name = name.removeprefix("module.")  # left behind by torch's DataParallel
+        name = re.sub(r"^(?=(embeddings|encoder|pooler)\.)", "bert.", name)
+        name = re.sub(r"(?<=LayerNorm\.)gamma$", "weight", name)
+        name = re.sub(r"(?<=LayerNorm\.)beta$", "bias", name)
+        if name not in _REDUNDANT:
+            renamed[name] = value
+    return renamed
+
+
+def head_of(tensors: Mapping[str, np.ndarray]) -> str:
+    """The head that weights without a word about it belong to."""
+    if "classifier.weight" in tensors:
+        return "classification" if len(tensors["classifier.weight"]) > 1 else "regression"
+    if "qa_outputs.weight" in tensors:
+        return "span"
+    return "masked_lm" if "cls.predictions.bias" in tensors else "encoder"
 
 
 def is_encoder(name: str) -> bool:
@@ -47,34 +95,14 @@ def is_encoder(name: str) -> bool:
     return name.startswith(("bert.embeddings.", "bert.encoder."))
 
 
-def canonical(name: str) -> str:
-    """One spelling for every published one: with `bert.`, LayerNorm.weight/bias instead of gamma/beta."""
-    name = name.removeprefix("module.")
-    if name.startswith(("embeddings.", "encoder.", "pooler.")):
-        name = f"bert.{name}"
-    if name.endswith("LayerNorm.gamma"):
-        name = name.removesuffix("gamma") + "weight"
-    elif name.endswith("LayerNorm.beta"):
-        name = name.removesuffix("beta") + "bias"
-    return name
-
-
-def transposed(path: str) -> bool:
-    """Torch keeps dense weights as [out, in], Keras as [in, out]."""
-    return path.endswith("/kernel")
-
-
 def _config_keys(name: str) -> tuple[str, ...]:
-    """The `config.json` key that sets each axis of a tensor in Hugging Face's layout."""
-    if "word_embeddings" in name:
-        return "vocab_size", "hidden_size"
-    if "position_embeddings" in name:
-        return "max_position_embeddings", "hidden_size"
-    if "token_type_embeddings" in name:
-        return "type_vocab_size", "hidden_size"
-    if "intermediate.dense" in name:
+    """The configuration key that sets each axis of a tensor."""
+    tables = {"word": "vocab_size", "position": "max_position_embeddings", "token_type": "type_vocab_size"}
+    if table := re.fullmatch(r"bert\.embeddings\.(\w+)_embeddings\.weight", name):
+        return tables[table[1]], "hidden_size"
+    if ".intermediate." in name:
         return "intermediate_size", "hidden_size"
-    if name.endswith("output.dense.weight") and "attention" not in name:
+    if re.search(r"\d\.output\.dense\.weight", name):
         return "hidden_size", "intermediate_size"
     if name.startswith(("classifier", "qa_outputs")):
         return "label2id", "hidden_size"
@@ -83,15 +111,13 @@ def _config_keys(name: str) -> tuple[str, ...]:
     return "hidden_size", "hidden_size"
 
 
-def check_shape(file: str, name: str, found: np.ndarray, expected: tuple[int, ...]) -> None:
-    """Raises InputError naming the tensor, both shapes and the configuration key that sets the axis that differs."""
-    if found.shape == expected:
+def check_shape(source: str, name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """Raises InputError naming the tensor, both shapes and the configuration keys of the axes that differ."""
+    if found == expected:
         return
     keys = _config_keys(name)
-    differing = [
-        key for key, ours, theirs in zip(keys, expected, found.shape, strict=False) if ours != theirs
-    ] or list(keys[:1])
+    differing = [key for key, a, b in zip(keys, expected, found, strict=False) if a != b] or keys[:1]
     raise InputError(
-        f"{file}: {name} has shape {list(found.shape)} but config.json asks for {list(expected)}; "
-        f"correct {' and '.join(dict.fromkeys(differing))} in config.json or use the weights that belong to it"
+        f"{source}: {name} has shape {list(found)}, but the configuration asks for {list(expected)}; "
+        f"correct {' and '.join(dict.fromkeys(differing))} or use the weights that belong to it"
     )

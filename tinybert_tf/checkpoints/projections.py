@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-from tinybert_tf.checkpoints.huggingface import _read_safetensors, read_tensors
+from tinybert_tf.checkpoints.huggingface import read_safetensors, read_tensors
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import written_aside
 
@@ -27,7 +27,7 @@ def read_projections(directory: str | Path, count: int) -> list[Projection] | No
     directory = Path(directory)
     path = directory / FILE_NAME
     if path.is_file():
-        tensors = _read_safetensors(path)
+        tensors = read_safetensors(path)
     else:
         path, tensors = read_tensors(directory)
     if "fit_dense.weight" in tensors:

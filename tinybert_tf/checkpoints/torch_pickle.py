@@ -1,5 +1,220 @@
-"""Placeholder, being written."""
+"""Reads `pytorch_model.bin` without PyTorch and without running what stands in it.
+
+A pickle is a program: unpickled as it is, a downloaded checkpoint can run any command. The reader here knows the few
+names that a state dict is made of, gives them stand-ins that only note what they are told, and refuses any other name.
+
+The file, as torch.save writes it since PyTorch 1.6, is a zip without compression: `<any>/data.pkl` is the pickled dict,
+`<any>/data/<key>` the bytes of one storage. A tensor is (storage, offset, size, stride) in elements; several may share
+one storage.
+"""
+
+import collections
+import io
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from tinybert_tf.errors import InputError
+
+_CONVERT = (
+    "convert it where PyTorch and transformers are: "
+    "AutoModel.from_pretrained(DIR).save_pretrained(DIR, safe_serialization=True) writes model.safetensors"
+)
+
+_STORAGE_DTYPES = {
+    "DoubleStorage": np.dtype(np.float64),
+    "FloatStorage": np.dtype(np.float32),
+    "HalfStorage": np.dtype(np.float16),
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "LongStorage": np.dtype(np.int64),
+    "IntStorage": np.dtype(np.int32),
+    "ShortStorage": np.dtype(np.int16),
+    "CharStorage": np.dtype(np.int8),
+    "ByteStorage": np.dtype(np.uint8),
+    "BoolStorage": np.dtype(np.bool_),
+}
 
 
-def read_torch_checkpoint(path):
-    raise OSError(path)
+def read_torch_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
+    """The tensors of a state dict by name.
+
+    Arrays have the dtype of the file, except bfloat16, which becomes float32. They are read-only views of the
+    file's storages: tensors that share memory in the file (tied weights) share it here.
+
+    Raises:
+        InputError: if the file is missing, is not torch.save's zip format, is truncated or damaged, or holds anything
+            but a flat dict of tensors.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _read_archive(archive)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:  # the last two: a damaged zip directory
+        what = (
+            "damaged or cut short"
+            if _begins_like_a_zip(path)
+            else "not a zip file, so from PyTorch before 1.6 or cut short"
+        )
+        raise InputError(f"{path}: {what} ({error}); download it again, or {_CONVERT}") from None
+    except _RefusedError as refused:
+        raise InputError(f"{path}: {refused}; {_CONVERT}") from None
+
+
+class _RefusedError(Exception):
+    """What was met that is not part of a plain state dict."""
+
+
+def _begins_like_a_zip(path: str | Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def _read_archive(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+    programs = [name for name in archive.namelist() if name == "data.pkl" or name.endswith("/data.pkl")]
+    if len(programs) != 1:
+        raise _RefusedError(f"holds {len(programs)} files named data.pkl, a checkpoint has one")
+    folder = programs[0].removesuffix("data.pkl")
+    if f"{folder}byteorder" in archive.namelist() and _read_record(archive, f"{folder}byteorder") != b"little":
+        raise _RefusedError("was written on a big-endian machine")
+    program = _read_record(archive, programs[0])
+    reader = _StateDictReader(program, lambda key: _read_record(archive, f"{folder}data/{key}"))
+    try:
+        value = reader.load()
+    except (_RefusedError, zipfile.BadZipFile, OSError):
+        raise
+    except Exception as error:
+        # A damaged or hostile pickle fails in the unpickler in a dozen ways; none of them is the caller's business.
+        raise _RefusedError(
+            f"data.pkl is damaged ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+        ) from None
+    return _tensors_of(value)
+
+
+def _read_record(archive: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        record = archive.getinfo(name)
+    except KeyError:
+        raise _RefusedError(f"{name} is missing") from None
+    if record.compress_type != zipfile.ZIP_STORED:
+        # torch.save does not compress; a few kilobytes that unpack to gigabytes are no checkpoint.
+        raise _RefusedError(f"{name} is compressed")
+    try:
+        return archive.read(record)
+    except (EOFError, NotImplementedError, RuntimeError) as error:  # cut short, a zip feature, a password
+        raise zipfile.BadZipFile(f"{name}: {error or 'ends early'}") from None
+
+
+def _tensors_of(value: Any) -> dict[str, np.ndarray]:
+    if not isinstance(value, dict):
+        raise _RefusedError(f"holds a {type(value).__name__}, not a dict of tensors")
+    tensors = {}
+    for name, tensor in value.items():
+        if not isinstance(name, str) or not isinstance(tensor, _Tensor) or not isinstance(tensor.array, np.ndarray):
+            raise _RefusedError(
+                f"entry {str(name)[:80]!r} is a {type(tensor).__name__.lstrip('_')}, not a tensor: "
+                "this is a whole training checkpoint, not a state dict"
+            )
+        tensors[name] = tensor.array
+    return tensors
+
+
+class _Storage:
+    """A typed block of numbers: only its key, so that a pickle that writes into it reaches no array."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: str):
+        self.key = key
+
+
+class _Tensor:
+    __slots__ = ("array",)
+
+    def __init__(self, array: np.ndarray):
+        self.array = array
+
+
+class _StorageType:
+    """Stands for `torch.FloatStorage` and its like."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str):
+        self.name = name
+
+
+class _Function:
+    """Stands for a function of torch; a fresh one per file, so that nothing can be left behind in it."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable):
+        self._function = function
+
+    def __call__(self, *arguments):
+        return self._function(*arguments)
+
+
+class _StateDictReader(pickle.Unpickler):
+    """An unpickler that can make dicts of arrays and nothing else."""
+
+    def __init__(self, program: bytes, read_storage: Callable[[str], bytes]):
+        super().__init__(io.BytesIO(program), encoding="utf-8")
+        self._read_storage = read_storage
+        self._arrays: dict[str, np.ndarray] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The only door from a pickle to Python's names."""
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _Function(self._rebuild_tensor)
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return _Function(lambda data, requires_grad, backward_hooks: data)
+        if module == "torch" and name in _STORAGE_DTYPES:
+            return _StorageType(name)
+        if module == "torch" and name.endswith("Storage"):
+            raise _RefusedError(f"holds numbers of the type torch.{name}, which are not read here")
+        raise _RefusedError(f"asks to load {module}.{name}, which is no part of a state dict; nothing was executed")
+
+    def persistent_load(self, reference: Any) -> _Storage:
+        kind, storage_type, key, _location, count = reference
+        if kind != "storage" or not isinstance(storage_type, _StorageType):
+            raise _RefusedError(f"refers to a {kind!r}, not to a storage")
+        key, dtype = str(key), _STORAGE_DTYPES[storage_type.name]
+        if key not in self._arrays:
+            content = self._read_storage(key)
+            if len(content) != count * dtype.itemsize:
+                raise _RefusedError(
+                    f"storage {key} has {len(content)} bytes, but {count} numbers of type {dtype} are declared"
+                )
+            array = np.frombuffer(content, dtype)
+            self._arrays[key] = array.astype(np.float32) if dtype == ml_dtypes.bfloat16 else array
+        return _Storage(key)
+
+    def _rebuild_tensor(self, storage, offset, size, stride, requires_grad=False, hooks=None, metadata=None) -> _Tensor:
+        """The tensor whose element [i, j, ...] is storage[offset + i * stride[0] + j * stride[1] + ...]."""
+        if not isinstance(storage, _Storage):
+            raise _RefusedError(f"a tensor refers to a {type(storage).__name__}, not to a storage")
+        array = self._arrays[storage.key]
+        size, stride = tuple(size), tuple(stride)
+        numbers = (offset, *size, *stride)
+        if len(size) != len(stride) or not all(type(number) is int and number >= 0 for number in numbers):
+            raise _RefusedError(
+                f"a tensor has offset {offset}, size {size} and stride {stride}, which do not make sense"
+            )
+        if 0 in size:
+            return _Tensor(np.zeros(size, array.dtype))
+        last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+        if last >= len(array):
+            raise _RefusedError(f"a tensor of size {size} reaches element {last} of a storage that has {len(array)}")
+        steps = [step * array.itemsize for step in stride]
+        return _Tensor(np.lib.stride_tricks.as_strided(array[offset:], size, steps, writeable=False))

@@ -116,14 +116,15 @@ class Distiller(keras.Model):
 
     def _track(self, loss, terms, features, label, weight, student):
         rows = tf.cast(tf.shape(features["input_mask"])[0], tf.float32) if weight is None else tf.reduce_sum(weight)
-        rows = tf.cast(rows, tf.float32)
+        # The global batch's rows: replicas whose rows count differently still hold equal shares of one loss.
+        rows = _over_replicas(tf.cast(rows, tf.float32))
         # Replica shares of the loss add up to it; a mean over replicas has to undo that.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self._loss_tracker.update_state(loss * replicas, sample_weight=rows)
         for name, parts in terms.items():
-            # A term is a sum over layers, all with one denominator.
+            # Weighted by rows like the loss, so that the terms add up to it.
             mean = tf.add_n([tf.math.divide_no_nan(numerator, denominator) for _, numerator, denominator in parts])
-            self.term_trackers[name].update_state(mean, sample_weight=parts[0][2])
+            self.term_trackers[name].update_state(mean, sample_weight=rows)
         if label is not None and "logits" in student:
             self.compute_metrics(features, label, student["logits"], sample_weight=weight)
         return self.get_metrics_result()

@@ -3,12 +3,13 @@
 from tinybert_tf.report.attention_maps import plot_attention
 from tinybert_tf.report.curves import plot_curves, read_metrics
 from tinybert_tf.report.page import ReportFiles, write_report
-from tinybert_tf.report.runs import report_runs
+from tinybert_tf.report.runs import ReportSettings, report_runs
 from tinybert_tf.report.tables import Column, csv_table, markdown_table
 
 __all__ = [
     "Column",
     "ReportFiles",
+    "ReportSettings",
     "csv_table",
     "markdown_table",
     "plot_attention",

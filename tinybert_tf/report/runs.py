@@ -1,5 +1,6 @@
 """A report from run directories: run.json says what was set and what came out, metrics.jsonl how it went."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,26 @@ from typing import Any
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json
 from tinybert_tf.report.page import MODEL_COLUMNS, ReportFiles, write_report
+from tinybert_tf.settings import setting
+
+
+@dataclasses.dataclass
+class ReportSettings:
+    """What bin/report.py asks for."""
+
+    runs: str = setting("", "Run directories, with commas between them.", required=True)
+    output_dir: str = setting("", "Where report.html, report.md and results.csv go.", required=True)
+    seed: int = setting(0, "Without effect: nothing in a report is random.")
 
 
 def report_runs(run_dirs: Sequence[str | Path], output_dir: str | Path) -> ReportFiles:
-    """One report of one run or several, in the order given."""
-    if not run_dirs:
+    """One report of one run or several, in the order given.
+
+    A directory that holds run directories (as the quickstart leaves one) stands for all of them.
+    """
+    folders = [run for folder in run_dirs for run in _runs_in(Path(folder))]
+    if not folders:
         raise InputError("--runs: name at least one run directory")
-    folders = [Path(folder) for folder in run_dirs]
     models, curves, settings = [], {}, {}
     for folder, name in zip(folders, _names(folders), strict=True):
         run = _read_run(folder)
@@ -25,9 +39,16 @@ def report_runs(run_dirs: Sequence[str | Path], output_dir: str | Path) -> Repor
     return write_report(output_dir, title, models, curves, [], settings if len(folders) > 1 else settings.popitem()[1])
 
 
-def _read_run(folder: Path) -> dict[str, Any]:
-    if not (folder / "run.json").is_file():
+def _runs_in(folder: Path) -> list[Path]:
+    if (folder / "run.json").is_file():
+        return [folder]
+    inside = sorted(file.parent for file in folder.glob("*/run.json"))
+    if not inside:
         raise InputError(f"{folder}: no run.json there; --runs takes the --output_dir of programs that train")
+    return inside
+
+
+def _read_run(folder: Path) -> dict[str, Any]:
     run = read_json(folder / "run.json")
     if not isinstance(run, dict) or not isinstance(run.get("result", {}), dict):
         raise InputError(f'{folder / "run.json"}: expected an object with an object "result"; train again to write it')

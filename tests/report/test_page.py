@@ -1,0 +1,147 @@
+"""A report holds everything, can be moved about, and does not run what it quotes."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from tinybert_tf.errors import InputError
+from tinybert_tf.report.attention_maps import plot_attention
+from tinybert_tf.report.page import summary, write_report
+from tinybert_tf.report.runs import report_runs
+
+MODELS = [
+    {"model": "teacher", "score": 0.90, "parameters": 22_000_000, "encoder_flops": 2.4e9, "float_mb": 86.0},
+    {
+        "model": "student",
+        "score": 0.81,
+        "retention": 0.9,
+        "parameters": 11_000_000,
+        "encoder_flops": 1.2e9,
+        "int8_mb": 14.46,
+    },
+    {"model": "alone", "score": 0.70, "parameters": 11_000_000},
+]
+
+
+class Page(HTMLParser):
+    """What a browser would make of the file: tags, and the sources of pictures."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.sources, self.open = [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.sources += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def metrics(tmp_path):
+    path = tmp_path / "run" / "metrics.jsonl"
+    path.parent.mkdir()
+    path.write_text(
+        "".join(json.dumps({"stage": "a", "step": i, "split": "train", "loss": 1 / i}) + "\n" for i in (1, 2))
+    )
+    return path
+
+
+@pytest.fixture
+def picture(tmp_path):
+    return plot_attention([[[[1.0]]]], [[[[1.0]]]], ["a"], [(1, 1)], tmp_path / "attention.png")
+
+
+def test_the_page_is_one_file_and_the_markdown_names_pictures_beside_it(tmp_path, metrics, picture):
+    settings = {"seed": 1, "train": {"learning_rate": 5e-5}}
+    files = write_report(tmp_path / "out", "My run", MODELS, {"the student": metrics}, [("Maps", picture)], settings)
+    page = Page(files.html.read_text())
+    assert len(page.sources) == 2 and all(source.startswith("data:image/png;base64,") for source in page.sources)
+    markdown = files.markdown.read_text()
+    assert re.findall(r"!\[.*\]\(<(.*)>\)", markdown) == ["curves-the-student.png", "attention.png"]
+    assert "| train.learning_rate | 5e-05 |" in markdown
+    names = {"report.html", "report.md", "results.csv", "curves-the-student.png", "attention.png"}
+    assert {path.name for path in files.html.parent.iterdir()} == names
+
+    rows = list(csv.DictReader(files.csv.open()))
+    assert list(rows[0]) == ["model", "score", "retention", "parameters", "encoder_flops", "float_mb", "int8_mb"]
+    assert float(rows[1]["int8_mb"]) == 14.46 and rows[2]["retention"] == ""
+
+
+def test_what_is_quoted_stays_text(tmp_path):
+    evil = '<script>alert("1")</script>'
+    files = write_report(tmp_path, evil, [{"model": evil, "score": 0.5}], {}, [], {evil: evil})
+    assert "script" not in Page(files.html.read_text()).tags
+    assert "<script" not in files.markdown.read_text()
+
+
+def test_writing_again_replaces_the_report(tmp_path, picture):
+    for title in ("first", "second"):
+        files = write_report(tmp_path, title, MODELS, {}, [("Maps", picture)], {})
+    assert "second" in files.html.read_text() and "first" not in files.html.read_text()
+    assert picture.is_file(), "a picture that is already beside the report stays"
+
+
+def test_a_bad_input_writes_nothing(tmp_path, metrics):
+    metrics.write_text("{")
+    with pytest.raises(InputError, match=r"metrics.jsonl, line 1"):
+        write_report(tmp_path / "out", "run", MODELS, {"student": metrics}, [], {})
+    with pytest.raises(InputError, match=r"gone.png: no such file"):
+        write_report(tmp_path / "out", "run", MODELS, {}, [("Maps", tmp_path / "gone.png")], {})
+    with pytest.raises(ValueError, match="unknown columns.*'size'"):
+        write_report(tmp_path / "out", "run", [{"model": "a", "size": 3}], {}, [], {})
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_sentence_says_what_came_out():
+    assert summary(MODELS) == (
+        "student scores 81.0, 90.0% of teacher (90.0), with 2.0 times fewer parameters and 2.0 times fewer encoder FLOPs; "
+        "as TFLite 14.5 MB."
+    )
+    assert summary(MODELS[:1]) == "" and summary([{"model": "a", "score": 0.5}]) == ""
+
+
+def test_a_report_of_several_runs(tmp_path, metrics):
+    quick = {"task": "sst2", "student_score": 0.81, "teacher_score": 0.9, "no_teacher_score": 0.7, "retention": 0.9}
+    quick |= {
+        "student_params": 11,
+        "teacher_params": 22,
+        "float_mb": 1.0,
+        "int8_mb": 0.3,
+        "float_ms": 2.0,
+        "int8_ms": 1.0,
+    }
+    for name, result in {"run": {"task": "cola", "score": 0.4, "metrics": {"matthews": 0.4}}, "quick": quick}.items():
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "run.json").write_text(json.dumps({"settings": {"task": "x"}, "seed": 3, "result": result}))
+    files = report_runs([tmp_path / "run", tmp_path / "quick"], tmp_path / "out")
+    rows = {row["model"]: row for row in csv.DictReader(files.csv.open())}
+    assert list(rows) == ["run", "quick: teacher", "quick: student", "quick: student without teacher"]
+    assert rows["run"]["task"] == "cola" and rows["quick: student"]["int8_mb"] == "0.3"
+    assert "run.settings.task" in files.markdown.read_text() and "curves-run.png" in files.markdown.read_text()
+
+    together = report_runs([tmp_path], tmp_path / "out").csv.read_text()
+    assert "quick: student" in together, "a folder of runs stands for all of them"
+
+
+@pytest.mark.parametrize("content", [None, "[]", '{"result": 3}', "{"])
+def test_a_folder_that_is_no_run_is_named(tmp_path, content):
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(InputError, match=r"run\.json"):
+        report_runs([tmp_path], tmp_path / "out")
+
+
+def test_a_run_named_twice_is_refused(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(InputError, match="named twice"):
+        report_runs([tmp_path, tmp_path], tmp_path / "out")

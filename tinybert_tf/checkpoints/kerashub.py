@@ -1,0 +1,74 @@
+"""KerasHub: the encoder of a BertBackbone preset, by name or as a directory written by `save_to_preset`."""
+
+from pathlib import Path
+
+from tinybert_tf.bert import BertConfig
+from tinybert_tf.checkpoints import names
+from tinybert_tf.checkpoints.weights import Checkpoint
+from tinybert_tf.errors import InputError
+
+_LAYER, _THEIRS = "transformer_layer_{}", "bert.encoder.layer.{}"
+_MODULES = {
+    "token_embedding": "bert.embeddings.word_embeddings",
+    "position_embedding": "bert.embeddings.position_embeddings",
+    "segment_embedding": "bert.embeddings.token_type_embeddings",
+    "embeddings_layer_norm": "bert.embeddings.LayerNorm",
+    f"{_LAYER}/self_attention_layer/query": f"{_THEIRS}.attention.self.query",
+    f"{_LAYER}/self_attention_layer/key": f"{_THEIRS}.attention.self.key",
+    f"{_LAYER}/self_attention_layer/value": f"{_THEIRS}.attention.self.value",
+    f"{_LAYER}/self_attention_layer/attention_output": f"{_THEIRS}.attention.output.dense",
+    f"{_LAYER}/self_attention_layer_norm": f"{_THEIRS}.attention.output.LayerNorm",
+    f"{_LAYER}/feedforward_intermediate_dense": f"{_THEIRS}.intermediate.dense",
+    f"{_LAYER}/feedforward_output_dense": f"{_THEIRS}.output.dense",
+    f"{_LAYER}/feedforward_layer_norm": f"{_THEIRS}.output.LayerNorm",
+    "pooled_dense": "bert.pooler.dense",
+}
+
+
+def read(preset: str | Path) -> Checkpoint:
+    """Reads the encoder of a preset; one that is only a name is fetched.
+
+    Raises:
+        InputError: no such preset, one that is no BERT, or a hub that cannot be reached.
+    """
+    backbone = _from_preset("BertBackbone", preset, dtype="float32")
+    config = BertConfig(
+        vocab_size=backbone.vocabulary_size,
+        hidden_size=backbone.hidden_dim,
+        num_hidden_layers=backbone.num_layers,
+        num_attention_heads=backbone.num_heads,
+        intermediate_size=backbone.intermediate_dim,
+        hidden_act="gelu_pytorch_tanh",
+        hidden_dropout_prob=backbone.dropout,
+        attention_probs_dropout_prob=backbone.dropout,
+        max_position_embeddings=backbone.max_sequence_length,
+        type_vocab_size=backbone.num_segments,
+    )
+    variables = ((variable.path, variable.numpy()) for variable in backbone.weights)
+    return Checkpoint(str(preset), config, "encoder", names.to_hugging_face(variables, _MODULES))
+
+
+def read_vocabulary(preset: str | Path) -> tuple[list[str], bool]:
+    """The words of a preset's tokenizer, and whether it lower-cases."""
+    tokenizer = _from_preset("BertTokenizer", preset)
+    return tokenizer.get_vocabulary(), tokenizer.lowercase
+
+
+def _from_preset(kind: str, preset: str | Path, **kwargs):
+    import keras_hub  # slow to import, and needed by those alone who name a preset
+
+    preset = str(preset)
+    is_local = Path(preset).is_dir()
+    if preset.startswith("hf://"):
+        raise InputError(f"{preset}: KerasHub would drop its head and its activation; download it, give the directory")
+    if not is_local and "://" not in preset and preset not in keras_hub.models.BertBackbone.presets:
+        raise InputError(
+            f"{preset}: no such directory, and no preset of that name, such as bert_base_en_uncased "
+            "(keras_hub.models.BertBackbone.presets lists them)"
+        )
+    try:
+        return getattr(keras_hub.models, kind).from_preset(preset, **kwargs)
+    except Exception as error:  # whatever a hub's client raises: no connection, no login, no such file
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        remedy = "write it anew" if is_local else "check the name and the connection, or give a model directory"
+        raise InputError(f"{preset}: KerasHub cannot load this preset ({reason}); {remedy}") from error

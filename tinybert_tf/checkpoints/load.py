@@ -1,0 +1,108 @@
+"""One way in for every kind of checkpoint."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from tinybert_tf.bert import BertModel, build_model
+from tinybert_tf.checkpoints import google_tf1, huggingface, kerashub, presets, tf_models
+from tinybert_tf.checkpoints.weights import Checkpoint, LoadReport, fill
+from tinybert_tf.errors import InputError
+from tinybert_tf.files import read_json
+
+logger = logging.getLogger(__name__)
+
+
+def read_checkpoint(directory_or_preset: str | Path) -> Checkpoint:
+    """Reads a checkpoint of any known kind, told by the files that are there.
+
+    Raises:
+        InputError: neither a directory of a known kind nor a preset, or one that cannot be read.
+    """
+    directory = Path(directory_or_preset)
+    if str(directory_or_preset) in presets.PACKAGES and not directory.is_dir():
+        return huggingface.read(presets.resolve_directory(directory_or_preset))
+    if not directory.is_dir():
+        return kerashub.read(directory_or_preset)
+    if (directory / "config.json").is_file():
+        is_keras = "registered_name" in read_json(directory / "config.json")
+        return kerashub.read(directory) if is_keras else huggingface.read(directory)
+    if (directory / "bert_config.json").is_file():
+        _, _, reader = google_tf1.open_checkpoint(directory)
+        return (tf_models if reader.has_tensor(tf_models.OBJECT_GRAPH) else google_tf1).read(directory)
+    raise InputError(
+        f"{directory}: no model in it; looked for config.json (Hugging Face, KerasHub) and for bert_config.json with "
+        "NAME.index (TensorFlow)"
+    )
+
+
+def load_model(
+    directory_or_preset: str | Path,
+    head: str | None = None,
+    *,
+    dtype: str | None = None,
+    label2id: Mapping[str, int] | None = None,
+    strict_head: bool = False,
+) -> BertModel:
+    """Builds the network of a checkpoint and fills it with its weights.
+
+    What the file lacks (a pooler, a head) keeps its fresh initial values, and what the network does not use is passed
+    over; both are logged by name.
+
+    Args:
+        directory_or_preset: a Hugging Face BERT directory; one with bert_config.json and a TensorFlow checkpoint
+            (Google's or TF-Models'); a KerasHub preset, as a directory or by name; or a name in `presets.PACKAGES`.
+        head: one of `tinybert_tf.bert.HEADS`; by default the one it was saved with.
+        dtype: Keras dtype policy of the network; any precision on disk will do.
+        label2id: the classes of a classifier, by default those that it was saved with. One that was saved with the same
+            classes under other ids is put in this order; one for other classes is replaced by a fresh one.
+        strict_head: refuse a checkpoint that lacks weights on which the logits depend (for evaluation and teaching).
+
+    Raises:
+        InputError: a missing or truncated file, a missing encoder tensor, or a shape other than the configuration's.
+    """
+    checkpoint = read_checkpoint(directory_or_preset)
+    head = head or checkpoint.head
+    checkpoint, keeps_classifier = _with_labels(checkpoint, head, label2id)
+    model = build_model(checkpoint.config, head, dtype=dtype)
+    report = fill(model, checkpoint.tensors, checkpoint.source, skip=() if keeps_classifier else ("classifier",))
+    # Only the heads that read the first token need the pooler; transformers saves the others without one.
+    needs_pooler = head in ("classification", "regression")
+    lacking = [name for name in report.missing if needs_pooler or not name.startswith("bert.pooler")]
+    if strict_head and head != "encoder" and lacking:
+        raise InputError(
+            f"{checkpoint.source}: has no weights for a {head} head ({', '.join(lacking)}); fine-tune it first"
+        )
+    if report.missing:
+        logger.warning(
+            "%s: not taken from the file, freshly initialised: %s", checkpoint.source, ", ".join(report.missing)
+        )
+    if report.unused:
+        logger.warning("%s: in the file, not used: %s", checkpoint.source, ", ".join(report.unused))
+    return model
+
+
+def _with_labels(checkpoint: Checkpoint, head: str, label2id: Mapping[str, int] | None) -> tuple[Checkpoint, bool]:
+    """The checkpoint with its classifier in the order of `label2id`, and whether it has one for these classes."""
+    if head not in ("classification", "regression", "token_classification"):
+        return checkpoint, True
+    config, tensors = checkpoint.config, checkpoint.tensors
+    rows = len(tensors.get("classifier.weight", ()))
+    saved = dict(config.label2id or {f"LABEL_{row}": row for row in range(rows)})
+    wanted = dict(saved if label2id is None else label2id)
+    if head != "regression":
+        config = config.replace(label2id=wanted or None)
+    # "encoder" is also what a configuration without a word about the head says.
+    keeps = checkpoint.head in (head, "encoder") and (head == "regression" or saved.keys() == wanted.keys())
+    if keeps and saved != wanted and rows == len(saved):
+        order = [saved[label] for label in sorted(wanted, key=wanted.get)]
+        parts = ("classifier.weight", "classifier.bias")
+        tensors = tensors | {name: tensors[name][order] for name in parts if name in tensors}
+    return dataclasses.replace(checkpoint, config=config, tensors=tensors), keeps
+
+
+def load_weights(model: BertModel, directory_or_preset: str | Path, skip: tuple[str, ...] = ()) -> LoadReport:
+    """Fills `model` from a checkpoint of any known kind; tensors whose names start with one of `skip` are left out."""
+    checkpoint = read_checkpoint(directory_or_preset)
+    return fill(model, checkpoint.tensors, checkpoint.source, skip)

@@ -1,0 +1,59 @@
+"""TF-Models: a TensorFlow 2 object checkpoint of a BERT encoder or pretrainer, beside its bert_config.json."""
+
+import re
+from pathlib import Path
+
+from tinybert_tf.bert import BertConfig
+from tinybert_tf.checkpoints import google_tf1, names
+from tinybert_tf.checkpoints.weights import Checkpoint
+
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # the entry that only object checkpoints have
+
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_LAYER, _THEIRS = "_transformer_layers/{}", "bert.encoder.layer.{}"
+_MODULES = {
+    "_embedding_layer": "bert.embeddings.word_embeddings",
+    "_position_embedding_layer": "bert.embeddings.position_embeddings",
+    "_type_embedding_layer": "bert.embeddings.token_type_embeddings",
+    "_embedding_norm_layer": "bert.embeddings.LayerNorm",
+    f"{_LAYER}/_attention_layer/_query_dense": f"{_THEIRS}.attention.self.query",
+    f"{_LAYER}/_attention_layer/_key_dense": f"{_THEIRS}.attention.self.key",
+    f"{_LAYER}/_attention_layer/_value_dense": f"{_THEIRS}.attention.self.value",
+    f"{_LAYER}/_attention_layer/_output_dense": f"{_THEIRS}.attention.output.dense",
+    f"{_LAYER}/_attention_layer_norm": f"{_THEIRS}.attention.output.LayerNorm",
+    f"{_LAYER}/_intermediate_dense": f"{_THEIRS}.intermediate.dense",
+    f"{_LAYER}/_output_dense": f"{_THEIRS}.output.dense",
+    f"{_LAYER}/_output_layer_norm": f"{_THEIRS}.output.LayerNorm",
+    "_pooler_layer": "bert.pooler.dense",
+    "masked_lm/dense": "cls.predictions.transform.dense",
+    "masked_lm/layer_norm": "cls.predictions.transform.LayerNorm",
+    "masked_lm/output_bias": "cls.predictions",
+}
+
+
+def read(directory: str | Path) -> Checkpoint:
+    """Reads `directory`: a `tf.train.Checkpoint` of a BertEncoderV2, BertEncoder or BertPretrainerV2, under any name."""
+    prefix, config, reader = google_tf1.open_checkpoint(directory)
+    variables = [
+        (_module_path(name.removesuffix(_VALUE), config), reader.get_tensor(name))
+        for name in reader.get_variable_to_shape_map()
+        if name.endswith(_VALUE) and not re.search(r"\.OPTIMIZER_SLOT|^optimizer/|^save_counter|^global_step", name)
+    ]
+    tensors = names.to_hugging_face(variables, _MODULES)
+    if config.hidden_act == "gelu":
+        config = config.replace(hidden_act="gelu_pytorch_tanh")  # what TF-Models computes under this name
+    return Checkpoint(prefix, config, names.head_of(tensors), tensors)
+
+
+def _module_path(name: str, config: BertConfig) -> str:
+    """`name` without the objects above the encoder, as in a BertEncoderV2."""
+    if name.endswith("masked_lm/embedding_table"):
+        return "_embedding_layer/embeddings"  # the tied table is stored once, under the shorter of its two paths
+    name = name.replace("output_bias.Sbias", "output_bias/bias")
+    name = re.sub(r"^.*?(?=(\b_[a-z]+_|\blayer_with_weights-|\bmasked_lm/))", "", name)
+    # The older, functional BertEncoder numbers its layers in the order in which they are called.
+    layers = ["_embedding_layer", "_position_embedding_layer", "_type_embedding_layer", "_embedding_norm_layer"]
+    layers += [_LAYER.format(number) for number in range(config.num_hidden_layers)] + ["_pooler_layer"]
+    if (numbered := re.match(r"layer_with_weights-(\d+)/", name)) and int(numbered[1]) < len(layers):
+        name = f"{layers[int(numbered[1])]}/{name[numbered.end() :]}"
+    return name

@@ -1,0 +1,70 @@
+"""From a checkpoint's tensors to a network's variables and back, whatever the format they were stored in."""
+
+import dataclasses
+
+import numpy as np
+
+from tinybert_tf.bert import BertConfig, BertModel
+from tinybert_tf.checkpoints import names
+from tinybert_tf.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """What every format is read into.
+
+    Attributes:
+        source: the file, for messages.
+        config: the network's sizes and labels.
+        head: the head that it was saved with.
+        tensors: weights by Hugging Face name, in their layout, with the `bert.` prefix.
+    """
+
+    source: str
+    config: BertConfig
+    head: str
+    tensors: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What a file and a network did not share, by Hugging Face tensor name."""
+
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+def fill(model: BertModel, tensors: dict[str, np.ndarray], source: str, skip: tuple[str, ...] = ()) -> LoadReport:
+    """Assigns `tensors` to the variables of `model`; those whose names start with one of `skip` are left alone.
+
+    Nothing is assigned unless everything fits.
+
+    Raises:
+        InputError: a tensor of the encoder is missing, or one has another shape.
+    """
+    modules = names.our_modules(model.head)
+    found, missing = [], []
+    for variable in model.weights:
+        name = names.translate(variable.path, modules)
+        if name in tensors and not name.startswith(skip):
+            transposed = variable.path.endswith("/kernel")
+            shape = tuple(variable.shape)
+            names.check_shape(source, name, tensors[name].shape, shape[::-1] if transposed else shape)
+            found.append((variable, name, transposed))
+        elif names.is_encoder(name):
+            raise InputError(
+                f"{source}: tensor {name} is missing; the configuration describes another network "
+                f"(num_hidden_layers={model.config.num_hidden_layers}) or the file is incomplete"
+            )
+        else:
+            missing.append(name)
+    for variable, name, transposed in found:
+        variable.assign(tensors[name].T if transposed else tensors[name])
+    unused = tensors.keys() - {name for _, name, _ in found}
+    return LoadReport(tuple(missing), tuple(sorted(unused)))
+
+
+def collect(model: BertModel) -> dict[str, np.ndarray]:
+    """The weights of `model` as float32, by Hugging Face name; the inverse of `fill`."""
+    variables = ((variable.path, np.asarray(variable, dtype=np.float32)) for variable in model.weights)
+    return names.to_hugging_face(variables, names.our_modules(model.head))

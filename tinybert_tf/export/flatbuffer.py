@@ -1,0 +1,89 @@
+"""A .tflite file as Python objects and back."""
+
+import collections
+from pathlib import Path
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from tinybert_tf.errors import InputError
+
+FILE_IDENTIFIER = b"TFL3"
+# The format's own limit for data inside the flatbuffer, whose offsets are 32 bits with a sign.
+MAX_BYTES = 2**31 - 1
+
+
+def read_tflite(path: str | Path) -> bytes:
+    """The bytes of a .tflite file.
+
+    Raises:
+        InputError: no such file, or something other than a TFLite model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; tflite/convert.py writes one")
+    content = path.read_bytes()
+    if content[4:8] != FILE_IDENTIFIER:
+        raise InputError(
+            f"{path}: not a TFLite file (bytes 4 to 8 are {content[4:8]!r}, not {FILE_IDENTIFIER!r}); "
+            "tflite/convert.py makes one from a model directory"
+        )
+    return content
+
+
+def unpack(content: bytes) -> schema.ModelT:
+    return schema.ModelT.InitFromPackedBuf(content)
+
+
+def pack(model: schema.ModelT) -> bytes:
+    data = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    if data > MAX_BYTES:
+        raise InputError(f"the model holds {data / 1e9:.1f} GB, a TFLite file at most 2.1; quantize it or take a smaller one")
+    builder = _SharingBuilder(data + 2**20)
+    builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def operators(model: schema.ModelT) -> dict[str, int]:
+    """How often each operation occurs, by name; one that is no builtin goes by its own name."""
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+
+    def name(code: schema.OperatorCodeT) -> str:
+        if code.customCode:
+            return code.customCode.decode()
+        # Files of the first schema versions have the operation in the 8-bit field alone.
+        return names[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+    counts = collections.Counter(
+        name(model.operatorCodes[op.opcodeIndex]) for subgraph in model.subgraphs for op in subgraph.operators or []
+    )
+    return dict(counts.most_common())
+
+
+def custom_operators(model: schema.ModelT) -> list[str]:
+    """Operations that the stock runtimes lack, TensorFlow's own (Flex) among them."""
+    return sorted(code.customCode.decode() for code in model.operatorCodes if code.customCode)
+
+
+class _SharingBuilder(flatbuffers.Builder):
+    """Writes equal vectors once and aligns tensor data.
+
+    A channel-wise quantized model repeats the same row of zero points, 8 bytes a channel, for each of its matrices. And
+    kernels map tensor data as it lies in the file: the format asks for 16 bytes of alignment, which the generated Python
+    code does not keep.
+    """
+
+    def __init__(self, initial_size: int):
+        super().__init__(initial_size)
+        self._written: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:
+        payload = x.tobytes()
+        key = (x.dtype.str, payload)
+        if key not in self._written:
+            self.StartVector(x.itemsize, x.size, 16 if x.dtype == np.uint8 else x.itemsize)
+            self.head -= len(payload)
+            self.Bytes[self.head : self.head + len(payload)] = payload
+            self._written[key] = self.EndVector()
+        return self._written[key]
