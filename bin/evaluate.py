@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import common
-
 from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
 from tinybert_tf.files import write_json
 

@@ -9,6 +9,7 @@ distiller = tb.Distiller(teacher, student, tb.TinyBertObjective.intermediate())
 distiller.compile(optimizer="adam")
 distiller.fit(dataset)
 tb.save_model(student, "tinybert", tokenizer_from="bert-finetuned")
+tb.export_tflite("tinybert", "tinybert.tflite", quantize="dynamic")
 ```
 """
 
@@ -17,6 +18,7 @@ from tinybert_tf.checkpoints import load_model, save_model
 from tinybert_tf.data import Tokenizer, load_task
 from tinybert_tf.distill import Distiller, TinyBertObjective, layer_map, losses
 from tinybert_tf.errors import InputError
+from tinybert_tf.export import export_tflite
 
 __all__ = [
     "BertConfig",
@@ -26,6 +28,7 @@ __all__ = [
     "TinyBertObjective",
     "Tokenizer",
     "build_model",
+    "export_tflite",
     "layer_map",
     "load_model",
     "load_task",

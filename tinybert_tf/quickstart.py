@@ -42,11 +42,11 @@ class QuickstartSettings(TaskSettings):
     teacher: str = setting("minilm_l6", "a pretrained model directory or preset")
     teacher_epochs: float = setting(3.0, "of the teacher's fine-tuning")
     teacher_learning_rate: float = setting(1e-4, "of the teacher's fine-tuning")
-    intermediate_epochs: float = setting(12.0, "of the student's first stage")
+    intermediate_epochs: float = setting(8.0, "of the student's first stage")
     intermediate_learning_rate: float = setting(
         1e-3, "high, since this student is small and starts from random weights"
     )
-    prediction_epochs: float = setting(6.0, "of the student's second stage")
+    prediction_epochs: float = setting(4.0, "of the student's second stage")
     prediction_learning_rate: float = setting(2e-4, "of the student's second stage")
 
 
@@ -76,8 +76,7 @@ def quickstart(settings: QuickstartSettings) -> dict:
         for mode in ("none", "dynamic"):
             files[name, mode] = root / f"{name}_{'float32' if mode == 'none' else 'int8'}.tflite"
             export_tflite(folder, files[name, mode], seq_len=seq_len, quantize=mode)
-    measured = {row["path"]: row for row in benchmark([str(path) for path in files.values()], threads=[1])}
-    measured = {key: measured[str(path)] for key, path in files.items()}
+    measured = dict(zip(files, benchmark(list(files.values())), strict=True))
 
     _say("6/6", "writing the report")
     result = _result(data.task.name, folders, scores, measured)
@@ -202,10 +201,10 @@ def _result(task: str, folders, scores, measured) -> dict:
         "retention": scores["student"] / scores["teacher"] if scores["teacher"] else 0.0,
         "teacher_params": params["teacher"],
         "student_params": params["student"],
-        "float_mb": student["float"]["mb"],
-        "int8_mb": student["int8"]["mb"],
-        "float_ms": student["float"]["median_ms"],
-        "int8_ms": student["int8"]["median_ms"],
+        "float_mb": student["float"].mb,
+        "int8_mb": student["int8"].mb,
+        "float_ms": student["float"].median_ms,
+        "int8_ms": student["int8"].median_ms,
     }
 
 
@@ -221,8 +220,9 @@ def _report(root: Path, settings, folders, scores, measured, result, data):
             "encoder_flops": encoder_flops(read_config(folder)[0], seq_len),
         }
         if (name, "none") in measured:
-            row |= {"float_mb": measured[name, "none"]["mb"], "int8_mb": measured[name, "dynamic"]["mb"]}
-            row |= {"float_ms": measured[name, "none"]["median_ms"], "int8_ms": measured[name, "dynamic"]["median_ms"]}
+            float32, int8 = measured[name, "none"], measured[name, "dynamic"]
+            row |= {"float_mb": float32.mb, "int8_mb": int8.mb}
+            row |= {"float_ms": float32.median_ms, "int8_ms": int8.median_ms}
         rows.append(row)
     maps = root / "attention.png"
     sentence = next(iter(data.dev)).text

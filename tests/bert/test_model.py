@@ -187,7 +187,7 @@ def test_the_logits_alone_make_a_model_that_trains_and_is_saved(network, feature
 
 
 def test_an_encoder_has_no_logits_to_train(network):
-    with pytest.raises(InputError, match="'encoder'.*no logits"):
+    with pytest.raises(InputError, match=r"'encoder'.*no logits"):
         logits_model(network("encoder"))
 
 

@@ -19,6 +19,15 @@ NAMED_SIZES: dict[str, tuple[int, int, int, int]] = {
     "minilm_l6": (6, 384, 12, 1536),
 }
 
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
 
 
@@ -50,7 +59,7 @@ class BertConfig:
     label2id: Mapping[str, int] | None = None
 
     def __post_init__(self):
-        for field in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"):
+        for field in _SIZES:
             value = getattr(self, field)
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"{field}={value!r}: must be a whole number of at least 1")

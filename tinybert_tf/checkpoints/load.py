@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tinybert_tf.bert import BertModel, build_model
-from tinybert_tf.checkpoints import google_tf1, huggingface, kerashub, presets, tf_models
+from tinybert_tf.checkpoints import google_tf1, huggingface, kerashub, presets, tf_checkpoint, tf_models
 from tinybert_tf.checkpoints.weights import Checkpoint, LoadReport, fill
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json
@@ -28,9 +28,10 @@ def read_checkpoint(directory_or_preset: str | Path) -> Checkpoint:
     if (directory / "config.json").is_file():
         is_keras = "registered_name" in read_json(directory / "config.json")
         return kerashub.read(directory) if is_keras else huggingface.read(directory)
-    if (directory / "bert_config.json").is_file():
-        _, _, reader = google_tf1.open_checkpoint(directory)
-        return (tf_models if reader.has_tensor(tf_models.OBJECT_GRAPH) else google_tf1).read(directory)
+    if (directory / tf_checkpoint.CONFIG_NAME).is_file():
+        prefix, config, variables = tf_checkpoint.read_variables(directory)
+        kind = tf_models if tf_checkpoint.OBJECT_GRAPH in variables else google_tf1
+        return kind.interpret(prefix, config, variables)
     raise InputError(
         f"{directory}: no model in it; looked for config.json (Hugging Face, KerasHub) and for bert_config.json with "
         "NAME.index (TensorFlow)"

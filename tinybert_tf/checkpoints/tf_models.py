@@ -1,13 +1,13 @@
-"""TF-Models: a TensorFlow 2 object checkpoint of a BERT encoder or pretrainer, beside its bert_config.json."""
+"""TF-Models: the TensorFlow 2 object checkpoint of a BERT encoder or pretrainer."""
 
 import re
-from pathlib import Path
+from collections.abc import Mapping
+
+import numpy as np
 
 from tinybert_tf.bert import BertConfig
-from tinybert_tf.checkpoints import google_tf1, names
+from tinybert_tf.checkpoints import names
 from tinybert_tf.checkpoints.weights import Checkpoint
-
-OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # the entry that only object checkpoints have
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _LAYER, _THEIRS = "_transformer_layers/{}", "bert.encoder.layer.{}"
@@ -31,18 +31,13 @@ _MODULES = {
 }
 
 
-def read(directory: str | Path) -> Checkpoint:
-    """Reads `directory`: a `tf.train.Checkpoint` of a BertEncoderV2, BertEncoder or BertPretrainerV2, under any name."""
-    prefix, config, reader = google_tf1.open_checkpoint(directory)
-    variables = [
-        (_module_path(name.removesuffix(_VALUE), config), reader.get_tensor(name))
-        for name in reader.get_variable_to_shape_map()
-        if name.endswith(_VALUE) and not re.search(r"\.OPTIMIZER_SLOT|^optimizer/|^save_counter|^global_step", name)
-    ]
-    tensors = names.to_hugging_face(variables, _MODULES)
+def interpret(source: str, config: BertConfig, variables: Mapping[str, np.ndarray]) -> Checkpoint:
+    """The variables of a BertEncoderV2, BertEncoder or BertPretrainerV2, saved under any name, as a checkpoint."""
+    paths = {name: _module_path(name.removesuffix(_VALUE), config) for name in variables if name.endswith(_VALUE)}
+    tensors = names.to_hugging_face(((path, variables[name]) for name, path in paths.items()), _MODULES)
     if config.hidden_act == "gelu":
         config = config.replace(hidden_act="gelu_pytorch_tanh")  # what TF-Models computes under this name
-    return Checkpoint(prefix, config, names.head_of(tensors), tensors)
+    return Checkpoint(source, config, names.head_of(tensors), tensors)
 
 
 def _module_path(name: str, config: BertConfig) -> str:

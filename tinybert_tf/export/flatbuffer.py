@@ -1,6 +1,7 @@
 """A .tflite file as Python objects and back."""
 
 import collections
+import hashlib
 from pathlib import Path
 
 import flatbuffers
@@ -39,7 +40,9 @@ def unpack(content: bytes) -> schema.ModelT:
 def pack(model: schema.ModelT) -> bytes:
     data = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
     if data > MAX_BYTES:
-        raise InputError(f"the model holds {data / 1e9:.1f} GB, a TFLite file at most 2.1; quantize it or take a smaller one")
+        raise InputError(
+            f"the model holds {data / 1e9:.1f} GB, a TFLite file at most 2.1; quantize it or take a smaller one"
+        )
     builder = _SharingBuilder(data + 2**20)
     builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
     return bytes(builder.Output())
@@ -80,7 +83,7 @@ class _SharingBuilder(flatbuffers.Builder):
 
     def CreateNumpyVector(self, x: np.ndarray) -> int:
         payload = x.tobytes()
-        key = (x.dtype.str, payload)
+        key = (x.dtype.str, hashlib.sha256(payload).digest())
         if key not in self._written:
             self.StartVector(x.itemsize, x.size, 16 if x.dtype == np.uint8 else x.itemsize)
             self.head -= len(payload)

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from tinybert_tf.bert import NAMED_SIZES, BertConfig, BertModel, build_model, logits_model
-from tinybert_tf.checkpoints import load_model, read_projections, resolve_directory
+from tinybert_tf.checkpoints import load_model, read_config, read_projections, resolve_directory
 from tinybert_tf.data import Split, Task, TaskData, Tokenizer, batches, count_batches, label_ids, load_task
 from tinybert_tf.distill import Distiller, TinyBertObjective
 from tinybert_tf.errors import InputError
@@ -142,6 +142,12 @@ def distill_task(settings: DistillSettings) -> dict:
     keras.utils.set_random_seed(settings.seed)
     data = load_task(settings.task, settings.data_dir)
     teacher_dir = resolve_directory(settings.teacher)
+    _, head = read_config(teacher_dir)
+    if head != data.task.head:
+        raise InputError(
+            f"--teacher={settings.teacher}: has the head {head!r}, but task {data.task.name} needs {data.task.head!r}; "
+            "fine-tune it first (bin/finetune.py)"
+        )
     with strategy.scope():
         dtype = fast_inference_dtype() if settings.teacher_dtype == "auto" else settings.teacher_dtype
         teacher = load_model(teacher_dir, head=data.task.head, dtype=dtype, strict_head=True)
