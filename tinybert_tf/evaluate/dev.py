@@ -27,7 +27,9 @@ def evaluate_model(settings: EvaluateSettings) -> dict:
     directory = resolve_directory(settings.model_dir, "--model_dir")
     model = load_model(directory, strict_head=True)
     if model.head != data.task.head:
-        raise InputError(f"{directory}: has the head {model.head!r}, but task {data.task.name} needs {data.task.head!r}")
+        raise InputError(
+            f"{directory}: has the head {model.head!r}, but task {data.task.name} needs {data.task.head!r}"
+        )
     tokenizer = Tokenizer.from_directory(directory)
     split = data.split(settings.split) if settings.split else data.dev
     common = {"seq_len": settings.seq_len, "ids": label_ids(data.task, model.config.label2id, str(directory))}

@@ -2,12 +2,16 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinybert_tf.bert import BertModel, logits_model
+from tinybert_tf.checkpoints import load_model, resolve_directory
+from tinybert_tf.data import Tokenizer, batches, label_ids, load_task
 from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.metrics import METRICS
 from tinybert_tf.export.runtime import TFLiteModel
 
 
@@ -31,6 +35,47 @@ class ParityReport:
     max_logit_error: float
     agreement: float | None
     examples: int
+
+
+def compare_on_task(
+    model_dir: str | Path,
+    tflite_path: str | Path,
+    task: str,
+    data_dir: str | Path | None = None,
+    *,
+    split: str | None = None,
+    batch_size: int = 64,
+    num_threads: int = 1,
+) -> ParityReport:
+    """`compare` on a task's dev set, tokenized to the length of the file, by the task's main metric.
+
+    Args:
+        model_dir: the model directory that the file was exported from.
+        tflite_path: the file.
+        task, data_dir: as for `load_task`.
+        split: absent: the task's dev set.
+
+    Raises:
+        InputError: a task of another kind than the model, and whatever the parts raise.
+    """
+    tflite_model = TFLiteModel(tflite_path, num_threads)
+    data = load_task(task, data_dir)
+    directory = resolve_directory(model_dir, "--model_dir")
+    keras_model = load_model(directory, strict_head=True)
+    if keras_model.head != data.task.head:
+        raise InputError(
+            f"{directory}: has the head {keras_model.head!r}, but task {data.task.name} needs {data.task.head!r}"
+        )
+    dataset = batches(
+        data.split(split) if split else data.dev,
+        Tokenizer.from_directory(directory),
+        data.task,
+        batch_size=batch_size,
+        seq_len=tflite_model.seq_len,
+        ids=label_ids(data.task, keras_model.config.label2id, str(directory)),
+        buckets=(tflite_model.seq_len,),
+    )
+    return compare(keras_model, tflite_model, dataset, METRICS[data.task.main_metric])
 
 
 def compare(
