@@ -28,7 +28,8 @@ def main(settings: BenchmarkSettings) -> dict:
         threads = [int(count) for count in settings.threads.split(",")]
     except ValueError:
         raise InputError(f"--threads={settings.threads}: must be whole numbers with commas between them") from None
-    rows = [dataclasses.asdict(report) for report in benchmark(settings.models.split(","), threads, runs=settings.runs)]
+    files = [path.strip() for path in settings.models.split(",") if path.strip()]
+    rows = [dataclasses.asdict(report) for report in benchmark(files, threads, runs=settings.runs)]
     print(markdown_table(rows, ["path", "mb", "threads", "seq", "median_ms", "p90_ms", "memory_mb"]))
     if settings.output_dir:
         write_json(Path(settings.output_dir) / "benchmark.json", rows)

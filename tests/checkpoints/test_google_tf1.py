@@ -86,9 +86,13 @@ def test_the_state_of_the_optimizer_is_no_weight(network, difference, caplog, tm
     assert "adam_m" not in caplog.text and "global_step" not in caplog.text
 
 
-def test_labels_can_be_given_their_names(network, tmp_path):
+def test_labels_can_be_given_their_names(network, difference, tmp_path):
     directory = write(network(), tmp_path / "model")
-    assert load_model(directory).config.label2id == {"LABEL_0": 0, "LABEL_1": 1, "LABEL_2": 2}
+    nameless = load_model(directory)
+    assert nameless.config.label2id == {"LABEL_0": 0, "LABEL_1": 1, "LABEL_2": 2}
+    named = load_model(directory, label2id={"yes": 2, "no": 0, "maybe": 1}, strict_head=True)
+    assert named.config.label2id == {"yes": 2, "no": 0, "maybe": 1}
+    assert difference(nameless, named) == 0
 
 
 def test_another_configuration_is_refused(network, tmp_path):

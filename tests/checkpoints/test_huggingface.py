@@ -123,8 +123,10 @@ def test_layers_beyond_the_configured_ones_are_reported(saved, caplog):
 
 def test_another_task_gets_a_head_of_its_own(saved, caplog):
     _, directory = saved("classification")
-    assert load_model(directory, head="regression").head == "regression"
-    assert "freshly initialised: classifier.weight" in caplog.text
+    for head in ("regression", "token_classification", "span"):
+        assert load_model(directory, head=head).head == head
+        assert f"freshly initialised: {'qa_outputs' if head == 'span' else 'classifier'}.weight" in caplog.text
+        caplog.clear()
 
 
 def test_a_classifier_follows_its_labels_and_not_their_ids(saved, features):
@@ -218,6 +220,14 @@ def test_a_truncated_file_is_named(saved, size):
     path = directory / "model.safetensors"
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(InputError, match=rf"{re.escape(str(path))}: not a whole safetensors file"):
+        load_model(directory)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"id2label": {"x": "a"}}', '{"vocab_size": null}', '{"label2id": 3}'])
+def test_a_configuration_of_another_kind_is_named(saved, text):
+    _, directory = saved()
+    (directory / "config.json").write_text(text)
+    with pytest.raises(InputError, match=r"config\.json"):
         load_model(directory)
 
 

@@ -48,7 +48,7 @@ def read_config(directory: str | Path) -> tuple[BertConfig, str]:
     values = read_json(path)
     try:
         config = BertConfig.from_dict(values)
-    except (InputError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: {error}") from None
     head = _HEADS.get((values.get("architectures") or ["BertModel"])[0], "encoder")
     if head in ("classification", "token_classification") and not config.label2id:

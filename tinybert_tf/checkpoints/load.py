@@ -57,7 +57,8 @@ def load_model(
         head: one of `tinybert_tf.bert.HEADS`; by default the one it was saved with.
         dtype: Keras dtype policy of the network; any precision on disk will do.
         label2id: the classes of a classifier, by default those that it was saved with. One that was saved with the same
-            classes under other ids is put in this order; one for other classes is replaced by a fresh one.
+            classes under other ids is put in this order, one whose classes have no names (LABEL_0, ...) takes these, and
+            one for other classes is replaced by a fresh one.
         strict_head: refuse a checkpoint that lacks weights on which the logits depend (for evaluation and teaching).
 
     Raises:
@@ -86,16 +87,19 @@ def load_model(
 
 def _with_labels(checkpoint: Checkpoint, head: str, label2id: Mapping[str, int] | None) -> tuple[Checkpoint, bool]:
     """The checkpoint with its classifier in the order of `label2id`, and whether it has one for these classes."""
-    if head not in ("classification", "regression", "token_classification"):
-        return checkpoint, True
-    config, tensors = checkpoint.config, checkpoint.tensors
-    rows = len(tensors.get("classifier.weight", ()))
-    saved = dict(config.label2id or {f"LABEL_{row}": row for row in range(rows)})
-    wanted = dict(saved if label2id is None else label2id)
-    if head != "regression":
-        config = config.replace(label2id=wanted or None)
     # "encoder" is also what a configuration without a word about the head says.
-    keeps = checkpoint.head in (head, "encoder") and (head == "regression" or saved.keys() == wanted.keys())
+    keeps = checkpoint.head in (head, "encoder")
+    if head not in ("classification", "token_classification"):
+        return checkpoint, keeps
+    tensors = checkpoint.tensors
+    rows = len(tensors.get("classifier.weight", ()))
+    nameless = {f"LABEL_{row}": row for row in range(rows)}
+    saved = dict(checkpoint.config.label2id or nameless)
+    wanted = dict(saved if label2id is None else label2id)
+    if saved == nameless and len(wanted) == rows:
+        saved = wanted
+    config = checkpoint.config.replace(label2id=wanted or None)
+    keeps = keeps and saved.keys() == wanted.keys()
     if keeps and saved != wanted and rows == len(saved):
         order = [saved[label] for label in sorted(wanted, key=wanted.get)]
         parts = ("classifier.weight", "classifier.bias")

@@ -28,7 +28,7 @@ def read_variables(directory: str | Path) -> tuple[str, BertConfig, dict[str, np
     values = read_json(path)
     try:
         config = BertConfig.from_dict(values)
-    except (InputError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: {error}") from None
     prefixes = sorted(str(index.with_suffix("")) for index in directory.glob("*.index"))
     latest = tf.train.latest_checkpoint(str(directory))

@@ -1,7 +1,7 @@
 """From a trained network to a file on a phone: conversion, metadata, parity and latency."""
 
 from tinybert_tf.export.convert import QUANTIZE_MODES, ExportReport, export_tflite
-from tinybert_tf.export.latency import benchmark
+from tinybert_tf.export.latency import LatencyReport, benchmark
 from tinybert_tf.export.metadata import Metadata, read_metadata
 from tinybert_tf.export.parity import ParityReport, compare, compare_on_task
 from tinybert_tf.export.runtime import TFLiteModel
@@ -9,6 +9,7 @@ from tinybert_tf.export.runtime import TFLiteModel
 __all__ = [
     "QUANTIZE_MODES",
     "ExportReport",
+    "LatencyReport",
     "Metadata",
     "ParityReport",
     "TFLiteModel",

@@ -1,11 +1,11 @@
 """How large, how fast and how hungry are these files, side by side?"""
 
+import dataclasses
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -38,9 +38,29 @@ print(peak_kb() - before)
 """
 
 
+@dataclasses.dataclass(frozen=True)
+class LatencyReport:
+    """One model at one number of threads.
+
+    Attributes:
+        mb: size of the file, in millions of bytes.
+        seq: length of its input.
+        median_ms, p90_ms: of one inference on a text of full length.
+        memory_mb: how much a process grows at its peak by loading and running it; None where Linux' /proc is missing.
+    """
+
+    path: str
+    mb: float
+    threads: int
+    seq: int
+    median_ms: float
+    p90_ms: float
+    memory_mb: float | None
+
+
 def benchmark(
     paths: Sequence[str | Path], threads: Sequence[int] = (1,), runs: int = 100, warmup: int = 10
-) -> list[dict[str, Any]]:
+) -> list[LatencyReport]:
     """Times models against each other: they take turns, so that their ratios are fair on a busy machine too.
 
     Args:
@@ -48,14 +68,6 @@ def benchmark(
         threads: numbers of threads to try.
         runs: timed inferences of each model at each number of threads.
         warmup: untimed ones before.
-
-    Returns:
-        One dict for each model and number of threads:
-        path, threads;
-        mb: size of the file, in millions of bytes;
-        seq: length of its input;
-        median_ms, p90_ms: of one inference on a text of full length;
-        memory_mb: how much a process grows at its peak by loading and running it; None where Linux' /proc is missing.
 
     Raises:
         InputError: a file that is no exported model, or a number that is not positive.
@@ -74,15 +86,15 @@ def benchmark(
         times = _take_turns(models, runs)
         for model, seconds in zip(models, times, strict=True):
             reports.append(
-                {
-                    "path": str(model.path),
-                    "mb": round(model.path.stat().st_size / 1e6, 3),
-                    "threads": count,
-                    "seq": model.seq_len,
-                    "median_ms": round(float(np.median(seconds)) * 1e3, 4),
-                    "p90_ms": round(float(np.percentile(seconds, 90)) * 1e3, 4),
-                    "memory_mb": _peak_memory_mb(model.path, count),
-                }
+                LatencyReport(
+                    path=str(model.path),
+                    mb=round(model.path.stat().st_size / 1e6, 3),
+                    threads=count,
+                    seq=model.seq_len,
+                    median_ms=round(float(np.median(seconds)) * 1e3, 4),
+                    p90_ms=round(float(np.percentile(seconds, 90)) * 1e3, 4),
+                    memory_mb=_peak_memory_mb(model.path, count),
+                )
             )
     return reports
 

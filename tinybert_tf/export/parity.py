@@ -9,7 +9,7 @@ import numpy as np
 
 from tinybert_tf.bert import BertModel, logits_model
 from tinybert_tf.checkpoints import load_model, resolve_directory
-from tinybert_tf.data import Tokenizer, batches, label_ids, load_task
+from tinybert_tf.data import Tokenizer, batches, count_batches, label_ids, load_task
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.metrics import METRICS
 from tinybert_tf.export.runtime import TFLiteModel
@@ -66,15 +66,17 @@ def compare_on_task(
         raise InputError(
             f"{directory}: has the head {keras_model.head!r}, but task {data.task.name} needs {data.task.head!r}"
         )
-    dataset = batches(
-        data.split(split) if split else data.dev,
-        Tokenizer.from_directory(directory),
-        data.task,
-        batch_size=batch_size,
-        seq_len=tflite_model.seq_len,
-        ids=label_ids(data.task, keras_model.config.label2id, str(directory)),
-        buckets=(tflite_model.seq_len,),
-    )
+    arguments = {
+        "split": data.split(split) if split else data.dev,
+        "tokenizer": Tokenizer.from_directory(directory),
+        "task": data.task,
+        "batch_size": batch_size,
+        "seq_len": tflite_model.seq_len,
+        "ids": label_ids(data.task, keras_model.config.label2id, str(directory)),
+        "buckets": (tflite_model.seq_len,),
+    }
+    count_batches(**arguments)  # names a malformed row before any work is done
+    dataset = batches(**arguments).as_numpy_iterator()
     return compare(keras_model, tflite_model, dataset, METRICS[data.task.main_metric])
 
 

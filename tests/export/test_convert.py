@@ -1,0 +1,170 @@
+"""An exported file answers like its model, in every form that it can have."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tinybert_tf.bert import BertConfig, build_model
+from tinybert_tf.checkpoints import load_model
+from tinybert_tf.errors import InputError
+from tinybert_tf.export import TFLiteModel, export_tflite, flatbuffer
+from tinybert_tf.export.convert import convert
+from tinybert_tf.export.graph import _row_scales
+
+# The largest difference of an output that a mode may cause on the small networks here.
+TOLERANCES = {"none": 1e-5, "float16": 5e-3, "dynamic": 6e-2}
+
+
+def keras_outputs(folder, features):
+    model = load_model(folder)
+    logits = model(features, training=False)["logits"]
+    if model.head == "classification":
+        return {"probability": tf.nn.softmax(logits).numpy()}
+    if model.head == "span":
+        return {"start_logits": logits[..., 0].numpy(), "end_logits": logits[..., 1].numpy()}
+    return {"score": logits.numpy()}
+
+
+@pytest.mark.parametrize("quantize", TOLERANCES)
+@pytest.mark.parametrize("head", ["classification", "regression", "span"])
+def test_a_file_answers_like_keras(head, quantize, model_dir, exported, features):
+    expected = keras_outputs(model_dir(head), features)
+    found = TFLiteModel(exported(head, quantize).path).predict(features)
+    found = found if isinstance(found, dict) else {next(iter(expected)): found}
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        # What a span model says about padding is never read.
+        shown = features["input_mask"] == 1 if head == "span" else np.ones(value.shape, bool)
+        assert value[shown].std() > 0.05, "the network tells its inputs apart"
+        np.testing.assert_allclose(found[name][shown], value[shown], atol=TOLERANCES[quantize], rtol=0.05)
+
+
+def test_padding_does_not_change_an_answer(exported, features):
+    model = TFLiteModel(exported().path)
+    short = {name: value[2:, :5] for name, value in features.items()}
+    np.testing.assert_allclose(model.predict(short), model.predict(features)[2:], atol=1e-6)
+
+
+@pytest.mark.parametrize("hidden_act", ["gelu", "gelu_new", "relu"])
+def test_each_activation_is_one_operation(hidden_act, model_dir, tmp_path, features):
+    config = load_model(model_dir()).config.replace(hidden_act=hidden_act, num_hidden_layers=1)
+    model = build_model(config, "classification")
+    report = export_tflite(model, tmp_path / "a.tflite", seq_len=12, tokenizer_from=model_dir())
+    assert report.operators.get("GELU", 0) == (hidden_act != "relu")
+    expected = tf.nn.softmax(model(features)["logits"])
+    np.testing.assert_allclose(TFLiteModel(report.path).predict(features), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("quantize", TOLERANCES)
+def test_the_matrix_products_take_the_fast_kernels(quantize, exported):
+    operators = exported(quantize=quantize).operators
+    # A layer: query-key-value, attention output, two of feed-forward; the last one reads a single query row, so its query
+    # is a product of its own; then the pooler and the classifier.
+    assert operators["FULLY_CONNECTED"] == 2 * 4 + 1 + 2
+    assert operators["BATCH_MATMUL"] == 2 * 2
+    assert operators["GELU"] == 2
+    assert operators["SOFTMAX"] == 2 + 1
+    # Each of these would cut the graph that XNNPACK takes over, or need TensorFlow on the phone.
+    assert not {"SELECT_V2", "ERF", "POW", "DIV", "EXP"} & operators.keys()
+    assert not [name for name in operators if name.startswith("Flex")]
+
+
+def test_inputs_come_in_the_promised_order_and_type(exported):
+    graph = flatbuffer.unpack(flatbuffer.read_tflite(exported().path)).subgraphs[0]
+    names = [graph.tensors[index].name.decode() for index in graph.inputs]
+    assert [name.split(":")[0].removeprefix("serving_default_") for name in names] == [
+        "input_word_ids",
+        "input_mask",
+        "input_type_ids",
+    ]
+    assert [list(graph.tensors[index].shape) for index in graph.inputs] == [[1, 12]] * 3
+    assert {graph.tensors[index].type for index in graph.inputs} == {flatbuffer.schema.TensorType.INT32}
+    assert [graph.tensors[index].type for index in graph.outputs] == [flatbuffer.schema.TensorType.FLOAT32]
+
+
+def test_fewer_bits_make_a_smaller_file(exported):
+    sizes = [exported(quantize=mode).mb for mode in ("none", "float16", "dynamic")]
+    assert sizes[0] > sizes[1] > sizes[2]
+
+
+def test_an_export_is_the_same_twice(model_dir, exported, tmp_path):
+    report = export_tflite(model_dir(), tmp_path / "again.tflite", seq_len=12)
+    with open(exported().path, "rb") as first, open(report.path, "rb") as second:
+        assert first.read() == second.read()
+
+
+def test_tensor_data_is_aligned_for_the_kernels(exported):
+    content = flatbuffer.read_tflite(exported(quantize="dynamic").path)
+    model = flatbuffer.schema.Model.GetRootAs(content)
+    whole = np.frombuffer(content, np.uint8)
+    for index in range(model.BuffersLength()):
+        if model.Buffers(index).DataLength():
+            data = model.Buffers(index).DataAsNumpy()
+            assert (data.__array_interface__["data"][0] - whole.__array_interface__["data"][0]) % 16 == 0
+
+
+def test_an_int8_row_keeps_its_own_scale():
+    table = np.random.normal(size=(40, 16)).astype(np.float32) * np.geomspace(0.01, 1.0, 40, dtype=np.float32)[:, None]
+    scales = _row_scales(table)
+    assert np.abs(table / scales).max() <= 1
+    # The scales themselves become int8 when there are many: as multiples of 1/127 of the largest they stay exact.
+    steps = scales / scales.max() * 127
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-4)
+    by_row = np.round(table / scales * 127) / 127 * scales
+    at_once = np.round(table / np.abs(table).max() * 127) / 127 * np.abs(table).max()
+    assert np.square(by_row - table).mean() < np.square(at_once - table).mean() / 2
+    assert np.isfinite(_row_scales(np.zeros((3, 4), np.float32))).all()
+
+
+def test_an_operation_that_phones_lack_is_refused_by_name():
+    function = tf.function(lambda x: tf.raw_ops.Erfinv(x=x), input_signature=[tf.TensorSpec((1, 4), tf.float32, "x")])
+    with pytest.raises(InputError, match="Erfinv"):
+        convert(function, "none")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seq_len": 17}, r"seq_len=17.*max_position_embeddings=16"),
+        ({"seq_len": 1}, r"seq_len=1.*between 2"),
+        ({"quantize": "int4"}, r"quantize=int4.*none, float16, dynamic"),
+        ({"output": "model.bin"}, r"output=.*model.bin.*\.tflite"),
+    ],
+)
+def test_bad_settings_are_named(changes, message, model_dir, tmp_path):
+    settings = {"output": "a.tflite", "seq_len": 12, "quantize": "none"} | changes
+    output = tmp_path / settings.pop("output")
+    with pytest.raises(InputError, match=message) as caught:
+        export_tflite(model_dir(), output, **settings)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_without_a_task_is_refused(model_dir, tmp_path):
+    config = BertConfig(vocab_size=68, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    with pytest.raises(InputError, match="'encoder'.*classification, regression, span"):
+        export_tflite(build_model(config), tmp_path / "a.tflite", tokenizer_from=model_dir())
+    with pytest.raises(InputError, match="tokenizer_from"):
+        export_tflite(build_model(config, "regression"), tmp_path / "a.tflite")
+
+
+def test_a_vocabulary_of_another_model_is_refused(model_dir, tmp_path):
+    config = BertConfig(vocab_size=500, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    with pytest.raises(InputError, match=r"vocab.txt: 68 words.*vocab_size=500"):
+        export_tflite(build_model(config, "regression"), tmp_path / "a.tflite", tokenizer_from=model_dir())
+
+
+def test_a_failing_export_leaves_the_old_file(model_dir, tmp_path, monkeypatch):
+    output = tmp_path / "a.tflite"
+    output.write_bytes(b"the old one")
+    monkeypatch.setattr("pathlib.Path.write_bytes", _full_disk)
+    with pytest.raises(OSError, match="no space"):
+        export_tflite(model_dir(), output, seq_len=12)
+    assert output.read_bytes() == b"the old one"
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def _full_disk(path, content):
+    with open(path, "wb") as file:
+        file.write(content[:100])
+    raise OSError("no space left")

@@ -1,0 +1,68 @@
+"""The programs in tflite/ work from flags to the result line, and say what is wrong in one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.slow
+
+
+def run(program, *flags):
+    command = [sys.executable, f"tflite/{program}.py", *flags]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+def result(process):
+    assert process.returncode == 0, process.stderr
+    last = process.stdout.strip().splitlines()[-1]
+    assert last.startswith("RESULT ")
+    return json.loads(last.removeprefix("RESULT "))
+
+
+def test_convert_evaluate_benchmark(model_dir, tmp_path):
+    from tinybert_tf.checkpoints import load_model, save_model
+
+    folder = tmp_path / "model"
+    model = load_model(model_dir(), label2id={"negative": 0, "positive": 1})
+    save_model(model, folder, tokenizer_from=model_dir())
+    (tmp_path / "SST-2").mkdir()
+    (tmp_path / "SST-2" / "dev.tsv").write_text("sentence\tlabel\nfilm w1\t1\nw2\t0\n")
+    files = [f"{tmp_path}/{mode}.tflite" for mode in ("none", "dynamic")]
+    for file, mode in zip(files, ("none", "dynamic"), strict=True):
+        converted = result(
+            run("convert", f"--model_dir={folder}", f"--output={file}", "--seq_len=12", f"--quantize={mode}")
+        )
+        assert (converted["path"], converted["quantize"], converted["seq_len"]) == (file, mode, 12)
+        assert converted["mb"] > 0
+
+    flags = (f"--model={files[0]}", f"--model_dir={folder}", "--task=sst2", f"--data_dir={tmp_path}")
+    scored = result(run("evaluate", *flags, "--max_drop=0.01"))
+    assert scored["drop"] == scored["keras_score"] - scored["tflite_score"] == 0
+    assert scored["max_logit_error"] < 1e-4
+    refused = run("evaluate", *flags, "--max_drop=-1")
+    assert refused.returncode == 1
+    assert "--max_drop=-1.0 allows less" in refused.stderr and "Traceback" not in refused.stderr
+
+    rows = result(run("benchmark", f"--models={','.join(files)}", "--threads=1,2", "--runs=3"))["models"]
+    assert [(row["path"], row["threads"]) for row in rows] == [(f, t) for t in (1, 2) for f in files]
+    assert {"path", "mb", "threads", "seq", "median_ms", "p90_ms"} <= rows[0].keys()
+
+
+@pytest.mark.parametrize(
+    ("program", "flags", "message"),
+    [
+        ("convert", ("--model_dir=nowhere", "--output=a.tflite"), "--model_dir=nowhere: no such model directory"),
+        ("evaluate", ("--model=nowhere.tflite", "--model_dir=x", "--task=sst2"), "nowhere.tflite: no such file"),
+        ("benchmark", ("--models=nowhere.tflite", "--threads=one"), "--threads=one: must be whole numbers"),
+    ],
+)
+def test_bad_input_is_one_line(program, flags, message):
+    process = run(program, *flags)
+    assert process.returncode == 1
+    assert message in process.stderr
+    assert "Traceback" not in process.stderr
