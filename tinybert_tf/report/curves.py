@@ -186,7 +186,7 @@ def _draw_scores(axis: Axes, scores: dict[str, tuple[np.ndarray, np.ndarray]], m
         axis.plot(steps, values, color=colors[stage], marker=marker, markersize=4.5, linewidth=1.6)
         labels.append((values[-1], label, colors[stage]))
     _finish(axis, f"dev: {metric.replace('_', ' ')}")
-    axis.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axis.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(6, steps=[1, 2, 5, 10], min_n_ticks=4))
     axis.margins(y=0.1)
     _label_ends(axis, labels)
 
