@@ -15,7 +15,7 @@ tb.export_tflite("tinybert", "tinybert.tflite", quantize="dynamic")
 
 from tinybert_tf.bert import BertConfig, BertModel, build_model
 from tinybert_tf.checkpoints import load_model, save_model
-from tinybert_tf.data import Tokenizer, load_task
+from tinybert_tf.data import Tokenizer, batches, load_task
 from tinybert_tf.distill import Distiller, TinyBertObjective, layer_map, losses
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import export_tflite
@@ -27,6 +27,7 @@ __all__ = [
     "InputError",
     "TinyBertObjective",
     "Tokenizer",
+    "batches",
     "build_model",
     "export_tflite",
     "layer_map",
