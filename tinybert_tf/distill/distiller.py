@@ -98,7 +98,7 @@ class Distiller(keras.Model):
         return self._track(loss, terms, features, label, weight, student)
 
     def _loss(self, student, teacher, features, weight):
-        """The loss of the global batch, as this replica's share of it, and the objective's terms."""
+        """This replica's shares of the global batch's loss, and of its terms without their weights, summed over layers."""
         projected = dict(student)
         if self._student_reads.hidden_states:
             projected["hidden_states"] = [
@@ -108,11 +108,12 @@ class Distiller(keras.Model):
         regression = self.student.head == "regression"
         mask = features["input_mask"]
         terms = self.objective(projected, teacher, mask, weight, self.student.config, regression)
-        loss = tf.zeros(())
-        for parts in terms.values():
-            for factor, numerator, denominator in parts:
-                loss += factor * tf.math.divide_no_nan(numerator, _over_replicas(denominator))
-        return loss, terms
+        loss, means = tf.zeros(()), {}
+        for name, parts in terms.items():
+            layers = [tf.math.divide_no_nan(part, _over_replicas(count)) for _, part, count in parts]
+            means[name] = tf.add_n(layers)
+            loss += tf.add_n([factor * layer for (factor, _, _), layer in zip(parts, layers, strict=True)])
+        return loss, means
 
     def _track(self, loss, terms, features, label, weight, student):
         rows = tf.cast(tf.shape(features["input_mask"])[0], tf.float32) if weight is None else tf.reduce_sum(weight)
@@ -121,10 +122,8 @@ class Distiller(keras.Model):
         # Replica shares of the loss add up to it; a mean over replicas has to undo that.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self._loss_tracker.update_state(loss * replicas, sample_weight=rows)
-        for name, parts in terms.items():
-            # Weighted by rows like the loss, so that the terms add up to it.
-            mean = tf.add_n([tf.math.divide_no_nan(numerator, denominator) for _, numerator, denominator in parts])
-            self.term_trackers[name].update_state(mean, sample_weight=rows)
+        for name, term in terms.items():
+            self.term_trackers[name].update_state(term * replicas, sample_weight=rows)
         if label is not None and "logits" in student:
             self.compute_metrics(features, label, student["logits"], sample_weight=weight)
         return self.get_metrics_result()
