@@ -1,6 +1,7 @@
 """The whole pipeline on the built-in sample: teacher, student, the same student without a teacher, TFLite, report."""
 
 import dataclasses
+import gc
 import json
 import logging
 from pathlib import Path
@@ -85,6 +86,9 @@ def quickstart(settings: QuickstartSettings) -> dict:
 
 
 def _say(step: str, what: str) -> None:
+    """Announces a step, and lets go of the networks and graphs of the one before."""
+    keras.backend.clear_session()
+    gc.collect()
     print(f"[{step}] {what}", flush=True)
 
 
