@@ -1,0 +1,148 @@
+"""Augmentation in batches against a loop over one masked word at a time, with the same model in the same run.
+
+python benchmarks/augment.py --data_dir=GLUE [--masked_lm=DIRECTORY] [--word_vectors=FILE]
+
+Both are measured in turn on SST-2's first rows, the loop on every so-manieth of them. Without --masked_lm the model is MiniLM
+with a random head: the work is the same, and its scores lie closer together than a trained head's.
+"""
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+from tinybert_tf.bert import INPUT_NAMES, logits_model
+from tinybert_tf.checkpoints import load_model, resolve_directory
+from tinybert_tf.data import Tokenizer, load_task
+from tinybert_tf.data.augmentation import Augmentation, Augmenter, MaskedLM, WordVectors
+from tinybert_tf.data.augmentation.algorithm import replaceable, words_for_vectors
+from tinybert_tf.data.augmentation.masked_lm import Query
+from tinybert_tf.data.augmentation.words import is_one_piece, kind, split_sentences
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("data_dir", None, "folder of GLUE files", required=True)
+flags.DEFINE_string("masked_lm", None, "model directory; absent: MiniLM with a random head")
+flags.DEFINE_string("word_vectors", None, "GloVe or word2vec text file; absent: none")
+flags.DEFINE_integer("rows", 200, "of SST-2, in all rounds together")
+flags.DEFINE_integer("loop_rows", 40, "of these for the loop")
+flags.DEFINE_integer("rounds", 4, "measurements of each, in turn")
+flags.DEFINE_integer("copies", 20, "of a row")
+GOAL_ROWS = 5000
+
+
+class OneAtATime:
+    """The straightforward way: a forward pass with all its scores for each word, the best ones picked outside.
+
+    Args:
+        forward: features -> logits [1, S, vocabulary].
+    """
+
+    def __init__(self, forward, tokenizer: Tokenizer, candidates: int):
+        self._forward, self._tokenizer, self._count = forward, tokenizer, candidates
+        self._kinds = [None if word.startswith(("##", "[")) else kind(word) for word in tokenizer.vocabulary]
+
+    def __call__(self, query: Query) -> set[str]:
+        tokens = self._tokenizer
+        ids = [tokens.cls_id, *query.pieces, tokens.sep_id]
+        own, ids[1 + query.first] = ids[1 + query.first], tokens.mask_id
+        ids = np.array([ids], np.int32)
+        features = {"input_word_ids": ids, "input_mask": np.ones_like(ids), "input_type_ids": np.zeros_like(ids)}
+        scores = self._forward(features).numpy()[0, 1 + query.first]
+        found = []
+        for index in np.argsort(-scores):
+            if self._kinds[index] == query.kind and index != own:
+                found.append(tokens.vocabulary[index])
+            if len(found) == self._count:
+                break
+        return set(found)
+
+
+def queries(rows, tokenizer: Tokenizer, settings: Augmentation) -> list[Query]:
+    """The words of some rows that the masked LM is asked about."""
+    return [
+        Query(sentence.pieces, word.first, word.last, kind(word.surface))
+        for sentence in split_sentences([row.text for row in rows], tokenizer)
+        for word in sentence.words
+        if is_one_piece(sentence, word, tokenizer) and replaceable(word.surface, settings)
+    ]
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    logging.basicConfig(level=logging.ERROR, force=True)
+    directory = resolve_directory(FLAGS.masked_lm or "minilm_l6", "--masked_lm")
+    tokenizer = Tokenizer.from_directory(directory)
+    settings = Augmentation(copies=FLAGS.copies)
+    data = load_task("sst2", FLAGS.data_dir)
+    rows, warm_up = list(data.train.limit(FLAGS.rows)), list(data.dev.limit(FLAGS.rows))
+    neighbours = None
+    if FLAGS.word_vectors:
+        words = words_for_vectors([row.text for row in rows], tokenizer, settings)
+        neighbours = WordVectors.read(FLAGS.word_vectors).neighbours(words, settings.candidates)
+
+    masked_lms = {}
+    for dtype in ("float32", "bfloat16"):
+        keras.utils.set_random_seed(0)  # of the random head, if it is one
+        model = load_model(directory, head="masked_lm", dtype=dtype)
+        masked_lms[dtype] = MaskedLM(model, tokenizer, candidates=settings.candidates)
+    batched = {dtype: Augmenter(settings, masked_lm, neighbours) for dtype, masked_lm in masked_lms.items()}
+    network = logits_model(masked_lms["float32"].model)
+    spec = {name: tf.TensorSpec([1, None], tf.int32) for name in INPUT_NAMES}
+    compiled = tf.function(lambda features: network(features, training=False), input_signature=[spec])
+    looped = {
+        "loop, Keras calls": OneAtATime(
+            lambda features: network(features, training=False), tokenizer, settings.candidates
+        ),
+        "loop, tf.function": OneAtATime(compiled, tokenizer, settings.candidates),
+    }
+    for augmenter in batched.values():
+        augmenter(warm_up)  # traces; among so many words there are near ties, which trace the float64 model too
+    for loop in looped.values():
+        for query in queries(warm_up, tokenizer, settings)[:20]:
+            loop(query)
+
+    loop_rows = rows[:: max(1, len(rows) // FLAGS.loop_rows)]
+    asked = queries(loop_rows, tokenizer, settings)
+    words = {name: len(asked) for name in looped} | dict.fromkeys(batched, len(queries(rows, tokenizer, settings)))
+    counts = {name: len(loop_rows) for name in looped} | dict.fromkeys(batched, len(rows))
+    seconds, found, copies = dict.fromkeys(words, 0.0), {name: [] for name in looped}, 0
+    for number in range(FLAGS.rounds):
+        for name, augmenter in batched.items():
+            start = time.perf_counter()
+            copies += len(augmenter(rows[number :: FLAGS.rounds]).copies)
+            seconds[name] += time.perf_counter() - start
+        for name, loop in looped.items():
+            start = time.perf_counter()
+            found[name] += [loop(query) for query in asked[number :: FLAGS.rounds]]
+            seconds[name] += time.perf_counter() - start
+    in_turn = [query for number in range(FLAGS.rounds) for query in asked[number :: FLAGS.rounds]]
+
+    print(
+        f"SST-2, {len(rows)} rows, {words['float32']} masked words, {copies // 2} copies; the loops on {len(loop_rows)} rows"
+    )
+    print(f"{'':18}{'ms a word':>12}{'rows/s':>10}{f'{GOAL_ROWS} rows, min':>18}")
+    for name, spent in seconds.items():
+        rate = counts[name] / spent
+        print(f"{name:18}{1e3 * spent / words[name]:12.2f}{rate:10.2f}{GOAL_ROWS / rate / 60:18.1f}")
+    for name, sets in found.items():
+        for dtype, masked_lm in masked_lms.items():
+            ratio = seconds[name] / words[name] / (seconds[dtype] / words[dtype])
+            equal = sum(one == set(many) for one, many in zip(sets, masked_lm(in_turn), strict=True)) / len(in_turn)
+            shared = sum(len(one & set(many)) / len(one) for one, many in zip(sets, masked_lm(in_turn), strict=True))
+            print(
+                f"{dtype} is {ratio:.1f} times as fast a word as {name}; of {len(in_turn)} words {equal:.1%} have the same set "
+                f"of candidates, {shared / len(in_turn):.1%} of the candidates are shared"
+            )
+
+
+if __name__ == "__main__":
+    app.run(main)

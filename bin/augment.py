@@ -1,0 +1,14 @@
+"""Augments a task's training set (the paper's Algorithm 1)."""
+
+import common
+from tinybert_tf.data.augmentation import AugmentSettings, augment_task
+
+
+def main(settings: AugmentSettings) -> dict:
+    result = augment_task(settings)
+    print(f"wrote {settings.output_dir}: the task's folder with its augmented train.tsv, augmentation.json")
+    return result
+
+
+if __name__ == "__main__":
+    common.run(AugmentSettings, main)
