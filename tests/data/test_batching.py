@@ -1,12 +1,16 @@
 import numpy as np
 import pytest
 
-from tinybert_tf.data import batches, count_batches, indexed_batches, length_buckets, load_task
+from tinybert_tf.data import batches, count_batches, length_buckets, load_task
 
 
 @pytest.fixture
 def data(sst2_dir):
     return load_task("sst2", sst2_dir)
+
+
+def numbered(split, tokenizer, task, **options):
+    return batches(split, tokenizer, task, row_numbers=True, **options)
 
 
 def collect(dataset):
@@ -26,17 +30,21 @@ def collect(dataset):
 
 def test_no_row_is_lost_and_every_batch_is_full(data, tokenizer):
     """The published code drops the last partial batch, and trains nothing where there are fewer rows than one batch."""
-    rows, shapes = collect(indexed_batches(data.train, tokenizer, data.task, batch_size=4))
+    rows, shapes = collect(numbered(data.train, tokenizer, data.task, batch_size=4))
     assert sorted(number for number, *_ in rows) == list(range(11))
     assert all(shape[0] == 4 for shape in shapes)
-    _, shapes = collect(indexed_batches(data.train, tokenizer, data.task, batch_size=64, buckets=(64,)))
+    _, shapes = collect(numbered(data.train, tokenizer, data.task, batch_size=64, buckets=(64,)))
     assert shapes == [(64, 64)]
 
 
 def test_padding_goes_to_the_next_bucket_and_no_further(data, tokenizer):
-    rows, shapes = collect(indexed_batches(data.train, tokenizer, data.task, batch_size=4))
-    assert {length for _, length in shapes} == {8, 12, 16, 20}
-    fully_padded, _ = collect(indexed_batches(data.train, tokenizer, data.task, batch_size=4, buckets=(64,)))
+    """The published code pads every row to the full length. Rows of one length stand in one batch here."""
+    rows, shapes = collect(numbered(data.train, tokenizer, data.task, batch_size=3))
+    assert [length for _, length in shapes] == [8, 12, 16, 20]
+    fully_padded, _ = collect(numbered(data.train, tokenizer, data.task, batch_size=3, buckets=(64,)))
+    assert sorted(rows) == sorted(fully_padded)
+    rows, shapes = collect(numbered(data.train, tokenizer, data.task, batch_size=4))
+    assert [length for _, length in shapes] == [12, 16, 20]  # of the longest row in each
     assert sorted(rows) == sorted(fully_padded)
 
 
@@ -49,9 +57,7 @@ def test_the_number_of_batches_is_known_beforehand(data, tokenizer):
 
 def test_the_order_follows_the_seed_and_changes_with_the_epoch(data, tokenizer):
     def order(seed):
-        dataset = indexed_batches(
-            data.train, tokenizer, data.task, batch_size=11, buckets=(64,), epochs=2, shuffle_seed=seed
-        )
+        dataset = numbered(data.train, tokenizer, data.task, batch_size=11, buckets=(64,), epochs=2, shuffle_seed=seed)
         return [tuple(numbers) for *_, numbers in dataset.as_numpy_iterator()]
 
     first, second = order(1)
@@ -61,23 +67,35 @@ def test_the_order_follows_the_seed_and_changes_with_the_epoch(data, tokenizer):
     assert sorted(first) == sorted(second) == list(range(11))
 
 
+def test_what_follows_skipped_batches_is_the_same(data, tokenizer):
+    """Training resumes so."""
+    options = {"batch_size": 2, "epochs": 3, "shuffle_seed": 5, "row_numbers": True}
+    whole = list(batches(data.train, tokenizer, data.task, **options).as_numpy_iterator())
+    resumed = list(batches(data.train, tokenizer, data.task, **options).skip(7).as_numpy_iterator())
+    assert len(whole) == 17 and len(resumed) == 10
+    for ours, theirs in zip(whole[7:], resumed, strict=True):
+        np.testing.assert_array_equal(ours[3], theirs[3])
+        np.testing.assert_array_equal(ours[0]["input_word_ids"], theirs[0]["input_word_ids"])
+
+
 def test_a_limit_takes_the_first_rows(data, tokenizer):
-    rows, _ = collect(indexed_batches(data.train.limit(3), tokenizer, data.task, batch_size=2))
+    rows, _ = collect(numbered(data.train.limit(3), tokenizer, data.task, batch_size=2))
     assert sorted(number for number, *_ in rows) == [0, 1, 2]
 
 
 def test_long_texts_are_cut_to_the_sequence_length(data, tokenizer):
-    rows, shapes = collect(indexed_batches(data.train, tokenizer, data.task, batch_size=4, seq_len=6))
+    rows, shapes = collect(numbered(data.train, tokenizer, data.task, batch_size=4, seq_len=6))
     assert {length for _, length in shapes} == {6}
     assert max(len(ids) for _, ids, _ in rows) == 6
 
 
 def test_labels_take_the_models_ids(data, tokenizer):
-    plain, _ = collect(indexed_batches(data.train, tokenizer, data.task, batch_size=4))
-    swapped, _ = collect(indexed_batches(data.train, tokenizer, data.task, batch_size=4, ids={"0": 1, "1": 0}))
+    plain, _ = collect(numbered(data.train, tokenizer, data.task, batch_size=4))
+    swapped, _ = collect(numbered(data.train, tokenizer, data.task, batch_size=4, ids={"0": 1, "1": 0}))
     np.testing.assert_array_equal([label for *_, label in sorted(plain)], [1 - label for *_, label in sorted(swapped)])
 
 
 def test_buckets_end_at_the_sequence_length():
-    assert length_buckets(64) == (8, 12, 16, 20, 24, 32, 40, 48, 64)
+    assert length_buckets(64) == tuple(range(4, 65, 4))
     assert length_buckets(50)[-2:] == (48, 50)
+    assert length_buckets(384)[-3:] == (320, 352, 384)

@@ -1,23 +1,23 @@
 """From rows to batches: tokenized in the graph, grouped by length, never dropped."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import tensorflow as tf
 
-from tinybert_tf.data.glue import Example, Split
+from tinybert_tf.data.encoding import Rows, encoded_rows
+from tinybert_tf.data.glue import Split
 from tinybert_tf.data.tasks import Task, label_ids
 from tinybert_tf.data.tokenizer import Tokenizer
 
-# Rows are read and tokenized this many at a time: large enough that Python's share vanishes.
-CHUNK = 1024
 SHUFFLE_BUFFER = 100_000
-_BUCKETS = (8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256, 384, 512)
+# Rows are sorted by length over this many batches: enough that hardly any batch holds two lengths.
+WINDOW_BATCHES = 64
 
 
 def length_buckets(seq_len: int) -> tuple[int, ...]:
-    """The lengths that batches are padded to, up to `seq_len`."""
-    return (*(length for length in _BUCKETS if length < seq_len), seq_len)
+    """The lengths that batches are padded to, up to `seq_len`: multiples of 4, above 64 of 8, above 128 of 32."""
+    lengths = (*range(4, 64, 4), *range(64, 128, 8), *range(128, seq_len, 32))
+    return (*(length for length in lengths if length < seq_len), seq_len)
 
 
 def batches(
@@ -31,11 +31,12 @@ def batches(
     shuffle_seed: int | None = None,
     epochs: int = 1,
     buckets: Sequence[int] | None = None,
+    row_numbers: bool = False,
 ) -> tf.data.Dataset:
     """Batches `(features, label, weight)` for Keras.
 
-    Each batch holds rows of similar length and is padded to the next of `buckets`. It always has `batch_size` rows: what
-    remains of a bucket in the end is filled up with rows of weight 0, so nothing is dropped and shapes stay static.
+    Each batch holds rows of similar length and is padded to the next of `buckets`. It always has `batch_size` rows: one of
+    the last window is filled up with rows of weight 0, so nothing is dropped and shapes stay static.
 
     Args:
         split: the rows.
@@ -44,129 +45,62 @@ def batches(
         batch_size: rows in a batch.
         seq_len: longest length in tokens, by default the task's; what is longer is cut.
         ids: label word -> id, by default the task's own order (`label_ids`).
-        shuffle_seed: None keeps the rows' order within each bucket. Otherwise each epoch has its own order.
-        epochs: passes over the rows. Epochs flow into each other: only the last batches are filled up.
+        shuffle_seed: None keeps rows of a similar length in their order. Otherwise each epoch has its own order, which this
+            and TensorFlow's global seed decide alone.
+        epochs: passes over the rows. Epochs flow into each other: a batch may hold the end of one and the beginning of the
+            next.
         buckets: lengths to pad to; `(seq_len,)` pads everything to the full length.
+        row_numbers: add the number of each row in the split as a fourth element, int32 [batch_size], -1 for filling.
 
     Returns:
         features: `input_word_ids`, `input_mask`, `input_type_ids`, int32 [batch_size, bucket];
         label: int32 [batch_size], float32 for regression, 0 where there is none; weight: float32 [batch_size], 1 or 0.
+        For token classification label and weight are [batch_size, bucket]: the weight is 1 at the first piece of a word.
     """
-    indexed = indexed_batches(
-        split,
-        tokenizer,
-        task,
-        batch_size=batch_size,
-        seq_len=seq_len,
-        ids=ids,
-        shuffle_seed=shuffle_seed,
-        epochs=epochs,
-        buckets=buckets,
-    )
-    return indexed.map(lambda features, label, weight, index: (features, label, weight))
-
-
-def indexed_batches(
-    split: Split,
-    tokenizer: Tokenizer,
-    task: Task,
-    *,
-    batch_size: int,
-    seq_len: int | None = None,
-    ids: Mapping[str, int] | None = None,
-    shuffle_seed: int | None = None,
-    epochs: int = 1,
-    buckets: Sequence[int] | None = None,
-) -> tf.data.Dataset:
-    """As `batches`, with the number of each row in the split as a fourth element, int32 [batch_size], -1 for filling."""
     seq_len = seq_len or task.seq_len
-    buckets = tuple(buckets or length_buckets(seq_len))
-    ids = label_ids(task, None) if ids is None else ids
-    has_pairs = task.text_pair is not None
-
-    def encode(texts, pairs, labels, numbers):
-        word_ids, type_ids = tokenizer.encode(texts, pairs if has_pairs else None, seq_len)
-        return word_ids, type_ids, labels, numbers
-
-    label_type = tf.float32 if task.kind == "regression" else tf.int32
-    vector = tf.TensorSpec([None], tf.string)
-    signature = (vector, vector, tf.TensorSpec([None], label_type), tf.TensorSpec([None], tf.int32))
-    dataset = tf.data.Dataset.from_generator(lambda: _chunks(split, task, ids), output_signature=signature)
-    dataset = dataset.map(encode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).unbatch()
-    dataset = dataset.map(lambda word_ids, type_ids, *rest: (_row(word_ids), _row(type_ids), *rest))
+    lengths = tf.constant(tuple(buckets or length_buckets(seq_len)), tf.int64)
+    rows = encoded_rows(split, tokenizer, task, seq_len, label_ids(task, None) if ids is None else ids)
     if shuffle_seed is not None:
-        dataset = dataset.shuffle(SHUFFLE_BUFFER, seed=shuffle_seed, reshuffle_each_iteration=True)
-    dataset = dataset.repeat(epochs)
-    dataset = dataset.bucket_by_sequence_length(
-        lambda word_ids, *rest: tf.shape(word_ids)[0],
-        bucket_boundaries=[length + 1 for length in buckets],
-        bucket_batch_sizes=[batch_size] * (len(buckets) + 1),
-        padded_shapes=([None], [None], [], []),
-        padding_values=(tokenizer.pad_id, 0, tf.zeros((), label_type), -1),
-        pad_to_bucket_boundary=True,
-    )
+        rows = rows.shuffle(SHUFFLE_BUFFER, seed=shuffle_seed, reshuffle_each_iteration=True)
+    windows = rows.repeat(epochs).ragged_batch(WINDOW_BATCHES * batch_size).enumerate()
 
-    def finish(word_ids, type_ids, labels, numbers):
-        missing = batch_size - tf.shape(word_ids)[0]
+    def cut(number, window: Rows) -> tf.data.Dataset:
+        """A window's batches: its rows from the shortest to the longest, a batch at a time, the batches in random order."""
+        order = tf.argsort(tf.searchsorted(lengths, window.word_ids.row_lengths()), stable=True)
+        begins = tf.range(0, tf.size(order), batch_size)
+        if shuffle_seed is not None:
+            keys = tf.random.stateless_uniform(tf.shape(begins), [shuffle_seed, number])
+            begins = tf.gather(begins, tf.argsort(keys))
+        chosen = tf.data.Dataset.from_tensor_slices(begins).map(lambda begin: order[begin : begin + batch_size])
+        return chosen.map(lambda places: Rows(*(tf.gather(values, places) for values in window)))
 
-        def fill(tensor, value=0):
-            padding = [[0, missing]] + [[0, 0]] * (tensor.shape.rank - 1)
-            filled = tf.pad(tensor, padding, constant_values=tf.cast(value, tensor.dtype))
-            return tf.ensure_shape(filled, [batch_size] + [None] * (tensor.shape.rank - 1))
+    def pad(batch: Rows):
+        longest = batch.word_ids.bounding_shape(axis=1)
+        length = lengths[tf.searchsorted(lengths, [longest])[0]]
 
-        numbers = fill(numbers, -1)
-        word_ids = fill(word_ids, tokenizer.pad_id)
+        def filled(values, filling=0):
+            """What has a token's size [batch_size, length], what has a row's [batch_size]; `filling` where there is none."""
+            if isinstance(values, tf.RaggedTensor):
+                values = values.to_tensor(filling, shape=tf.stack([batch_size, length]))
+                return tf.ensure_shape(values, [batch_size, None])
+            values = tf.pad(values, [[0, batch_size - tf.size(values)]], constant_values=filling)
+            return tf.ensure_shape(values, [batch_size])
+
         features = {
-            "input_word_ids": word_ids,
-            "input_mask": tf.cast(word_ids != tokenizer.pad_id, tf.int32),
-            "input_type_ids": fill(type_ids),
+            "input_word_ids": filled(batch.word_ids, tokenizer.pad_id),
+            "input_mask": filled(tf.ones_like(batch.word_ids)),
+            "input_type_ids": filled(batch.type_ids),
         }
-        return features, fill(labels), tf.cast(numbers >= 0, tf.float32), numbers
+        padded = (features, filled(batch.label), filled(batch.weight))
+        return (*padded, filled(batch.number, -1)) if row_numbers else padded
 
-    return dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    return windows.flat_map(cut).map(pad, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
 def count_batches(
-    split: Split,
-    tokenizer: Tokenizer,
-    task: Task,
-    *,
-    batch_size: int,
-    seq_len: int | None = None,
-    ids: Mapping[str, int] | None = None,
-    epochs: int = 1,
-    buckets: Sequence[int] | None = None,
+    split: Split, tokenizer: Tokenizer, task: Task, *, batch_size: int, epochs: int = 1, **others
 ) -> tuple[int, int]:
-    """(rows, batches): what `batches` will yield. One pass over the rows, which also finds every malformed one."""
-    seq_len = seq_len or task.seq_len
-    buckets = np.asarray(tuple(buckets or length_buckets(seq_len)))
-    ids = label_ids(task, None) if ids is None else ids
-    rows = np.zeros(len(buckets), np.int64)
-    for texts, pairs, _, _ in _chunks(split, task, ids):
-        lengths = tokenizer.encode(texts, pairs if task.text_pair is not None else None, seq_len)[0].row_lengths()
-        rows += np.bincount(np.searchsorted(buckets, lengths.numpy()), minlength=len(buckets))
-    return int(rows.sum()), int(np.ceil(rows * epochs / batch_size).sum())
-
-
-def _row(ids) -> tf.Tensor:
-    """A row of a ragged tensor as the vector that it is."""
-    return tf.ensure_shape(tf.convert_to_tensor(ids), [None])
-
-
-def _chunks(split: Split, task: Task, ids: Mapping[str, int]) -> Iterator[tuple]:
-    start = 0
-    for chunk in split.chunks(CHUNK):
-        texts = [example.text for example in chunk]
-        pairs = [example.text_pair or "" for example in chunk]
-        labels = np.asarray(
-            [_label_value(example, ids) for example in chunk],
-            np.float32 if task.kind == "regression" else np.int32,
-        )
-        yield texts, pairs, labels, np.arange(start, start + len(chunk), dtype=np.int32)
-        start += len(chunk)
-
-
-def _label_value(example: Example, ids: Mapping[str, int]) -> float | int:
-    if example.label is None:
-        return 0
-    return ids[example.label] if ids else float(example.label)
+    """(rows, batches): what `batches`, whose arguments this takes, will yield. Reading the rows finds every malformed one."""
+    del tokenizer, task, others
+    rows = sum(1 for _ in split)
+    return rows, -(-rows * epochs // batch_size)

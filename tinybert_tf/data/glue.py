@@ -1,16 +1,24 @@
 """GLUE's files, read as they are distributed, a row at a time."""
 
 import itertools
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from tinybert_tf.data.tasks import Task, get_task
+from tinybert_tf.data.lines import numbered_lines, without_end
+from tinybert_tf.data.tasks import CUSTOM_TASKS, Task, get_task
 from tinybert_tf.errors import InputError
+
+if TYPE_CHECKING:
+    from tinybert_tf.data.custom import CustomFiles
 
 
 class Example(NamedTuple):
-    """One row. `label` is GLUE's own word or number, None in a test set."""
+    """One row. `label` is the file's own word or number, None in a test set.
+
+    For token classification `text` is the words and `label` their tags, both with a space between.
+    """
 
     index: int
     text: str
@@ -63,26 +71,60 @@ class TaskData:
 
     @property
     def dev(self) -> Split:
-        if not self.task.dev_splits:
-            raise InputError(f"task {self.task.name} has no dev set")
-        return self.split(self.task.dev_splits[0])
+        return self.split(self._dev_names()[0])
 
     @property
     def test(self) -> Split:
         return self.split(self.task.test_splits[0])
 
+    def dev_splits(self) -> list[Split]:
+        """The dev set that a model is chosen on, and after it those that are scored beside it, if they are there."""
+        return self._present(self._dev_names())
 
-def load_task(name: str, data_dir: str | Path | None = None) -> TaskData:
+    def test_splits(self) -> list[Split]:
+        """The test sets; the first must be there."""
+        return self._present(self.task.test_splits)
+
+    def _dev_names(self) -> Sequence[str]:
+        if not self.task.dev_splits:
+            raise InputError(f"task {self.task.name} has no dev set: its labels are not public; see bin/predict.py")
+        return self.task.dev_splits
+
+    def _present(self, names: Sequence[str]) -> list[Split]:
+        splits = [self.split(names[0])]
+        for name in names[1:]:
+            try:
+                splits.append(self.split(name))
+            except InputError as error:
+                print(f"{name} is left out: {error}", flush=True)
+        return splits
+
+
+def load_task(
+    name: str,
+    data_dir: str | Path | None = None,
+    files: "CustomFiles | None" = None,
+    labels: Sequence[str] | None = None,
+) -> TaskData:
     """The data of a task.
 
     Args:
-        name: see `TASKS`; "sample" is the built-in set, which needs no files.
-        data_dir: a folder in GLUE's layout (`CoLA/train.tsv`, ...), or the task's own folder in it. Without it the data
-            comes from TensorFlow Datasets.
+        name: see `TASKS`; "sample" is the built-in set, which needs no files. "custom" and "token_classification" are the
+            user's own files.
+        data_dir: a folder in GLUE's layout (`CoLA/train.tsv`, ...), or the task's own folder in it; or a folder that
+            TensorFlow Datasets has prepared (`glue/cola/2.0.0`, ...). Without it the data comes from TensorFlow Datasets,
+            which may fetch it.
+        files: of a custom task; settings that inherit from `CustomFiles` will do.
+        labels: of a custom task, in the order of their ids, where there is no training file to collect them from.
 
     Raises:
         InputError: an unknown task, or (once a split is asked for) a missing or malformed file.
     """
+    if name in CUSTOM_TASKS:
+        from tinybert_tf.data import conll, custom
+
+        load = custom.load_custom if name == "custom" else conll.load_conll
+        return load(files or custom.CustomFiles(), labels)
     task = get_task(name)
     if task.name == "sample":
         from tinybert_tf.data.sample import sample_split
@@ -90,17 +132,18 @@ def load_task(name: str, data_dir: str | Path | None = None) -> TaskData:
         return TaskData(task, sample_split)
     if task.kind == "span":
         raise InputError(f"task {name}: reading SQuAD is not supported yet; the GLUE tasks are")
-    if data_dir is None:
+    if data_dir is None or (Path(data_dir) / task.tfds).is_dir():
         from tinybert_tf.data.tfds import tfds_split
 
-        return TaskData(task, lambda split: tfds_split(task, split))
+        return TaskData(task, lambda split: tfds_split(task, split, data_dir))
     return TaskData(task, lambda split: _file_split(task, _folder(task, Path(data_dir)), split))
 
 
 def _folder(task: Task, data_dir: Path) -> Path:
     if not data_dir.is_dir():
         raise InputError(f"--data_dir {data_dir}: no such folder")
-    return data_dir / task.folder if (data_dir / task.folder).is_dir() else data_dir
+    names = (task.folder, "diagnostic") if task.name == "ax" else (task.folder,)
+    return next((data_dir / name for name in names if (data_dir / name).is_dir()), data_dir)
 
 
 def _file_split(task: Task, folder: Path, split: str) -> Split:
@@ -121,44 +164,38 @@ def read_tsv(path: Path, task: Task, has_labels: bool) -> Iterator[Example]:
     Raises:
         InputError: with file and line: not UTF-8, too few columns, an unknown label; or the file is empty.
     """
-    with path.open("rb") as file:
-        lines = enumerate(file, 1)
-        columns = (task.text, task.text_pair, task.label if has_labels else None)
-        if task.name == "cola" and not has_labels:
-            columns = ("sentence", None, None)  # CoLA's test set alone has a header
-        if any(isinstance(column, str) for column in columns):
-            header = _fields(path, *next(lines, (1, b"")))
-            if header == [""]:
-                raise InputError(f"{path}: the file is empty")
-            columns = tuple(_column(path, header, column) for column in columns)
-        else:
-            header = None
-        text, text_pair, label = columns
-        needed = max(column for column in columns if column is not None) + 1
-        index = -1
-        for index, (number, line) in enumerate(lines):
-            fields = _fields(path, number, line)
-            if len(fields) < needed:
-                raise InputError(
-                    f"{path}, line {number}: {len(fields)} columns, but {len(header) if header else needed} are needed; "
-                    "correct or remove the row"
-                )
-            yield Example(
-                index,
-                fields[text],
-                None if text_pair is None else fields[text_pair],
-                None if label is None else _label(path, number, fields[label], task),
+    lines = numbered_lines(path)
+    columns = (task.text, task.text_pair, task.label if has_labels else None)
+    if task.name == "cola" and not has_labels:
+        columns = ("sentence", None, None)  # CoLA's test set alone has a header
+    header = None
+    if any(isinstance(column, str) for column in columns):
+        header = _fields(next(lines, (1, ""))[1])
+        if header == [""]:
+            raise InputError(f"{path}: the file is empty")
+        columns = tuple(_column(path, header, column) for column in columns)
+    text, text_pair, label = columns
+    needed = max(column for column in columns if column is not None) + 1
+    index = -1
+    for index, (number, line) in enumerate(lines):
+        fields = _fields(line)
+        if len(fields) < needed:
+            raise InputError(
+                f"{path}, line {number}: {len(fields)} columns, but {len(header) if header else needed} are needed; "
+                "correct or remove the row"
             )
-        if index < 0:
-            raise InputError(f"{path}: no rows{' below the header' if header else ', the file is empty'}")
+        yield Example(
+            index,
+            fields[text],
+            None if text_pair is None else fields[text_pair],
+            None if label is None else _label(path, number, fields[label], task),
+        )
+    if index < 0:
+        raise InputError(f"{path}: no rows{' below the header' if header else ', the file is empty'}")
 
 
-def _fields(path: Path, number: int, line: bytes) -> list[str]:
-    try:
-        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start})") from None
-    return text.removesuffix("\n").removesuffix("\r").split("\t")
+def _fields(line: str) -> list[str]:
+    return without_end(line).split("\t")
 
 
 def _column(path: Path, header: list[str], name: str | int | None) -> int | None:
@@ -171,14 +208,22 @@ def _column(path: Path, header: list[str], name: str | int | None) -> int | None
 
 def _label(path: Path, number: int, label: str, task: Task) -> str:
     if task.kind == "regression":
-        try:
-            float(label)
-        except ValueError:
-            raise InputError(f"{path}, line {number}: the score {label!r} is not a number") from None
-    elif label not in task.labels:
+        return checked_score(path, number, label)
+    if label not in task.labels:
         raise InputError(
             f"{path}, line {number}: unknown label {label!r}; task {task.name} has {', '.join(task.labels)}"
         )
+    return label
+
+
+def checked_score(path: Path, number: int, label: str) -> str:
+    """A regression label that is a finite number; raises InputError otherwise."""
+    try:
+        is_finite = math.isfinite(float(label))
+    except ValueError:
+        is_finite = False
+    if not is_finite:
+        raise InputError(f"{path}, line {number}: the score {label!r} is not a number")
     return label
 
 
@@ -190,22 +235,20 @@ def _read_paraphrase(folder: Path, split: str) -> Iterator[Example]:
     """MRPC as Microsoft distributes it: GLUE's dev set is the part of the training file that dev_ids.tsv lists."""
     task = get_task("mrpc")
     path = folder / ("msr_paraphrase_test.txt" if split == "test" else "msr_paraphrase_train.txt")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
     dev_ids: set[tuple[str, ...]] = set()
     if split != "test":
-        ids_path = folder / "dev_ids.tsv"
-        if not ids_path.is_file():
-            raise InputError(f"{ids_path}: no such file; GLUE's dev_ids.tsv says which rows are the dev set")
-        dev_ids = {tuple(line.split("\t")[:2]) for line in ids_path.read_text("utf-8").splitlines()}
+        if not (folder / "dev_ids.tsv").is_file():
+            raise InputError(
+                f"{folder / 'dev_ids.tsv'}: no such file; GLUE's dev_ids.tsv says which rows are the dev set"
+            )
+        dev_ids = {tuple(_fields(line)[:2]) for _, line in numbered_lines(folder / "dev_ids.tsv")}
     index = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            fields = _fields(path, number, line)
-            if len(fields) < 5:
-                raise InputError(f"{path}, line {number}: {len(fields)} columns, but 5 are needed")
-            if number == 1 or (split != "test" and (tuple(fields[1:3]) in dev_ids) != (split == "dev")):
-                continue
-            label = None if split == "test" else _label(path, number, fields[0], task)
-            yield Example(index, fields[3], fields[4], label)
-            index += 1
+    for number, line in numbered_lines(path):
+        fields = _fields(line)
+        if len(fields) < 5:
+            raise InputError(f"{path}, line {number}: {len(fields)} columns, but 5 are needed")
+        if number == 1 or (split != "test" and (tuple(fields[1:3]) in dev_ids) != (split == "dev")):
+            continue
+        label = None if split == "test" else _label(path, number, fields[0], task)
+        yield Example(index, fields[3], fields[4], label)
+        index += 1

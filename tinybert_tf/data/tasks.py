@@ -11,7 +11,7 @@ class Task:
 
     Attributes:
         name: as in `--task`.
-        kind: "classification", "regression" or "span".
+        kind: "classification", "regression", "token_classification" or "span": also the head of a model for it.
         folder: its folder in GLUE's layout.
         labels: GLUE's label words, in the order of their ids.
         label_names: what the labels mean, where the words themselves are digits.
@@ -19,8 +19,8 @@ class Task:
         metrics: reported on dev; the first is the main one.
         seq_len: the paper's, section 4.2 and appendix.
         intermediate_epochs, prediction_epochs: the paper's, of stage 2.
-        submission: GLUE's file name.
-        dev_splits: names of the dev files without .tsv.
+        submissions: GLUE's names of the prediction files, one for each of `test_splits`.
+        dev_splits: names of the dev files without .tsv. A model is chosen on the first; the others are scored beside it.
         tfds: TensorFlow Datasets' name.
     """
 
@@ -35,7 +35,7 @@ class Task:
     seq_len: int = 128
     intermediate_epochs: int = 20
     prediction_epochs: int = 3
-    submission: str | None = None
+    submissions: tuple[str, ...] = ()
     dev_splits: tuple[str, ...] = ("dev",)
     test_splits: tuple[str, ...] = ("test",)
     label_names: tuple[str, ...] = ()
@@ -64,52 +64,52 @@ TASKS: dict[str, Task] = {
     for task in (
         Task(
             "cola", "classification", "CoLA", ("0", "1"), 3, None, 1, ("matthews", "accuracy"), 64, 50,
-            submission="CoLA.tsv", label_names=("unacceptable", "acceptable"), tfds="glue/cola",
+            submissions=("CoLA.tsv",), label_names=("unacceptable", "acceptable"), tfds="glue/cola",
         ),
         Task(
             "sst2", "classification", "SST-2", ("0", "1"), "sentence", None, "label", ("accuracy",), 64,
-            submission="SST-2.tsv", label_names=("negative", "positive"), tfds="glue/sst2",
+            submissions=("SST-2.tsv",), label_names=("negative", "positive"), tfds="glue/sst2",
         ),
         Task(
             "mrpc", "classification", "MRPC", ("0", "1"), "#1 String", "#2 String", "Quality", ("f1", "accuracy"),
-            submission="MRPC.tsv", label_names=("not_equivalent", "equivalent"), tfds="glue/mrpc",
+            submissions=("MRPC.tsv",), label_names=("not_equivalent", "equivalent"), tfds="glue/mrpc",
         ),
         Task(
             "stsb", "regression", "STS-B", (), "sentence1", "sentence2", "score", ("spearman", "pearson"),
-            submission="STS-B.tsv", tfds="glue/stsb",
+            submissions=("STS-B.tsv",), tfds="glue/stsb",
         ),
         Task(
             "qqp", "classification", "QQP", ("0", "1"), "question1", "question2", "is_duplicate", ("f1", "accuracy"),
-            intermediate_epochs=10, submission="QQP.tsv", label_names=("not_duplicate", "duplicate"), tfds="glue/qqp",
+            intermediate_epochs=10, submissions=("QQP.tsv",), label_names=("not_duplicate", "duplicate"), tfds="glue/qqp",
         ),
         Task(
             "mnli", "classification", "MNLI", _MNLI, "sentence1", "sentence2", "gold_label",
-            intermediate_epochs=10, submission="MNLI-m.tsv", dev_splits=("dev_matched", "dev_mismatched"),
+            intermediate_epochs=10, submissions=("MNLI-m.tsv", "MNLI-mm.tsv"), dev_splits=("dev_matched", "dev_mismatched"),
             test_splits=("test_matched", "test_mismatched"), tfds="glue/mnli",
         ),
         Task(
             "qnli", "classification", "QNLI", _ENTAILMENT, "question", "sentence", "label",
-            intermediate_epochs=10, submission="QNLI.tsv", tfds="glue/qnli",
+            intermediate_epochs=10, submissions=("QNLI.tsv",), tfds="glue/qnli",
         ),
         Task(
             "rte", "classification", "RTE", _ENTAILMENT, "sentence1", "sentence2", "label",
-            submission="RTE.tsv", tfds="glue/rte",
+            submissions=("RTE.tsv",), tfds="glue/rte",
         ),
         Task(
             "wnli", "classification", "WNLI", ("0", "1"), "sentence1", "sentence2", "label",
-            submission="WNLI.tsv", label_names=("not_entailment", "entailment"), tfds="glue/wnli",
+            submissions=("WNLI.tsv",), label_names=("not_entailment", "entailment"), tfds="glue/wnli",
         ),
         Task(
-            "ax", "classification", "AX", _MNLI, "sentence1", "sentence2", "label",
-            submission="AX.tsv", dev_splits=(), tfds="glue/ax",
+            "ax", "classification", "AX", _MNLI, "sentence1", "sentence2", "label", ("matthews",),
+            submissions=("AX.tsv",), dev_splits=(), tfds="glue/ax",
         ),
         Task(
             "squad1", "span", "SQuAD", (), "question", "context", "answers", ("f1", "exact_match"), 384,
-            submission="predictions.json", tfds="squad/v1.1",
+            submissions=("predictions.json",), tfds="squad/v1.1",
         ),
         Task(
             "squad2", "span", "SQuAD", (), "question", "context", "answers", ("f1", "exact_match"), 384,
-            submission="predictions.json", tfds="squad/v2.0",
+            submissions=("predictions.json",), tfds="squad/v2.0",
         ),
         Task(
             "sample", "classification", "sample", ("negative", "positive"), "sentence", None, "label", ("accuracy",), 48,
@@ -119,10 +119,14 @@ TASKS: dict[str, Task] = {
 }  # fmt: skip
 
 
+# Tasks of the user's own files, whose labels are known only when these are read; see `CustomFiles`.
+CUSTOM_TASKS = ("custom", "token_classification")
+
+
 def get_task(name: str) -> Task:
     """Raises InputError for an unknown name, with the known ones."""
     if name not in TASKS:
-        raise InputError(f"unknown task {name!r}; there are {', '.join(TASKS)}")
+        raise InputError(f"unknown task {name!r}; there are {', '.join((*TASKS, *CUSTOM_TASKS))}")
     return TASKS[name]
 
 
@@ -139,18 +143,19 @@ def label_ids(task: Task, label2id: dict[str, int] | None, source: str = "the mo
     Raises:
         InputError: names or a number of classes that do not match, with both sides.
     """
-    if task.kind != "classification":
+    if task.kind not in ("classification", "token_classification"):
         return {}
     own = {word: index for index, word in enumerate(task.labels)}
     if not label2id:
         return own
+    for names in (task.labels, task.label_names):
+        for same in (str, _folded):
+            ours = {same(name): word for name, word in zip(names, task.labels, strict=False)}
+            theirs = {same(name): index for name, index in label2id.items()}
+            if len(ours) == len(own) == len(label2id) and ours.keys() == theirs.keys():
+                return {word: theirs[name] for name, word in ours.items()}
     theirs = {_folded(name): index for name, index in label2id.items()}
-    for candidates in (task.label_names, task.labels):
-        names = [_folded(name) for name in candidates]
-        if names and set(names) == set(theirs):
-            return {word: theirs[name] for word, name in zip(task.labels, names, strict=True)}
-    generic = {f"label_{index}" for index in range(len(own))} == set(theirs)
-    if generic and len(theirs) == len(own):
+    if theirs.keys() == {f"label_{index}" for index in own.values()}:
         return {word: theirs[f"label_{index}"] for word, index in own.items()}
     raise InputError(
         f"{source} has the labels {', '.join(label2id)}, but task {task.name} has "

@@ -46,6 +46,10 @@ class Tokenizer:
         """Strings [B] -> ragged int32 word pieces [B, (pieces)], no special tokens."""
         return self._wordpiece.tokenize(texts)
 
+    def tokenize_with_offsets(self, texts) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """As `tokenize`, and where each piece begins and ends in the UTF-8 bytes of its text: (pieces, begins, ends)."""
+        return self._wordpiece.tokenize_with_offsets(texts)
+
     def encode(self, texts, text_pairs=None, seq_len: int = 128) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
         """Strings [B], and optionally their second halves [B] -> ragged int32 (word ids, type ids) [B, (<= seq_len)].
 
