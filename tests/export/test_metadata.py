@@ -49,9 +49,12 @@ def test_files_lie_in_the_model_uncompressed(exported, model_dir):
         assert archive.read("vocab.txt") == (model_dir() / "vocab.txt").read_bytes()
 
 
-def test_the_runtime_version_of_the_converter_is_kept(exported):
-    model = flatbuffer.unpack(flatbuffer.read_tflite(exported().path))
-    assert {b"TFLITE_METADATA", b"min_runtime_version"} <= {entry.name for entry in model.metadata}
+@pytest.mark.parametrize(("quantize", "version"), [("none", b"2.9.0"), ("dynamic", b"2.17.0")])
+def test_the_file_says_which_runtime_it_needs(quantize, version, exported):
+    model = flatbuffer.unpack(flatbuffer.read_tflite(exported(quantize=quantize).path))
+    named = {entry.name: bytes(np.asarray(model.buffers[entry.buffer].data, np.uint8)) for entry in model.metadata}
+    assert {b"TFLITE_METADATA", b"min_runtime_version", b"tinybert_tf", b"tinybert_tf_sha256"} == named.keys()
+    assert named[b"min_runtime_version"] == version.ljust(16, b"\0")
 
 
 def test_mediapipes_own_reader_agrees(exported, words):

@@ -2,32 +2,31 @@
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
-import tensorflow as tf
+import numpy as np
 
-from tinybert_tf.bert import INPUT_NAMES, BertModel
+from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
-from tinybert_tf.export import flatbuffer, metadata
-from tinybert_tf.export.graph import OUTPUT_NAMES, inference_function
+from tinybert_tf.export import flatbuffer, integrity, metadata
+from tinybert_tf.export.builder import ModelBuilder
+from tinybert_tf.export.calibration import calibrate
+from tinybert_tf.export.graph import OUTPUT_NAMES, NetworkWriter
+from tinybert_tf.export.quantization import QUANTIZE_MODES
+from tinybert_tf.export.text_input import write_with_tokenizer
+from tinybert_tf.export.weights import folded_weights
 from tinybert_tf.files import written_aside
 
 logger = logging.getLogger(__name__)
-
-# What becomes of the weights. Activations stay float32 in all of them: softmax, GELU and layer normalisation in int8 leave
-# the fast kernels and, in BERT, the accuracy.
-QUANTIZE_MODES = {
-    "none": "float32",
-    "float16": "float16, computed in float32",
-    "dynamic": "int8; matrix products in int8 with activations quantized as they come",
-}
 
 _MOST_SPARE_ROWS = 64
 
 _NAMES = {
     "classification": ("BERT text classifier", "Gives the probability of each label for a text or a pair of texts."),
+    "token_classification": ("BERT token classifier", "Gives the probability of each label for each word piece."),
     "regression": ("BERT text scorer", "Gives one value for a text or a pair of texts."),
     "span": ("BERT question answerer", "Finds the answer to a question in a text."),
 }
@@ -35,106 +34,154 @@ _NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class ExportReport:
-    """What was written. `mb` is in millions of bytes; `operators` counts the operations by name."""
+    """What was written.
+
+    Attributes:
+        mb: size of the file, in millions of bytes.
+        seq_len: the longest length; seq_lens: all of them.
+        operators: how often each operation occurs in the graph of the longest length.
+        static_layers: dense layers whose activations have fixed ranges.
+    """
 
     path: str
     mb: float
     quantize: str
     seq_len: int
+    seq_lens: tuple[int, ...]
     head: str
     operators: dict[str, int]
+    static_layers: int
 
 
 def export_tflite(
     model: BertModel | str | Path,
     output: str | Path,
     *,
-    seq_len: int = 128,
+    seq_len: int | Sequence[int] = 128,
     quantize: str = "none",
     tokenizer_from: str | Path | None = None,
+    calibration_texts: Sequence[str | tuple[str, str]] | None = None,
+    text_input: str | None = None,
 ) -> ExportReport:
     """Writes a model as TFLite, with vocabulary, labels and metadata inside.
 
     The file takes three int32 `[1, seq_len]` inputs, in this order: ids, mask, segment_ids (in the signature
-    `serving_default`: input_word_ids, input_mask, input_type_ids). A classifier returns `probability` `[1, labels]`, a
-    regressor `score` `[1, 1]`, a span model `end_logits` and `start_logits` `[1, seq_len]`; all float32.
+    `serving_default`: input_word_ids, input_mask, input_type_ids). A classifier returns `probability` `[1, labels]`, a token
+    classifier `probability` `[1, seq_len, labels]`, a regressor `score` `[1, 1]`, a span model `end_logits` and
+    `start_logits` `[1, seq_len]`; all float32.
 
     Args:
-        model: a model directory, or a network with a classification, regression or span head.
+        model: a model directory, or a network with a classification, token_classification, regression or span head.
         output: the .tflite file; replaced if it exists, and left alone if the export fails.
-        seq_len: the fixed length, special tokens included.
+        seq_len: the fixed length, special tokens included. With several, the longest is `serving_default`, and each
+            shorter one N has a signature `seq_N`: weights are shared, and a short text costs little.
         quantize: one of `QUANTIZE_MODES`.
         tokenizer_from: the directory with vocab.txt; by default that of the model.
+        calibration_texts: for "int8", some 200 texts, or pairs of them, like those that the file will see.
+        text_input: "single" or "pair" puts the tokenizer into the file, which then takes `text`, or `text` and `text_pair`,
+            strings `[1]`, and needs TensorFlow Text's operations; one length only.
 
     Raises:
-        InputError: a head without a TFLite form, a length the model has no positions for, an unknown mode, no vocabulary.
+        InputError: a head without a TFLite form, a length the model has no positions for, an unknown mode, no vocabulary,
+            no texts to calibrate with.
     """
     output = Path(output)
     _check_output(output)
-    if quantize not in QUANTIZE_MODES:
-        raise InputError(f"--quantize={quantize}: no such mode; there are {', '.join(QUANTIZE_MODES)}")
+    lengths = sorted({seq_len} if isinstance(seq_len, int) else set(seq_len), reverse=True)
+    _check_form(quantize, text_input, lengths)
     if not isinstance(model, BertModel):
         directory = resolve_directory(model, "--model_dir")
         tokenizer_from = tokenizer_from or directory
         model = load_model(directory, strict_head=True)
-    vocabulary = _read_vocabulary(tokenizer_from, model)
-    limit = model.config.max_position_embeddings
-    if not 2 <= seq_len <= limit:
-        raise InputError(
-            f"--seq_len={seq_len}: must be between 2 ([CLS] and [SEP]) and the model's max_position_embeddings={limit}"
-        )
-    function = inference_function(model, seq_len, int8_embeddings=quantize == "dynamic")
-    graph = flatbuffer.unpack(convert(function, quantize))
-    outputs = OUTPUT_NAMES[model.head]
-    labels = sorted(model.config.label2id, key=model.config.label2id.get) if model.head == "classification" else None
-    _order_tensors(graph, outputs)
-    name, description = _NAMES[model.head]
-    metadata.add_description(graph, name=name, description=description, outputs=outputs, labels=labels)
-    content = metadata.with_files(flatbuffer.pack(graph), vocabulary, labels)
+    _check_model(model, lengths)
+    tokenizer = _read_tokenizer(tokenizer_from, model)
+    longest, precision, network = lengths[0], QUANTIZE_MODES[quantize], folded_weights(model)
+    ranges = None
+    if precision.static:
+        features = _example_features(calibration_texts, tokenizer, longest)
+        ranges = calibrate(model.config, network, model.head, features)
+    writer = NetworkWriter(model.config, network, model.head, precision, longest, ranges)
+    builder = ModelBuilder()
+    if text_input:
+        write_with_tokenizer(builder, writer, tokenizer, longest, pairs=text_input == "pair")
+    else:
+        for length in lengths:
+            with builder.graph("serving_default" if length == longest else f"seq_{length}") as graph:
+                writer.write(graph, length)
+    file = builder.finish(precision.runtime)
+    content = _with_metadata(file, model, tokenizer, text_input)
     with written_aside(output) as aside:
         aside.write_bytes(content)
     return ExportReport(
         path=str(output),
         mb=round(len(content) / 1e6, 3),
         quantize=quantize,
-        seq_len=seq_len,
+        seq_len=longest,
+        seq_lens=tuple(lengths),
         head=model.head,
-        operators=flatbuffer.operators(graph),
+        operators=flatbuffer.operators(file),
+        static_layers=len(ranges or ()),
     )
 
 
-def convert(function, quantize: str) -> bytes:
-    """Converts a `tf.function` that has an input signature; builtin operations only.
-
-    Raises:
-        InputError: an operation that the TFLite runtimes lack, by name.
-    """
-    module = tf.Module()
-    module.infer = function
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], module)
-    if quantize != "none":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantize == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    try:
-        content = converter.convert()
-    except tf.errors.OpError as error:
-        raise InputError(f"TensorFlow cannot convert this network: {_first_line(error)}") from None
-    except Exception as error:
-        if type(error).__name__ != "ConverterError":
-            raise
-        raise InputError(f"this network has an operation that TFLite lacks: {_first_line(error)}") from None
-    custom = flatbuffer.custom_operators(flatbuffer.unpack(content))
-    if custom:
-        raise InputError(f"this network needs {', '.join(custom)}, which the stock TFLite runtimes lack")
-    return content
+def _with_metadata(
+    file: flatbuffer.schema.ModelT, model: BertModel, tokenizer: Tokenizer, text_input: str | None
+) -> bytes:
+    """The complete file."""
+    classifies = model.head in ("classification", "token_classification")
+    labels = sorted(model.config.label2id, key=model.config.label2id.get) if classifies else None
+    name, description = _NAMES[model.head]
+    inputs = {None: metadata.INPUT_NAMES, "single": ("text",), "pair": ("text", "text_pair")}[text_input]
+    metadata.add_description(
+        file,
+        name=name,
+        description=description,
+        inputs=inputs,
+        outputs=OUTPUT_NAMES[model.head],
+        labels=labels,
+        lower_case=tokenizer.lower_case,
+    )
+    integrity.reserve_seal(file)
+    vocabulary = None if text_input else tokenizer.vocabulary
+    return integrity.sealed(metadata.with_files(flatbuffer.pack(file), vocabulary, labels))
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if line.startswith(("Flex ops:", "Custom ops:"))]
-    return "; ".join(named) or (lines[0] if lines else type(error).__name__)
+def _example_features(texts, tokenizer: Tokenizer, seq_len: int) -> dict[str, np.ndarray]:
+    if not texts:
+        raise InputError(
+            "--quantize=int8 needs example texts for its ranges: give --task with --data_dir, or --calibration_file"
+        )
+    if isinstance(texts[0], str):
+        features = tokenizer(list(texts), seq_len=seq_len)
+    else:
+        first, second = zip(*texts, strict=True)
+        features = tokenizer(list(first), list(second), seq_len=seq_len)
+    return {name: value.numpy() for name, value in features.items()}
+
+
+def _check_form(quantize: str, text_input: str | None, lengths: Sequence[int]) -> None:
+    if quantize not in QUANTIZE_MODES:
+        raise InputError(f"--quantize={quantize}: no such mode; there are {', '.join(QUANTIZE_MODES)}")
+    if text_input not in (None, "single", "pair"):
+        raise InputError(f"--text_input={text_input}: must be single or pair")
+    if not lengths or (text_input and len(lengths) > 1):
+        raise InputError(
+            f"--seq_len={','.join(map(str, lengths))}: must be one length, several only without --text_input"
+        )
+
+
+def _check_model(model: BertModel, lengths: Sequence[int]) -> None:
+    if model.head not in OUTPUT_NAMES:
+        raise InputError(
+            f"a model with the head {model.head!r} has no TFLite form; there are {', '.join(OUTPUT_NAMES)}: "
+            "fine-tune it on a task first"
+        )
+    limit = model.config.max_position_embeddings
+    for length in lengths:
+        if not 2 <= length <= limit:
+            raise InputError(
+                f"--seq_len={length}: must be between 2 ([CLS] and [SEP]) and the model's max_position_embeddings={limit}"
+            )
 
 
 def _check_output(output: Path) -> None:
@@ -144,7 +191,7 @@ def _check_output(output: Path) -> None:
         raise InputError(f"--output={output}: is a directory; name a file in it")
 
 
-def _read_vocabulary(directory: str | Path | None, model: BertModel) -> tuple[str, ...]:
+def _read_tokenizer(directory: str | Path | None, model: BertModel) -> Tokenizer:
     if directory is None:
         raise InputError("a network by itself has no vocabulary: give tokenizer_from=DIRECTORY, one with its vocab.txt")
     tokenizer = Tokenizer.from_directory(directory)
@@ -159,13 +206,4 @@ def _read_vocabulary(directory: str | Path | None, model: BertModel) -> tuple[st
             "%s: a cased vocabulary, but MediaPipe and the Task Library lower-case every text: split it on your own there",
             tokenizer.vocab_file,
         )
-    return tuple(tokenizer.vocabulary)
-
-
-def _order_tensors(graph, outputs: tuple[str, ...]) -> None:
-    """Puts the graph's inputs and outputs into the order of the metadata, which names them by position."""
-    signature = graph.signatureDefs[0]
-    inputs = {entry.name.decode(): entry.tensorIndex for entry in signature.inputs}
-    results = {entry.name.decode(): entry.tensorIndex for entry in signature.outputs}
-    graph.subgraphs[0].inputs = [inputs[name] for name in INPUT_NAMES]
-    graph.subgraphs[0].outputs = [results[name] for name in outputs]
+    return tokenizer

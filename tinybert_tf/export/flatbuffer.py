@@ -49,7 +49,7 @@ def pack(model: schema.ModelT) -> bytes:
 
 
 def operators(model: schema.ModelT) -> dict[str, int]:
-    """How often each operation occurs, by name; one that is no builtin goes by its own name."""
+    """How often each operation occurs in the first graph, by name; one that is no builtin goes by its own name."""
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 
     def name(code: schema.OperatorCodeT) -> str:
@@ -59,7 +59,7 @@ def operators(model: schema.ModelT) -> dict[str, int]:
         return names[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
     counts = collections.Counter(
-        name(model.operatorCodes[op.opcodeIndex]) for subgraph in model.subgraphs for op in subgraph.operators or []
+        name(model.operatorCodes[operator.opcodeIndex]) for operator in model.subgraphs[0].operators
     )
     return dict(counts.most_common())
 

@@ -1,157 +1,192 @@
 """The network as TFLite runs it fastest: one sentence, a fixed length, and only the operations that the answer needs.
 
-It is built from a `BertModel`'s weights and gives its outputs to float rounding. What differs from the training graph:
-
-- Activations are `[seq, hidden]`, so that every dense layer becomes one FULLY_CONNECTED, which has an int8 kernel.
-- Query, key and value are one product, with 1 / sqrt(head size) folded into the query's weights.
-- A classifier reads the last layer at the first token alone: there the query, the attention's output and the
-  feed-forward block are computed for one row instead of `seq` (a fifth of TinyBERT4's time at 128).
-- Word, position and type tables are one, looked up at once.
+- Activations are `[seq, hidden]`, so that every dense layer is one FULLY_CONNECTED, which has int8 kernels.
+- A head that reads the first token alone has the last layer's query, attention output and feed-forward block computed for
+  one row instead of `seq` (a fifth of TinyBERT4's time at 128).
+- Embedding rows are looked up in the form in which they are stored, and only those that are asked for become float32.
 
 Shapes: S sequence, D hidden size, H heads, d = D / H.
 """
 
 import numpy as np
-import tensorflow as tf
 
-from tinybert_tf.bert import INPUT_NAMES, MASK_VALUE, BertModel
-from tinybert_tf.errors import InputError
+from tinybert_tf.bert import INPUT_NAMES, MASK_VALUE, BertConfig
+from tinybert_tf.export.builder import INT4, INT32, GraphBuilder, Tensor
+from tinybert_tf.export.quantization import DenseRanges, Precision, quantized
+from tinybert_tf.export.weights import Dense, Layer, Network
 
 # Output names by head. The span's order and names are what the Task Library's BertQuestionAnswerer asks for.
 OUTPUT_NAMES = {
     "classification": ("probability",),
+    "token_classification": ("probability",),
     "regression": ("score",),
     "span": ("end_logits", "start_logits"),
 }
 
-_INT8_LIMIT = 127
+# Smaller matrices stay float32: they save nothing.
+_FEWEST_QUANTIZED = 1024
+_BITS = {"int4": 4, "int8": 8}
 
 
-def inference_function(model: BertModel, seq_len: int, int8_embeddings: bool = False):
-    """A `tf.function` of three int32 `[1, seq_len]` tensors (`INPUT_NAMES`) that returns a dict by `OUTPUT_NAMES`.
-
-    Classification gives probabilities `[1, labels]`, regression a score `[1, 1]`, span two rows of logits `[1, seq_len]`.
+class NetworkWriter:
+    """Writes a network into a graph, at any length.
 
     Args:
-        int8_embeddings: shape the embedding table so that rounding it to int8 with a single scale, which is what the
-            converter does, amounts to a scale of its own for each row.
-
-    Raises:
-        InputError: a head without a TFLite form.
+        config, network: the model's configuration and its folded weights.
+        head: one of `OUTPUT_NAMES`.
+        precision: how its numbers are held.
+        positions: the longest length that will be written.
+        ranges: for a static precision, of the dense layers that shall be so; the others find theirs as they run.
     """
-    if model.head not in OUTPUT_NAMES:
-        raise InputError(
-            f"a model with the head {model.head!r} has no TFLite form; there are {', '.join(OUTPUT_NAMES)}: "
-            "fine-tune it on a task first"
-        )
-    weights = _Weights(model)
 
-    def infer(input_word_ids, input_mask, input_type_ids):
-        hidden = _embed(weights, seq_len, input_word_ids, input_type_ids, int8_embeddings)
-        mask = tf.reshape((1.0 - tf.cast(input_mask, tf.float32)) * MASK_VALUE, (1, 1, seq_len))
-        last = model.config.num_hidden_layers - 1
-        for layer in range(last + 1):
-            rows = 1 if layer == last and model.head != "span" else seq_len
-            hidden = _transformer_layer(weights, f"layer_{layer}", hidden, mask, rows)
-        if model.head == "span":
-            start, end = tf.unstack(weights.dense("classifier", hidden), axis=1)
-            return {"end_logits": end[None], "start_logits": start[None]}
-        pooled = tf.tanh(weights.dense("pooler/dense", hidden))
-        logits = weights.dense("classifier", pooled)
-        return {"score": logits} if model.head == "regression" else {"probability": tf.nn.softmax(logits)}
+    def __init__(
+        self,
+        config: BertConfig,
+        network: Network,
+        head: str,
+        precision: Precision,
+        positions: int,
+        ranges: DenseRanges | None = None,
+    ):
+        self.config, self.network, self.head, self.precision = config, network, head, precision
+        self.ranges = ranges or {}
+        # Position and type rows are few: they do not go below int8. They share their scales, as they are added first.
+        stored = precision.embeddings
+        self.word = _Table(network.word, stored)
+        others = np.concatenate([network.position[:positions], network.token_type])
+        self.others = _Table(others, "int8" if stored in _BITS else stored)
+        self.positions = positions
 
-    return tf.function(infer, input_signature=[tf.TensorSpec((1, seq_len), tf.int32, name) for name in INPUT_NAMES])
+    def write(self, graph: GraphBuilder, seq_len: int) -> None:
+        """Adds inputs, int32 `[1, seq_len]` by `INPUT_NAMES`, the network and its outputs by `OUTPUT_NAMES`."""
+        ids, mask, types = (graph.input(name, (1, seq_len), INT32) for name in INPUT_NAMES)
+        self.write_behind(graph, graph.reshape(ids, (seq_len,)), mask, graph.reshape(types, (seq_len,)))
 
+    def write_behind(self, graph: GraphBuilder, ids: Tensor, mask: Tensor, types: Tensor) -> None:
+        """Adds the network behind int32 [S] ids and types and an [S] or [1, S] mask, and its outputs by `OUTPUT_NAMES`."""
+        (seq_len,) = ids.shape
+        with graph.scope("embeddings"):
+            normal = self._norm(graph, self._embed(graph, ids, types))
+        with graph.scope("mask"):
+            masked = graph.sub(graph.constant(np.float32(1)), graph.cast(mask))
+            added = graph.mul(masked, graph.constant(np.float32(MASK_VALUE)))
+        reads_first_token = self.network.pooler is not None
+        for number, layer in enumerate(self.network.layers):
+            last = number == len(self.network.layers) - 1
+            with graph.scope(f"layer_{number}"):
+                normal = self._layer(graph, layer, normal, added, 1 if last and reads_first_token else seq_len)
+        outputs = self._head(graph, normal)
+        for name in OUTPUT_NAMES[self.head]:
+            graph.output(name, outputs[name])
 
-class _Weights:
-    """A model's arrays by Keras path, and the two layers that every part is made of."""
+    def _embed(self, graph: GraphBuilder, ids: Tensor, types: Tensor) -> Tensor:
+        """[S] ids -> [S, D]: the sum of a word's, a position's and a type's row."""
+        (seq_len,) = ids.shape
+        word = self.word.gathered(graph, ids)
+        position = self.others.rows(graph, 0, self.positions)
+        if seq_len < self.positions:
+            position = graph.slice(position, (0, 0), (seq_len, position.shape[1]))
+        token_type = self.others.gathered(graph, types, start=self.positions)
+        return graph.add(self.word.scaled(graph, word), self.others.scaled(graph, graph.add(position, token_type)))
 
-    def __init__(self, model: BertModel):
-        self.config = model.config
-        self.arrays = {variable.path: np.asarray(variable.numpy(), np.float32) for variable in model.weights}
+    def _layer(self, graph: GraphBuilder, layer: Layer, normal: Tensor, mask: Tensor, rows: int) -> Tensor:
+        """One layer from normalised input to normalised output, for the first `rows` positions: [S, D] -> [rows, D]."""
+        seq_len, hidden_size = normal.shape
+        queried = normal if rows == seq_len else graph.slice(normal, (0, 0), (rows, hidden_size))
+        with graph.scope("attention"):
+            context = self._attention(graph, layer, queried, normal, mask)
+            attended = self._dense(graph, "output", layer.attention_output, context)
+            residual = graph.mul(queried, graph.constant(layer.gamma))
+            normal = self._norm(graph, graph.add(residual, attended))
+        expanded = self._activation(graph, self._dense(graph, "intermediate", layer.intermediate, normal))
+        contracted = self._dense(graph, "output", layer.output, expanded)
+        residual = graph.mul(normal, graph.constant(layer.attention_gamma))
+        return self._norm(graph, graph.add(residual, contracted))
 
-    def __getitem__(self, path: str) -> np.ndarray:
-        return self.arrays[path]
+    def _attention(self, graph: GraphBuilder, layer: Layer, queried: Tensor, normal: Tensor, mask: Tensor) -> Tensor:
+        """The heads' contexts side by side: [rows, D]."""
+        heads, size = self.config.num_attention_heads, self.config.attention_head_size
 
-    def dense(self, path: str, x):
-        return tf.matmul(x, self[f"{path}/kernel"]) + self[f"{path}/bias"]
+        def project(name: str, dense: Dense, x: Tensor) -> Tensor:  # [rows, D] -> [H, rows, d]
+            projected = graph.reshape(self._dense(graph, name, dense, x), (x.shape[0], heads, size))
+            return graph.transpose(projected, (1, 0, 2))
 
-    def layer_norm(self, path: str, x):
-        mean = tf.reduce_mean(x, -1, keepdims=True)
-        variance = tf.reduce_mean(tf.math.squared_difference(x, mean), -1, keepdims=True)
-        normal = (x - mean) * tf.math.rsqrt(variance + self.config.layer_norm_eps)
-        return normal * self[f"{path}/gamma"] + self[f"{path}/beta"]
+        query = project("query", layer.query, queried)
+        key = project("key", layer.key, normal)
+        value = project("value", layer.value, normal)
+        logits = graph.add(graph.batch_matmul(query, key, transpose_y=True), mask)  # [H, rows, S]
+        context = graph.transpose(graph.batch_matmul(graph.softmax(logits), value), (1, 0, 2))
+        return graph.reshape(context, queried.shape)
 
-    def activation(self, x):
+    def _head(self, graph: GraphBuilder, normal: Tensor) -> dict[str, Tensor]:
+        if self.network.pooler is not None:
+            normal = graph.tanh(self._dense(graph, "pooler", self.network.pooler, normal))
+        logits = self._dense(graph, "classifier", self.network.classifier, normal)
+        if self.head == "span":
+            start, end = graph.split(graph.transpose(logits, (1, 0)), 2, axis=0)  # [1, S] each
+            return {"start_logits": start, "end_logits": end}
+        if self.head == "token_classification":
+            return {"probability": graph.softmax(graph.reshape(logits, (1, *logits.shape)))}
+        return {"score": logits} if self.head == "regression" else {"probability": graph.softmax(logits)}
+
+    def _norm(self, graph: GraphBuilder, x: Tensor) -> Tensor:
+        """Layer normalisation without gamma and beta, which the layers that read it carry."""
+        with graph.scope("norm"):
+            centred = graph.sub(x, graph.mean(x))
+            variance = graph.mean(graph.mul(centred, centred))
+            epsilon = graph.constant(np.float32(self.config.layer_norm_eps))
+            return graph.mul(centred, graph.rsqrt(graph.add(variance, epsilon)))
+
+    def _activation(self, graph: GraphBuilder, x: Tensor) -> Tensor:
         if self.config.hidden_act == "relu":
-            return tf.nn.relu(x)
-        # Both forms fuse into the GELU operation.
-        return tf.nn.gelu(x, approximate=self.config.hidden_act != "gelu")
+            return graph.relu(x)
+        return graph.gelu(x, approximate=self.config.hidden_act != "gelu")
+
+    def _dense(self, graph: GraphBuilder, name: str, dense: Dense, x: Tensor) -> Tensor:
+        weights = np.ascontiguousarray(dense.kernel.T)
+        stored = self.precision.weights if weights.size >= _FEWEST_QUANTIZED else "float32"
+        with graph.scope(name):
+            if stored in _BITS:
+                steps, scales = quantized(weights, _BITS[stored], axis=0)
+                constant = graph.constant(steps, scale=scales, type=INT4 if stored == "int4" else None)
+                if graph.path in self.ranges:
+                    seen, given = self.ranges[graph.path]
+                    x = graph.quantize(x, *seen.step())
+                    return graph.dequantize(graph.fully_connected_int8(x, constant, dense.bias, *given.step()))
+            elif stored == "float16":
+                constant = graph.dequantize(graph.constant(weights.astype(np.float16)))
+            else:
+                constant = graph.constant(weights)
+            return graph.fully_connected(x, constant, None if dense.bias is None else graph.constant(dense.bias))
 
 
-def _embed(weights: _Weights, seq_len: int, word_ids, type_ids, int8_embeddings: bool):
-    """[1, S] ids -> [S, D]: a word's, a position's and a type's row, summed and normalised."""
-    word, position, token_type = (
-        weights[f"embeddings/{name}_embeddings/embeddings"] for name in ("word", "position", "token_type")
-    )
-    # One table, so that positions become int8 along with the words; as a constant of their own they would stay float.
-    table = np.concatenate([word, position[:seq_len], token_type])
-    first_position = len(word)
-    first_type = first_position + seq_len
-    rows = tf.concat(
-        [word_ids[0], tf.range(first_position, first_type, dtype=tf.int32), type_ids[0] + first_type], axis=0
-    )
-    if int8_embeddings:
-        scales = _row_scales(table)
-        looked_up = tf.gather(table / scales, rows) * tf.gather(scales, rows)
-    else:
-        looked_up = tf.gather(table, rows)
-    summed = tf.reduce_sum(tf.reshape(looked_up, (3, seq_len, weights.config.hidden_size)), axis=0)
-    return weights.layer_norm("embeddings/layer_norm", summed)
+class _Table:
+    """Embedding rows [rows, D]. As integers they have a scale for each dimension, which `scaled` applies to them or to a sum
+    of them: a scale for each row would need a second table and a second look-up.
 
-
-def _row_scales(table: np.ndarray) -> np.ndarray:
-    """The largest value of each row, rounded up to a multiple of 1/127 of the table's largest: [rows, 1].
-
-    Divided by it every row lies in [-1, 1], and the scales themselves survive int8 without error. On the word table of a
-    pre-trained MiniLM this leaves 0.7% of error (root mean square) where a single scale leaves 4.3%.
+    On the word table of a pre-trained MiniLM a scale for each dimension leaves 1.2% of error (root mean square) in int8,
+    one for each row 0.7%, a single one 7.7%.
     """
-    largest = np.abs(table).max(axis=1, keepdims=True)
-    step = max(float(largest.max()), np.finfo(np.float32).tiny) / _INT8_LIMIT
-    return (np.clip(np.ceil(largest / step - 1e-6), 1, _INT8_LIMIT) * step).astype(np.float32)
 
+    def __init__(self, rows: np.ndarray, stored: str):
+        self._stored, self._scales = stored, None
+        if stored in _BITS:
+            rows, self._scales = quantized(rows, _BITS[stored], axis=1)
+        self._rows = rows.astype(np.float16) if stored == "float16" else rows
 
-def _transformer_layer(weights: _Weights, name: str, hidden, mask, rows: int):
-    """One BERT layer, computed for the first `rows` positions: [S, D] -> [rows, D]."""
-    seq_len, hidden_size = hidden.shape
-    queried = hidden if rows == seq_len else hidden[:rows]
-    attended = _attention(weights, f"{name}/attention", hidden, queried, mask)
-    context = weights.dense(f"{name}/attention/output", tf.reshape(attended, (rows, hidden_size)))
-    hidden = weights.layer_norm(f"{name}/attention_layer_norm", queried + context)
-    expanded = weights.activation(weights.dense(f"{name}/intermediate", hidden))
-    return weights.layer_norm(f"{name}/output_layer_norm", hidden + weights.dense(f"{name}/output", expanded))
+    def gathered(self, graph: GraphBuilder, numbers: Tensor, start: int = 0) -> Tensor:
+        return self._floats(graph, graph.gather(self._constant(graph, self._rows[start:]), numbers))
 
+    def rows(self, graph: GraphBuilder, start: int, stop: int) -> Tensor:
+        return self._floats(graph, self._constant(graph, self._rows[start:stop]))
 
-def _attention(weights: _Weights, name: str, hidden, queried, mask):
-    """Heads' contexts of the queried rows: [rows, H, d]."""
-    config = weights.config
-    scale = np.float32(config.attention_head_size**-0.5)
-    query, key, value = (
-        (weights[f"{name}/{part}/kernel"], weights[f"{name}/{part}/bias"]) for part in ("query", "key", "value")
-    )
-    query = (query[0] * scale, query[1] * scale)
+    def scaled(self, graph: GraphBuilder, rows: Tensor) -> Tensor:
+        return rows if self._scales is None else graph.mul(rows, graph.constant(self._scales))
 
-    def project(x, *projections):  # [rows, D] -> one [H, rows, d] for each projection
-        kernel, bias = (np.concatenate(parts, axis=-1) for parts in zip(*projections, strict=True))
-        heads = len(projections) * config.num_attention_heads
-        joined = tf.reshape(tf.matmul(x, kernel) + bias, (x.shape[0], heads, config.attention_head_size))
-        joined = tf.transpose(joined, (1, 0, 2))
-        return tf.split(joined, len(projections)) if len(projections) > 1 else [joined]
+    def _constant(self, graph: GraphBuilder, rows: np.ndarray) -> Tensor:
+        if self._scales is None:
+            return graph.constant(rows)
+        return graph.constant(rows, scale=np.ones(1, np.float32), type=INT4 if self._stored == "int4" else None)
 
-    if queried is hidden:
-        queries, keys, values = project(hidden, query, key, value)
-    else:
-        (queries,) = project(queried, query)
-        keys, values = project(hidden, key, value)
-    probabilities = tf.nn.softmax(tf.matmul(queries, keys, transpose_b=True) + mask)  # [H, rows, S]
-    return tf.transpose(tf.matmul(probabilities, values), (1, 0, 2))
+    def _floats(self, graph: GraphBuilder, rows: Tensor) -> Tensor:
+        return rows if self._stored == "float32" else graph.dequantize(rows)

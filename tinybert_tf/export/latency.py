@@ -80,9 +80,9 @@ def benchmark(
     for count in threads:
         models = [TFLiteModel(path, num_threads=count) for path in paths]
         for model in models:
-            model.predict(_full_length_text(model))
+            text = _full_length_text(model)
             for _ in range(warmup):
-                model.invoke()
+                model.run(text)
         times = _take_turns(models, runs)
         for model, seconds in zip(models, times, strict=True):
             reports.append(
@@ -101,14 +101,15 @@ def benchmark(
 
 def _take_turns(models: Sequence[TFLiteModel], runs: int) -> list[list[float]]:
     times: list[list[float]] = [[] for _ in models]
+    texts = [_full_length_text(model) for model in models]
     while len(times[0]) < runs:
-        for model, seconds in zip(models, times, strict=True):
+        for model, text, seconds in zip(models, texts, times, strict=True):
             if len(models) > 1:
                 time.sleep(_PAUSE_SECONDS)
-                model.invoke()  # untimed: caches hold the previous model
+                model.run(text)  # untimed: caches hold the previous model
             for _ in range(min(_RUNS_PER_ROUND, runs - len(seconds))):
                 start = time.perf_counter()
-                model.invoke()
+                model.run(text)
                 seconds.append(time.perf_counter() - start)
     return times
 
@@ -121,7 +122,8 @@ def _full_length_text(model: TFLiteModel) -> dict[str, np.ndarray]:
         words = 0  # a file by another exporter: word 0 is in every vocabulary
     shape = (1, model.seq_len)
     ids = np.random.default_rng(0).integers(0, max(words, 1), shape)
-    return dict(zip(INPUT_NAMES, (ids, np.ones(shape), np.zeros(shape)), strict=True))
+    arrays = (ids, np.ones(shape), np.zeros(shape))
+    return {name: array.astype(np.int32) for name, array in zip(INPUT_NAMES, arrays, strict=True)}
 
 
 def _peak_memory_mb(path: Path, threads: int) -> float | None:

@@ -5,11 +5,13 @@ TFLITE_METADATA. The files it names, vocab.txt and labels.txt, are a zip archive
 runtimes map them as they lie, so they are stored without compression.
 
 The schema is public and small, and of its tables ten fields are needed: they are written here by slot number, so that an
-export needs no MediaPipe. Slots: https://github.com/google-ai-edge/mediapipe, mediapipe/tasks/metadata/metadata_schema.fbs
+export needs no MediaPipe. What that schema has no place for, the casing of the vocabulary, is in an entry of our own.
+Slots: https://github.com/google-ai-edge/mediapipe, mediapipe/tasks/metadata/metadata_schema.fbs
 """
 
 import dataclasses
 import io
+import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +24,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.export.flatbuffer import read_tflite
 
 BUFFER_NAME = b"TFLITE_METADATA"
+OWN_BUFFER_NAME = b"tinybert_tf"
 VOCABULARY_FILE = "vocab.txt"
 LABELS_FILE = "labels.txt"
 
@@ -49,8 +52,10 @@ _INPUT_DESCRIPTIONS = {
     "ids": "Word piece ids: [CLS], the text, [SEP], then 0 to the full length.",
     "mask": "1 for every word piece, 0 behind them.",
     "segment_ids": "0 for the first text, 1 for the second.",
+    "text": "A text, UTF-8.",
+    "text_pair": "The text that goes with it, UTF-8.",
 }
-INPUT_NAMES = tuple(_INPUT_DESCRIPTIONS)
+INPUT_NAMES = ("ids", "mask", "segment_ids")
 _OUTPUT_DESCRIPTIONS = {
     "probability": "The probability of each label, in the order of labels.txt.",
     "score": "The predicted value.",
@@ -68,6 +73,7 @@ class Metadata:
         outputs: the same of the output tensors.
         vocabulary: word pieces by id; None where the file carries none.
         labels: classes by id; None for a model that does not classify.
+        lower_case: whether texts are lower-cased and stripped of accents before they are split.
     """
 
     name: str
@@ -76,25 +82,44 @@ class Metadata:
     outputs: tuple[str, ...]
     vocabulary: tuple[str, ...] | None
     labels: tuple[str, ...] | None
+    lower_case: bool = True
 
 
 def add_description(
-    model: schema.ModelT, *, name: str, description: str, outputs: Sequence[str], labels: Sequence[str] | None
+    model: schema.ModelT,
+    *,
+    name: str,
+    description: str,
+    outputs: Sequence[str],
+    labels: Sequence[str] | None,
+    inputs: Sequence[str] = INPUT_NAMES,
+    lower_case: bool = True,
 ) -> None:
-    """Puts the description into an unpacked model whose inputs are in the order of `INPUT_NAMES`."""
-    content = _encode_description(name, description, outputs, labels)
+    """Puts the description into an unpacked model.
+
+    Args:
+        model: changed in place.
+        name, description, labels, lower_case: see `Metadata`.
+        inputs, outputs: what the graph's inputs and outputs hold, in their order; keys of the descriptions above. A model
+            of ids gets a BERT tokenizer with vocab.txt, a model of texts has its own inside.
+    """
+    add_entry(model, BUFFER_NAME, _encode_description(name, description, inputs, outputs, labels))
+    add_entry(model, OWN_BUFFER_NAME, json.dumps({"lower_case": lower_case}).encode())
+
+
+def add_entry(model: schema.ModelT, name: bytes, content: bytes) -> None:
     model.buffers.append(schema.BufferT(data=np.frombuffer(content, np.uint8)))
-    model.metadata = [entry for entry in model.metadata or [] if entry.name != BUFFER_NAME]
-    model.metadata.append(schema.MetadataT(name=BUFFER_NAME, buffer=len(model.buffers) - 1))
+    model.metadata.append(schema.MetadataT(name=name, buffer=len(model.buffers) - 1))
 
 
-def with_files(content: bytes, vocabulary: Sequence[str], labels: Sequence[str] | None) -> bytes:
+def with_files(content: bytes, vocabulary: Sequence[str] | None, labels: Sequence[str] | None) -> bytes:
     """A packed model with vocab.txt and labels.txt behind it.
 
     Raises:
         InputError: a label that a line of labels.txt cannot hold.
     """
-    files = {VOCABULARY_FILE: vocabulary} | ({} if labels is None else {LABELS_FILE: labels})
+    named = {VOCABULARY_FILE: vocabulary, LABELS_FILE: labels}
+    files = {name: lines for name, lines in named.items() if lines is not None}
     broken = [label for label in labels or () if not label.strip() or "\n" in label or "\r" in label]
     if broken:
         raise InputError(f"label {broken[0]!r}: labels.txt holds one label a line; rename it in config.json's label2id")
@@ -117,6 +142,7 @@ def read_metadata(path: str | Path) -> Metadata:
         root = _find_description(content)
         if root is None:
             raise InputError(f"{path}: carries no {BUFFER_NAME.decode()}; tflite/convert.py writes files that do")
+        own = json.loads(find_entry(content, OWN_BUFFER_NAME) or b"{}")
         subgraph = root.tables(_SUBGRAPHS)[0]
         outputs = subgraph.tables(_OUTPUTS)
         vocabularies = [
@@ -139,6 +165,7 @@ def read_metadata(path: str | Path) -> Metadata:
             outputs=tuple(tensor.text(_NAME) for tensor in outputs),
             vocabulary=_lines(files[vocabularies[0]]) if vocabularies else None,
             labels=_lines(files[label_files[0]]) if label_files else None,
+            lower_case=bool(own.get("lower_case", True)),
         )
     except InputError:
         raise
@@ -163,7 +190,9 @@ def _read_files(content: bytes) -> dict[str, bytes]:
 # === Writing: a table is a dict of slot -> value ===
 
 
-def _encode_description(name: str, description: str, outputs: Sequence[str], labels: Sequence[str] | None) -> bytes:
+def _encode_description(
+    name: str, description: str, inputs: Sequence[str], outputs: Sequence[str], labels: Sequence[str] | None
+) -> bytes:
     vocabulary = {
         _NAME: VOCABULARY_FILE,
         _DESCRIPTION: "Word pieces, one a line, the line number being the id.",
@@ -187,10 +216,11 @@ def _encode_description(name: str, description: str, outputs: Sequence[str], lab
         output_tensors[0][_TENSOR_FILES] = [label_file]
     tokenizer = {_OPTIONS_TYPE: _BERT_TOKENIZER_OPTIONS, _OPTIONS: {_TOKENIZER_VOCABULARY: [vocabulary]}}
     subgraph = {
-        _INPUTS: [tensor(input_name, _INPUT_DESCRIPTIONS) for input_name in INPUT_NAMES],
+        _INPUTS: [tensor(input_name, _INPUT_DESCRIPTIONS) for input_name in inputs],
         _OUTPUTS: output_tensors,
-        _INPUT_PROCESS_UNITS: [tokenizer],
     }
+    if tuple(inputs) == INPUT_NAMES:
+        subgraph[_INPUT_PROCESS_UNITS] = [tokenizer]
     root = {_NAME: name, _DESCRIPTION: description, _SUBGRAPHS: [subgraph], _PARSER_VERSION: _MIN_PARSER_VERSION}
     builder = flatbuffers.Builder(1024)
     builder.Finish(_write_table(builder, root), _IDENTIFIER)
@@ -257,13 +287,20 @@ class _Table:
 
 
 def _find_description(content: bytes) -> _Table | None:
+    description = find_entry(content, BUFFER_NAME)
+    if description is None:
+        return None
+    if description[4:8] != _IDENTIFIER:
+        raise ValueError(f"identifier {description[4:8]!r}, not {_IDENTIFIER!r}")
+    root = flatbuffers.encode.Get(flatbuffers.packer.uoffset, description, 0)
+    return _Table(flatbuffers.table.Table(description, root))
+
+
+def find_entry(content: bytes, name: bytes) -> bytes | None:
+    """What a packed model holds under a name of its metadata."""
     model = schema.Model.GetRootAs(content)
     for index in range(model.MetadataLength()):
         entry = model.Metadata(index)
-        if entry.Name() == BUFFER_NAME:
-            description = model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
-            if description[4:8] != _IDENTIFIER:
-                raise ValueError(f"identifier {description[4:8]!r}, not {_IDENTIFIER!r}")
-            root = flatbuffers.encode.Get(flatbuffers.packer.uoffset, description, 0)
-            return _Table(flatbuffers.table.Table(description, root))
+        if entry.Name() == name:
+            return model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
     return None

@@ -1,6 +1,6 @@
 """A .tflite file as a function of tokenized text, on the runtime that phones have."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tinybert_tf.bert.model import INPUT_NAMES
 from tinybert_tf.errors import InputError
+from tinybert_tf.export import integrity
 from tinybert_tf.export.flatbuffer import read_tflite
 
 
@@ -15,11 +16,12 @@ class TFLiteModel:
     """Runs an exported model with LiteRT.
 
     Attributes:
-        seq_len: the fixed length of its inputs.
+        seq_len: the longest length of its inputs.
+        seq_lens: all lengths, rising; a text takes the shortest that holds it.
         outputs: names of what it returns.
 
     Args:
-        path: a .tflite file whose signature has the inputs input_word_ids, input_mask and input_type_ids.
+        path: a .tflite file whose signatures have the inputs input_word_ids, input_mask and input_type_ids.
         num_threads: of the XNNPACK kernels.
 
     Raises:
@@ -28,31 +30,19 @@ class TFLiteModel:
 
     def __init__(self, path: str | Path, num_threads: int = 1):
         content = read_tflite(path)
-        try:
-            self._interpreter = Interpreter(model_content=content, num_threads=num_threads)
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:120]
-            raise InputError(
-                f"{path}: LiteRT cannot load it ({reason}); it is damaged: export or copy it again"
-            ) from None
-        signatures = self._interpreter.get_signature_list()
-        key, signature = next(iter(signatures.items()), (None, {"inputs": [], "outputs": []}))
-        if sorted(signature["inputs"]) != sorted(INPUT_NAMES):
-            found = ", ".join(sorted(signature["inputs"])) or "none"
-            raise InputError(
-                f"{path}: the signature's inputs are {found}, not {', '.join(INPUT_NAMES)}; "
-                "tflite/convert.py writes files that have them"
-            )
-        runner = self._interpreter.get_signature_runner(key)
-        self._inputs = {name: detail["index"] for name, detail in runner.get_input_details().items()}
-        self._outputs = {name: detail["index"] for name, detail in runner.get_output_details().items()}
-        shapes = {tuple(detail["shape"]) for detail in runner.get_input_details().values()}
-        if len(shapes) != 1 or len(shape := shapes.pop()) != 2 or shape[0] != 1:
-            raise InputError(f"{path}: its inputs are not all [1, length]; tflite/convert.py writes files whose are")
+        integrity.check(path, content)
         self.path = Path(path)
-        self.seq_len = int(shape[1])
-        self.outputs = tuple(sorted(self._outputs))
+        self._interpreter = _load(path, content, num_threads)
+        self._runners = {}
+        for key, signature in self._interpreter.get_signature_list().items():
+            _check_inputs(path, signature["inputs"])
+            runner = self._interpreter.get_signature_runner(key)
+            self._runners[_length(path, runner)] = runner
+        if not self._runners:
+            _check_inputs(path, ())
+        self.seq_lens = tuple(sorted(self._runners))
+        self.seq_len = self.seq_lens[-1]
+        self.outputs = tuple(sorted(self._runners[self.seq_len].get_output_details()))
 
     def predict(self, features: Mapping[str, np.ndarray]) -> np.ndarray | dict[str, np.ndarray]:
         """Runs a batch, one row after the other.
@@ -63,17 +53,16 @@ class TFLiteModel:
 
         Returns:
             `[batch, labels]` probabilities or `[batch, 1]` scores; a dict by name from a model with several outputs.
+            Outputs of each position, `[batch, seq_len, ...]`, are padded with zeros where a shorter length was run.
         """
         fitted = self.fit(features)
-        rows = [
-            self._run({name: value[row : row + 1] for name, value in fitted.items()}) for row in range(_rows(fitted))
-        ]
+        rows = [self._run({name: value[row] for name, value in fitted.items()}) for row in range(_rows(fitted))]
         results = {name: np.concatenate([row[name] for row in rows]) for name in self.outputs} if rows else {}
         return results[self.outputs[0]] if len(self.outputs) == 1 else results
 
-    def invoke(self) -> None:
-        """Runs once more on the inputs of the last `predict`; what a benchmark times."""
-        self._interpreter.invoke()
+    def run(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One row as it is, int32 `[1, seq]` by `INPUT_NAMES` with seq one of `seq_lens`; what a benchmark times."""
+        return self._runners[features[INPUT_NAMES[0]].shape[1]](**features)
 
     def fit(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Brings features to `[batch, seq_len]`.
@@ -95,10 +84,43 @@ class TFLiteModel:
         return {name: np.pad(value, ((0, 0), (0, padding)))[:, : self.seq_len] for name, value in arrays.items()}
 
     def _run(self, row: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        for name, value in row.items():
-            self._interpreter.set_tensor(self._inputs[name], value)
-        self._interpreter.invoke()
-        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+        tokens = int(row["input_mask"].sum())
+        length = next(length for length in self.seq_lens if length >= tokens)
+        outputs = self.run({name: value[None, :length] for name, value in row.items()})
+        missing = self.seq_len - length
+        if not missing:
+            return outputs
+        # What has an axis of positions in the longest form has it here.
+        shapes = {name: detail["shape"] for name, detail in self._runners[self.seq_len].get_output_details().items()}
+        return {
+            name: np.pad(value, [(0, whole - size) for whole, size in zip(shapes[name], value.shape, strict=True)])
+            for name, value in outputs.items()
+        }
+
+
+def _load(path: str | Path, content: bytes, num_threads: int) -> Interpreter:
+    try:
+        interpreter = Interpreter(model_content=content, num_threads=num_threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{path}: LiteRT cannot load it ({reason}); export or copy it again") from None
+    return interpreter
+
+
+def _check_inputs(path: str | Path, inputs: Sequence[str]) -> None:
+    if sorted(inputs) != sorted(INPUT_NAMES):
+        raise InputError(
+            f"{path}: the signature's inputs are {', '.join(sorted(inputs)) or 'none'}, not {', '.join(INPUT_NAMES)}; "
+            "tflite/convert.py writes files that have them"
+        )
+
+
+def _length(path: str | Path, runner) -> int:
+    shapes = {tuple(detail["shape"]) for detail in runner.get_input_details().values()}
+    if len(shapes) != 1 or len(shape := shapes.pop()) != 2 or shape[0] != 1:
+        raise InputError(f"{path}: its inputs are not all [1, length]; tflite/convert.py writes files whose are")
+    return int(shape[1])
 
 
 def _rows(features: Mapping[str, np.ndarray]) -> int:

@@ -1,0 +1,98 @@
+"""What ranges do a network's activations have on real texts?"""
+
+import warnings
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from tinybert_tf.bert import INPUT_NAMES, BertConfig
+from tinybert_tf.errors import InputError
+from tinybert_tf.export import flatbuffer
+from tinybert_tf.export.builder import ModelBuilder
+from tinybert_tf.export.flatbuffer import schema
+from tinybert_tf.export.graph import NetworkWriter
+from tinybert_tf.export.quantization import DenseRanges, Precision, Range
+from tinybert_tf.export.weights import Network
+
+# Of a text's values this share may lie outside at either end: single outliers would coarsen the step of all others.
+_TAIL = 1e-4
+# Mean square of the rounding error over that of the values, above which a tensor is left out. A few feed-forward outputs of
+# a pre-trained BERT have outliers of a hundred standard deviations: with steps that span them nothing else is left.
+MOST_NOISE = 1e-3
+
+
+def calibrate(
+    config: BertConfig, network: Network, head: str, features: dict[str, np.ndarray], most_noise: float = MOST_NOISE
+) -> DenseRanges:
+    """Runs the network in float32 on example texts and looks at what goes into and comes out of its dense layers.
+
+    Args:
+        config, network, head: as for `NetworkWriter`.
+        features: int32 `[texts, seq]` by `INPUT_NAMES`. 200 texts do.
+        most_noise: see `MOST_NOISE`.
+
+    Returns:
+        ranges by layer, of those layers that whole steps of int8 serve well.
+    """
+    texts, seq_len = features[INPUT_NAMES[0]].shape
+    if not texts:
+        raise InputError("no text to calibrate with; give at least one, better 200")
+    builder = ModelBuilder()
+    with builder.graph("serving_default") as graph:
+        NetworkWriter(config, network, head, Precision("for calibration"), seq_len).write(graph, seq_len)
+    model = builder.finish("2.9.0")
+    layers = _dense_layers(model)
+    with warnings.catch_warnings():
+        # It says that all tensors take memory: that is what is wanted.
+        warnings.simplefilter("ignore", UserWarning)
+        interpreter = Interpreter(model_content=flatbuffer.pack(model), experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    seen = {index: _Seen() for pair in layers.values() for index in pair}
+    for row in range(texts):
+        for index, name in zip(model.subgraphs[0].inputs, INPUT_NAMES, strict=True):
+            interpreter.set_tensor(index, features[name][row : row + 1])
+        interpreter.invoke()
+        length = int(features["input_mask"][row].sum())
+        for index, tensor in seen.items():
+            # What the network computes for padding is never used.
+            tensor.add(interpreter.get_tensor(index)[:length])
+    return {
+        name: tuple(seen[index].range() for index in pair)
+        for name, pair in layers.items()
+        if all(seen[index].noise() <= most_noise for index in pair)
+    }
+
+
+def _dense_layers(model: schema.ModelT) -> dict[str, tuple[int, int]]:
+    """Name of each layer -> numbers of its input and output tensors; without those that see a single row, which gain
+    nothing by knowing its range beforehand."""
+    (graph,) = model.subgraphs
+    layers = {}
+    for operator in graph.operators:
+        if model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.FULLY_CONNECTED:
+            x, y = operator.inputs[0], operator.outputs[0]
+            if graph.tensors[x].shape[0] > 1:
+                layers[graph.tensors[y].name.decode().rpartition("/")[0]] = (x, y)
+    return layers
+
+
+class _Seen:
+    """What a tensor held so far."""
+
+    def __init__(self):
+        self._low = self._high = self._squares = 0.0
+        self._count = 0
+
+    def add(self, values: np.ndarray) -> None:
+        low, high = np.quantile(values, [_TAIL, 1 - _TAIL])
+        self._low, self._high = min(self._low, float(low)), max(self._high, float(high))
+        self._squares += float(np.square(values, dtype=np.float64).sum())
+        self._count += values.size
+
+    def range(self) -> Range:
+        return Range(self._low, self._high)
+
+    def noise(self) -> float:
+        """Mean square of rounding to steps of this range (a twelfth of a step's square) over that of the values."""
+        scale, _ = self.range().step()
+        return scale**2 / 12 / max(self._squares / self._count, np.finfo(np.float64).tiny)

@@ -1,0 +1,112 @@
+"""Texts in, scores out, with nothing but the file."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tinybert_tf.data import Tokenizer
+from tinybert_tf.errors import InputError
+from tinybert_tf.export.metadata import VOCABULARY_FILE, Metadata, read_metadata
+from tinybert_tf.export.runtime import TFLiteModel
+
+Text = str | bytes
+
+
+class TFLiteClassifier:
+    """A classifier's or a regressor's file with the tokenizer of its training, made from the vocabulary inside.
+
+    Attributes:
+        labels: the classes, in the order of the scores; None for a regressor.
+        seq_len: the longest text in word pieces, [CLS] and [SEP] included; what is longer is cut as in training.
+
+    Args:
+        path: a file of `export_tflite`, one with `text_input` too.
+        num_threads: of the runtime.
+
+    Raises:
+        InputError: not a TFLite file, a damaged one, or one that lacks metadata, vocabulary or a score for a whole text.
+
+    Example:
+
+    ```python
+    classifier = tb.TFLiteClassifier("tinybert.tflite")
+    classifier.predict(["a charming journey", "a dull one"])  # [[0.005, 0.995], [0.98, 0.02]]
+    classifier.classify(["a charming journey"])  # ["positive"]
+    ```
+    """
+
+    def __init__(self, path: str | Path, num_threads: int = 1):
+        metadata = read_metadata(path)
+        if len(metadata.outputs) != 1 or metadata.outputs[0] not in ("probability", "score"):
+            raise InputError(f"{path}: gives {', '.join(metadata.outputs)}, not one score for each label of a text")
+        self.path = Path(path)
+        self.labels = metadata.labels
+        self._tokenizer = self._text_model = None
+        if metadata.inputs[0] == "text":
+            # TensorFlow's own interpreter is loaded only where it is needed.
+            from tinybert_tf.export.text_input import TFLiteTextModel
+
+            self._text_model = TFLiteTextModel(path, num_threads)
+            self._takes_pairs = len(metadata.inputs) == 2
+            return
+        self._model = TFLiteModel(path, num_threads)
+        self.seq_len = self._model.seq_len
+        self._tokenizer = _tokenizer(path, metadata)
+
+    def predict(self, texts: Text | Sequence[Text], text_pairs: Text | Sequence[Text] | None = None) -> np.ndarray:
+        """Scores of each text, or of each pair.
+
+        Args:
+            texts: one or many; strings, or bytes in UTF-8.
+            text_pairs: the second text of each pair, as many.
+
+        Returns:
+            float32 `[texts, labels]` probabilities, or `[texts, 1]` values of a regressor.
+
+        Raises:
+            InputError: something that is no text or not UTF-8, or unequal numbers of texts.
+        """
+        first = _utf8(texts, "text")
+        second = None if text_pairs is None else _utf8(text_pairs, "text pair")
+        if second is not None and len(first) != len(second):
+            raise InputError(f"{len(first)} texts, but {len(second)} text pairs; give each text its own")
+        if not first:
+            return np.zeros((0, len(self.labels) if self.labels else 1), np.float32)
+        if self._text_model is not None:
+            if self._takes_pairs != (second is not None):
+                raise InputError(f"{self.path}: takes {'pairs of texts' if self._takes_pairs else 'single texts'}")
+            return self._text_model.predict(first, second)
+        features = self._tokenizer(first, second, seq_len=self.seq_len)
+        return self._model.predict({name: value.numpy() for name, value in features.items()})
+
+    def classify(self, texts: Text | Sequence[Text], text_pairs: Text | Sequence[Text] | None = None) -> list[str]:
+        """The likeliest label of each text, or of each pair."""
+        if self.labels is None:
+            raise InputError(f"{self.path}: a regressor has no labels; `predict` gives its values")
+        return [self.labels[index] for index in self.predict(texts, text_pairs).argmax(axis=-1)]
+
+
+def _tokenizer(path: str | Path, metadata: Metadata) -> Tokenizer:
+    if metadata.vocabulary is None:
+        raise InputError(f"{path}: carries no vocabulary; tflite/convert.py writes files that do")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / VOCABULARY_FILE
+        file.write_text("".join(f"{word}\n" for word in metadata.vocabulary), encoding="utf-8")
+        return Tokenizer(file, metadata.lower_case)
+
+
+def _utf8(texts: Text | Sequence[Text], kind: str) -> list[bytes]:
+    texts = [texts] if isinstance(texts, str | bytes) else list(texts)
+    encoded = []
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str | bytes):
+            raise InputError(f"{kind} {number}: {type(text).__name__}, not a text")
+        try:
+            encoded.append(text.encode() if isinstance(text, str) else text.decode().encode())
+        except UnicodeError as error:
+            raise InputError(
+                f"{kind} {number}: not UTF-8 ({error.reason} at place {error.start}); decode it with its own encoding first"
+            ) from None
+    return encoded

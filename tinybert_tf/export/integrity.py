@@ -1,0 +1,110 @@
+"""Is this file what was written, and can it be handed to an interpreter that trusts it?
+
+The runtimes follow a file's offsets and numbers without looking, so a damaged one ends the process, or answers wrongly.
+A file of ours carries its own SHA-256: every change is found. Of any other, the references are checked.
+"""
+
+import hashlib
+import math
+from pathlib import Path
+
+from tinybert_tf.errors import InputError
+from tinybert_tf.export import metadata
+from tinybert_tf.export.flatbuffer import schema, unpack
+
+SEAL_NAME = b"tinybert_tf_sha256"
+# Stands where the digest will be; the digest is that of the file with this in its place.
+_BLANK = hashlib.sha256(b"tinybert_tf: the place of the digest").digest()
+
+_BITS = {
+    schema.TensorType.FLOAT32: 32,
+    schema.TensorType.FLOAT16: 16,
+    schema.TensorType.INT32: 32,
+    schema.TensorType.INT64: 64,
+    schema.TensorType.INT16: 16,
+    schema.TensorType.INT8: 8,
+    schema.TensorType.UINT8: 8,
+    schema.TensorType.INT4: 4,
+}
+
+
+def reserve_seal(model: schema.ModelT) -> None:
+    """Makes room for the digest in an unpacked model."""
+    metadata.add_entry(model, SEAL_NAME, _BLANK)
+
+
+def sealed(content: bytes) -> bytes:
+    """A complete file, made from a model with room for its digest, with the digest in it."""
+    return content.replace(_BLANK, hashlib.sha256(content).digest(), 1)
+
+
+def check(path: str | Path, content: bytes) -> None:
+    """Refuses a damaged file.
+
+    Raises:
+        InputError: it is not what was written, or its parts refer to what is not there.
+    """
+    try:
+        digest = metadata.find_entry(content, SEAL_NAME)
+        if digest is not None and hashlib.sha256(content.replace(digest, _BLANK, 1)).digest() != digest:
+            raise ValueError("its SHA-256 is another than when it was written")
+        _check_references(unpack(content))
+    except Exception as error:
+        # Offsets of a damaged flatbuffer lead anywhere; whichever way it fails, the file is what is wrong.
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise InputError(f"{path}: damaged ({reason}); export or copy it again") from None
+
+
+def _check_references(model: schema.ModelT) -> None:
+    if not model.subgraphs:
+        raise ValueError("no graph in it")
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            _check_tensor(tensor, model.buffers)
+        _check_order(graph, model)
+    for signature in model.signatureDefs or ():
+        graph = model.subgraphs[_below(signature.subgraphIndex, len(model.subgraphs), "graph")]
+        for entry in (*signature.inputs, *signature.outputs):
+            _below(entry.tensorIndex, len(graph.tensors), "tensor")
+
+
+def _check_tensor(tensor: schema.TensorT, buffers: list) -> None:
+    data = buffers[_below(tensor.buffer, len(buffers), "buffer")].data
+    shape = [] if tensor.shape is None else [int(size) for size in tensor.shape]
+    if min(shape, default=0) < -1:
+        raise ValueError(f"a tensor of shape {shape}")
+    if data is not None and len(data) and tensor.type in _BITS:
+        expected = math.ceil(math.prod(shape) * _BITS[tensor.type] / 8)
+        if len(data) != expected:
+            raise ValueError(f"a tensor of shape {shape} with {len(data)} bytes instead of {expected}")
+    scales = None if tensor.quantization is None else tensor.quantization.scale
+    if scales is not None and len(scales) > 1:
+        axis = _below(tensor.quantization.quantizedDimension, len(shape), "axis")
+        if len(scales) != shape[axis]:
+            raise ValueError(f"{len(scales)} scales for a tensor of shape {shape}")
+
+
+def _check_order(graph: schema.SubGraphT, model: schema.ModelT) -> None:
+    """Every operation reads what is there before it runs."""
+    count = len(graph.tensors)
+    there = {index for index, tensor in enumerate(graph.tensors) if _is_constant(tensor, model)}
+    there |= {_below(index, count, "tensor") for index in graph.inputs}
+    for operator in graph.operators:
+        _below(operator.opcodeIndex, len(model.operatorCodes), "operation")
+        missing = {int(index) for index in operator.inputs if index != -1} - there
+        if missing:
+            raise ValueError(f"an operation reads tensor {min(missing)}, which nothing has written")
+        there |= {_below(index, count, "tensor") for index in operator.outputs}
+    if not {int(index) for index in graph.outputs} <= there:
+        raise ValueError("an output that nothing has written")
+
+
+def _is_constant(tensor: schema.TensorT, model: schema.ModelT) -> bool:
+    data = model.buffers[tensor.buffer].data
+    return (data is not None and len(data) > 0) or (tensor.shape is not None and 0 in tensor.shape)
+
+
+def _below(index: int, count: int, kind: str) -> int:
+    if not 0 <= index < count:
+        raise ValueError(f"{kind} {index} of {count}")
+    return int(index)
