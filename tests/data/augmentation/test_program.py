@@ -1,5 +1,5 @@
 import json
-import os
+import random
 import signal
 import subprocess
 import sys
@@ -136,9 +136,71 @@ def test_a_run_that_was_killed_while_it_wrote_the_result_ends_well(settings, mon
         patched.setattr(program, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         augment_task(broken)
     assert train_file(broken).is_file()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(program.shutil, "rmtree", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(program, "_assemble", lambda *_: None)
+        augment_task(broken)
     augment_task(broken)
+    assert sorted(path.name for path in Path(broken.output_dir).iterdir()) == ["SST-2", "augmentation.json"]
     for name in ("train.tsv", "dev.tsv"):
         assert train_file(broken).with_name(name).read_bytes() == train_file(whole).with_name(name).read_bytes()
+
+
+PARAPHRASES = "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"
+GLUE_FILES = {
+    "cola": {
+        "CoLA/train.tsv": 'gj04\t1\t\tThe king walk "long" .\ngj04\t0\t*\tFilm \U0001f600 \u597d king\n',
+        "CoLA/dev.tsv": "gj04\t1\t\tDev .\n",
+        "CoLA/test.tsv": "index\tsentence\n0\tTest .\n",
+    },
+    "sst2": {
+        "SST-2/train.tsv": 'sentence\tlabel\nfilm was " good \t1\n"old" king bad\t0\n\t1\n',
+        "SST-2/dev.tsv": "sentence\tlabel\ndev\t1\n",
+        "SST-2/test.tsv": "index\tsentence\n0\ttest\n",
+    },
+    "mrpc": {
+        "msr_paraphrase_train.txt": f'{PARAPHRASES}1\t1\t2\tthe "king walk\tthe queen run"\n0\t3\t4\tsad\tdark\n'
+        "0\t5\t6\told river\tcold light\n",
+        "msr_paraphrase_test.txt": f"{PARAPHRASES}1\t5\t6\ttest\ttest too\n",
+        "dev_ids.tsv": "3\t4\n",
+    },
+    "stsb": {
+        "STS-B/train.tsv": "index\tgenre\tsentence1\tsentence2\tscore\n"
+        '0\tnews\told king\tnew queen\t3.250\n1\tnews\t\ta "film" \u597d\t0.000\n',
+        "STS-B/dev.tsv": "index\tgenre\tsentence1\tsentence2\tscore\n0\tnews\tdev\tdev too\t5.000\n",
+    },
+}
+
+
+@pytest.mark.parametrize("task", GLUE_FILES)
+def test_every_layout_is_written_so_that_it_is_a_data_dir_again(settings, tmp_path, task):
+    for name, content in GLUE_FILES[task].items():
+        path = tmp_path / "tasks" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    ours = settings(task=task, data_dir=str(tmp_path / "tasks"), copies=8)
+    augment_task(ours)
+    original, augmented = load_task(task, ours.data_dir), load_task(task, ours.output_dir)
+    before, after = list(original.train), list(augmented.train)
+    assert after[: len(before)] == before and len(after) > len(before) + 4
+    assert list(augmented.dev) == list(original.dev)
+    if len(GLUE_FILES[task]) == 3:
+        assert list(augmented.test) == list(original.test)
+    seen = {(row.text, row.text_pair) for row in before}
+    for copy in after[len(before) :]:
+        assert (copy.text, copy.text_pair) not in seen
+        seen.add((copy.text, copy.text_pair))
+        assert any(comes_from(copy, row) for row in before)
+
+
+def comes_from(copy, row):
+    """Whether one side of a row was augmented, in place: as many words and quotes, and the same label and other side."""
+    sides = [(copy.text, row.text), (copy.text_pair, row.text_pair)]
+    changed = [(new, old) for new, old in sides if new != old]
+    if copy.label != row.label or len(changed) != 1:
+        return False
+    new, old = changed[0]
+    return len(new.split()) == len(old.split()) and new.count('"') == old.count('"')
 
 
 def test_the_first_rows_alone_are_augmented_when_asked(settings):
@@ -220,6 +282,10 @@ def command(settings, **changes):
     return [sys.executable, str(REPOSITORY / "bin" / "augment.py"), *flags]
 
 
+def count_parts(folder):
+    return len(list(folder.glob("part-*.tsv")))
+
+
 @pytest.fixture
 def many_rows(sst2_dir):
     """4,000 rows: several parts for each process."""
@@ -231,20 +297,22 @@ def many_rows(sst2_dir):
 
 @pytest.mark.slow
 def test_one_and_two_processes_and_a_killed_run_give_the_same_bytes(settings, many_rows):
-    one, two, killed = settings("one"), settings("two", num_processes=2, batch_size=64), settings("killed")
+    one = settings("one", batch_size=8)
+    two, killed = (settings(name, num_processes=2, batch_size=64) for name in ("two", "killed"))
     for ours in (one, two):
         run = subprocess.run(command(ours), capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stderr
         assert json.loads(run.stdout.splitlines()[-1].removeprefix("RESULT "))["metrics"]["rows"] == 4000
-    for processes in (2, 1):
+    parts_folder, moments = Path(killed.output_dir) / "parts", random.Random(0)
+    for processes in (2, 1, 2):
         process = subprocess.Popen(command(killed, num_processes=processes), stdout=subprocess.DEVNULL)
-        done = Path(killed.output_dir) / "parts"
-        before = len(list(done.glob("part-*.tsv")))
-        while len(list(done.glob("part-*.tsv"))) < before + 2 and process.poll() is None:
+        wanted = count_parts(parts_folder) + moments.randint(1, 4)
+        while count_parts(parts_folder) < wanted and process.poll() is None:
             time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        assert not (Path(killed.output_dir) / "augmentation.json").exists()
+        time.sleep(moments.uniform(0.0, 0.2))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert wanted <= count_parts(parts_folder) and not (parts_folder.parent / "augmentation.json").exists()
     run = subprocess.run(command(killed), capture_output=True, text=True, check=False)
     assert run.returncode == 0 and "parts are done" in run.stdout
     assert train_file(one).read_bytes() == train_file(two).read_bytes() == train_file(killed).read_bytes()

@@ -40,7 +40,7 @@ class Layout:
     def of(cls, data: TaskData, data_dir: str | Path | None) -> "Layout":
         """Raises InputError: a task without a training set, or one that is not of sentences."""
         task = data.task
-        if task.kind == "span" or not task.dev_splits:
+        if task.kind not in ("classification", "regression") or not task.dev_splits:
             raise InputError(f"task {task.name} has no training set of sentences or pairs to augment")
         source = Path(data.train.source)
         return cls(data, source if data_dir is not None and source.is_file() else None)

@@ -51,6 +51,7 @@ def augment_task(settings: AugmentSettings) -> dict:
     if summary_file.is_file():
         summary = read_json(summary_file)
         _check_same(summary["job"], job, output)
+        shutil.rmtree(parts, ignore_errors=True)  # left where a run was killed at its very end
         print(f"{output}: is finished already", flush=True)
         return summary["result"]
     numbers = _take_up(settings, job, folder)
