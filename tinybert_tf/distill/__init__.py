@@ -2,7 +2,8 @@
 
 from tinybert_tf.distill import losses
 from tinybert_tf.distill.distiller import Distiller
+from tinybert_tf.distill.initialization import initialise_student
 from tinybert_tf.distill.layer_map import layer_map
 from tinybert_tf.distill.objective import TinyBertObjective
 
-__all__ = ["Distiller", "TinyBertObjective", "layer_map", "losses"]
+__all__ = ["Distiller", "TinyBertObjective", "initialise_student", "layer_map", "losses"]

@@ -61,15 +61,20 @@ class Distiller(keras.Model):
         self.term_trackers = {name: keras.metrics.Mean(name=name) for name in _terms(self._student_reads)}
         self.built = True
 
-    def compile(self, optimizer="adam", jit_compile: bool | None = None, **kwargs):
+    def compile(self, optimizer="adam", jit_compile: bool | None = None, accumulation_steps: int = 1, **kwargs):
         """As `keras.Model.compile`, without a loss: the objective is the loss. `metrics` see the student's logits.
 
         XLA is on by default only where there is an accelerator: on CPU it gains nothing and loses bfloat16 products.
+
+        Args:
+            accumulation_steps: parts that a batch is computed in, one after the other, to save memory. The update is that
+                of the whole batch, however unevenly its tokens are spread. Must divide the rows of a replica's batch.
         """
         if "loss" in kwargs:
             raise ValueError("Distiller.compile takes no loss: the objective given to Distiller is the loss")
         if jit_compile is None:
             jit_compile = bool(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
+        self.accumulation_steps = accumulation_steps
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
 
     def call(self, inputs, training=False):
@@ -78,26 +83,81 @@ class Distiller(keras.Model):
         return outputs["logits"] if "logits" in outputs else self.student(inputs, training=training)["sequence_output"]
 
     def train_step(self, data):
-        features, label, weight = keras.utils.unpack_x_y_sample_weight(data)
-        teacher = self._teacher_outputs(features, training=False)
-        with tf.GradientTape() as tape:
-            student = self._student_outputs(features, training=True)
-            loss, terms = self._loss(student, teacher, features, weight)
-            scaled = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled, self.trainable_variables)
+        batch = keras.utils.unpack_x_y_sample_weight(data)
+        if self.accumulation_steps == 1:
+            gradients, loss, terms = self._gradients(*batch)
+        else:
+            gradients, loss, terms = self._accumulated_gradients(*batch)
         # What the objective does not reach (the classifier, during the intermediate stage) has no gradient.
         reached = [(g, v) for g, v in zip(gradients, self.trainable_variables, strict=True) if g is not None]
         self.optimizer.apply_gradients(reached)
-        return self._track(loss, terms, features, label, weight, student)
+        return self._track(loss, terms, *batch)
 
     def test_step(self, data):
-        features, label, weight = keras.utils.unpack_x_y_sample_weight(data)
-        teacher = self._teacher_outputs(features, training=False)
-        student = self._student_outputs(features, training=False)
-        loss, terms = self._loss(student, teacher, features, weight)
-        return self._track(loss, terms, features, label, weight, student)
+        batch = keras.utils.unpack_x_y_sample_weight(data)
+        loss, terms = self._forward(*batch, training=False)
+        return self._track(loss, terms, *batch)
 
-    def _loss(self, student, teacher, features, weight):
+    def _forward(self, features, label, weight, counts=None, training=False):
+        """(loss, terms) of a batch; the compiled metrics see its logits."""
+        teacher = self._teacher_outputs(features, training=False)
+        student = self._student_outputs(features, training=training)
+        if label is not None and "logits" in student:
+            self.compute_metrics(features, label, student["logits"], sample_weight=weight)
+        return self._loss(student, teacher, features, weight, counts)
+
+    def _gradients(self, features, label, weight, counts=None):
+        with tf.GradientTape() as tape:
+            loss, terms = self._forward(features, label, weight, counts, training=True)
+            scaled = self.optimizer.scale_loss(loss)
+        return tape.gradient(scaled, self.trainable_variables), loss, terms
+
+    def _accumulated_gradients(self, features, label, weight):
+        """`_gradients` of a batch, computed in parts that add up to it."""
+        split = lambda tensor: None if tensor is None else tf.stack(tf.split(tensor, self.accumulation_steps))
+        parts = ({name: split(tensor) for name, tensor in features.items()}, split(label), split(weight))
+        counts = self._counts(features, weight)
+
+        def sums(index):
+            part = tf.nest.map_structure(lambda tensor: None if tensor is None else tensor[index], parts)
+            gradients, loss, terms = self._gradients(*part, counts)
+            return [None if g is None else tf.convert_to_tensor(g) for g in gradients], loss, terms
+
+        # The first part shows which variables have a gradient.
+        gradients, loss, terms = sums(0)
+        reached = [index for index, gradient in enumerate(gradients) if gradient is not None]
+
+        def add(index, so_far):
+            gradients, loss, terms = sums(index)
+            part = ([gradients[i] for i in reached], loss, terms)
+            return index + 1, tf.nest.map_structure(tf.add, so_far, part)
+
+        _, (added, loss, terms) = tf.while_loop(
+            lambda index, _: index < self.accumulation_steps,
+            add,
+            (1, ([gradients[i] for i in reached], loss, terms)),
+            parallel_iterations=1,
+        )
+        for index, gradient in zip(reached, added, strict=True):
+            gradients[index] = gradient
+        return gradients, loss, terms
+
+    def _counts(self, features, weight):
+        """What the parts of each term are divided by, over the global batch. It depends on the mask and on the shapes, so
+        states of zeros show it."""
+        batch, seq = tf.unstack(tf.shape(features["input_mask"]))
+
+        def zeros(output):
+            return tf.zeros([batch, *(seq if size is None else size for size in output.shape[1:])])
+
+        states = tf.nest.map_structure(zeros, self._teacher_outputs.output)
+        terms = self.objective(states, states, features["input_mask"], weight, *self._kind())
+        return _global_counts(terms)
+
+    def _kind(self):
+        return self.student.config, self.student.head
+
+    def _loss(self, student, teacher, features, weight, counts=None):
         """This replica's shares of the global batch's loss, and of its terms without their weights, summed over layers."""
         projected = dict(student)
         if self._student_reads.hidden_states:
@@ -105,27 +165,24 @@ class Distiller(keras.Model):
                 self.projections[str(index)](state)
                 for index, state in zip(self._student_reads.hidden_states, student["hidden_states"], strict=True)
             ]
-        regression = self.student.head == "regression"
-        mask = features["input_mask"]
-        terms = self.objective(projected, teacher, mask, weight, self.student.config, regression)
+        terms = self.objective(projected, teacher, features["input_mask"], weight, *self._kind())
+        counts = counts or _global_counts(terms)
         loss, means = tf.zeros(()), {}
         for name, parts in terms.items():
-            layers = [tf.math.divide_no_nan(part, _over_replicas(count)) for _, part, count in parts]
+            layers = [tf.math.divide_no_nan(part[1], count) for part, count in zip(parts, counts[name], strict=True)]
             means[name] = tf.add_n(layers)
-            loss += tf.add_n([factor * layer for (factor, _, _), layer in zip(parts, layers, strict=True)])
+            loss += tf.add_n([part[0] * layer for part, layer in zip(parts, layers, strict=True)])
         return loss, means
 
-    def _track(self, loss, terms, features, label, weight, student):
+    def _track(self, loss, terms, features, label, weight):
         rows = tf.cast(tf.shape(features["input_mask"])[0], tf.float32) if weight is None else tf.reduce_sum(weight)
         # The global batch's rows: replicas whose rows count differently still hold equal shares of one loss.
-        rows = _over_replicas(tf.cast(rows, tf.float32))
+        rows = over_replicas(tf.cast(rows, tf.float32))
         # Replica shares of the loss add up to it; a mean over replicas has to undo that.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self._loss_tracker.update_state(loss * replicas, sample_weight=rows)
         for name, term in terms.items():
             self.term_trackers[name].update_state(term * replicas, sample_weight=rows)
-        if label is not None and "logits" in student:
-            self.compute_metrics(features, label, student["logits"], sample_weight=weight)
         return self.get_metrics_result()
 
     def save_projections(self, directory: str | Path) -> None:
@@ -177,7 +234,12 @@ def _build_projections(student, teacher, reads: Reads, values) -> dict[str, kera
     return projections
 
 
-def _over_replicas(count: tf.Tensor) -> tf.Tensor:
+def _global_counts(terms) -> dict[str, list[tf.Tensor]]:
+    """The denominators of an objective's terms, over all replicas."""
+    return {name: [over_replicas(count) for _, _, count in parts] for name, parts in terms.items()}
+
+
+def over_replicas(count: tf.Tensor) -> tf.Tensor:
     """A count summed over all replicas, so that each divides by the global batch's."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:

@@ -16,6 +16,8 @@ Sum = tuple[tf.Tensor, tf.Tensor]  # numerator and denominator, both float32 sca
 
 # The published code takes attention logits at or below this for masked.
 _REFERENCE_MASKED = -1e2
+# The logit of a position that cannot be meant: no probability, yet finite in a log softmax.
+_IMPOSSIBLE = -1e9
 
 
 def attention_loss_sum(student, teacher, mask=None, weight=None, padding: str = "exclude") -> Sum:
@@ -111,6 +113,51 @@ def regression_loss_sum(student, teacher, weight=None) -> Sum:
 def regression_loss(student, teacher, weight=None) -> tf.Tensor:
     """Mean squared error of scores [B, 1]: the prediction loss of a regression task."""
     return tf.math.divide_no_nan(*regression_loss_sum(student, teacher, weight))
+
+
+def span_loss_sum(student, teacher, mask=None, weight=None, temperature: float = 1.0) -> Sum:
+    """Numerator and denominator of `span_loss`."""
+    student, teacher = (_by_position(logits, mask) / temperature for logits in (student, teacher))
+    cross_entropy = -tf.reduce_sum(tf.nn.softmax(teacher) * tf.nn.log_softmax(student), axis=-1)  # [B, 2]
+    return _weighted(cross_entropy, weight)
+
+
+def span_loss(student, teacher, mask=None, weight=None, temperature: float = 1.0) -> tf.Tensor:
+    """Equation 10 for a head that answers with a span: the classes are the positions, for its start and for its end.
+
+    Args:
+        student: [B, S, 2] logits (start, end) z_S.
+        teacher: [B, S, 2] logits z_T.
+        mask: [B, S]; padding has no probability on either side.
+        weight: [B] example weights.
+        temperature: t.
+
+    Returns:
+        A scalar: the mean of the start's and the end's soft cross-entropy.
+    """
+    return tf.math.divide_no_nan(*span_loss_sum(student, teacher, mask, weight, temperature))
+
+
+def span_label_loss(labels, logits) -> tf.Tensor:
+    """The loss that a span head is fine-tuned with (Devlin et al. 2019, section 4.2), in Keras' order of arguments.
+
+    Args:
+        labels: [B, 2] positions of the answer's first and last token.
+        logits: [B, S, 2].
+
+    Returns:
+        [B]: the mean of the start's and the end's cross-entropy over all positions.
+    """
+    cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        tf.cast(labels, tf.int32), _by_position(logits, None)
+    )
+    return tf.reduce_mean(cross_entropy, axis=-1)
+
+
+def _by_position(logits, mask) -> tf.Tensor:
+    """[B, S, 2] -> float32 [B, 2, S], padding with no probability."""
+    logits = tf.transpose(tf.cast(logits, tf.float32), [0, 2, 1])
+    return logits if mask is None else tf.where(tf.cast(mask, tf.bool)[:, None, :], logits, _IMPOSSIBLE)
 
 
 def _counted_positions(states, mask, padding: str) -> tf.Tensor:

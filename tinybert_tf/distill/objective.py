@@ -32,10 +32,11 @@ class TinyBertObjective:
         attention_weight: one number for every student layer, or one number each.
         hidden_weight: likewise.
         embedding_weight: weight of the embedding loss.
-        prediction_weight: weight of the prediction loss (regression loss for a regression head).
+        prediction_weight: weight of the prediction loss, which is that of the head: `losses.prediction_loss`, `losses.span_loss`
+            or, of scores, `losses.regression_loss`.
         temperature: t of the prediction loss. The paper uses 1.
         padding: "exclude" leaves padded positions out of the means, "reference" counts them as the published code does.
-        reduction: of the prediction loss; see `losses.prediction_loss`.
+        reduction: of a classifier's prediction loss; see `losses.prediction_loss`.
     """
 
     layers: str | Sequence[int] = "uniform"
@@ -101,7 +102,9 @@ class TinyBertObjective:
             logits=reads.logits,
         )
 
-    def __call__(self, student: Mapping, teacher: Mapping, mask, weight, config: BertConfig, regression: bool = False):
+    def __call__(
+        self, student: Mapping, teacher: Mapping, mask, weight, config: BertConfig, head: str = "classification"
+    ):
         """The terms of the loss.
 
         Args:
@@ -111,7 +114,7 @@ class TinyBertObjective:
             mask: [B, S], 1 = token.
             weight: [B] example weights, or None.
             config: the student's.
-            regression: whether the logits are scores.
+            head: the student's, which says what the logits are.
 
         Returns:
             Name of the term -> list of (weight, numerator, denominator), one a layer.
@@ -135,16 +138,16 @@ class TinyBertObjective:
             terms.setdefault("hidden_loss" if index else "embedding_loss", []).append((hidden_weights[index], *part))
         if self.prediction_weight:
             terms["prediction_loss"] = [
-                (self.prediction_weight, *self._prediction(student, teacher, weight, regression))
+                (self.prediction_weight, *self._prediction(student["logits"], teacher["logits"], mask, weight, head))
             ]
         return terms
 
-    def _prediction(self, student, teacher, weight, regression) -> losses.Sum:
-        if regression:
-            return losses.regression_loss_sum(student["logits"], teacher["logits"], weight)
-        return losses.prediction_loss_sum(
-            student["logits"], teacher["logits"], self.temperature, weight, self.reduction
-        )
+    def _prediction(self, student, teacher, mask, weight, head) -> losses.Sum:
+        if head == "regression":
+            return losses.regression_loss_sum(student, teacher, weight)
+        if head == "span":
+            return losses.span_loss_sum(student, teacher, mask, weight, self.temperature)
+        return losses.prediction_loss_sum(student, teacher, self.temperature, weight, self.reduction)
 
     def _per_layer(self, name: str, layers: int) -> tuple[float, ...]:
         given = getattr(self, name)

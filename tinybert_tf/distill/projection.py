@@ -1,0 +1,312 @@
+"""A narrower student made from its teacher, without training.
+
+Shapes: T tokens (of all batches, padding left out), D and d the teacher's and the student's hidden sizes.
+
+The student's hidden state stands for the teacher's in an orthonormal basis [D, d]: s = h B. From the embeddings upwards,
+each weight is first cut down (`_cut` for a head's circuits, the neurons that contribute most for the feed-forward layer),
+then corrected by ridge regression on what the student itself computes by then, so that a layer mends what those before it
+lost, skipped layers included. Every regression fits what is missing and is drawn towards no change: where nothing is
+missing, as between equal sizes, the weights stay what they are and the student computes what its teacher does.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+import keras
+import numpy as np
+
+from tinybert_tf.bert import BertModel
+from tinybert_tf.bert.layers import SelfAttention, TransformerLayer
+from tinybert_tf.checkpoints.projections import Projection
+from tinybert_tf.errors import InputError
+
+# Strength of the ridge regressions, in units of the mean variance of their inputs.
+RIDGE = 0.01
+
+
+def project_teacher(
+    student: BertModel, teacher: BertModel, mapped: Sequence[int], batches: Iterable[Mapping]
+) -> list[Projection]:
+    """Fills `student` from `teacher`; both compute in float32, and the student is nowhere larger.
+
+    Args:
+        student: filled in place.
+        teacher: left alone.
+        mapped: the teacher layer, counted from 1, for each student layer.
+        batches: of features, int32 [batch, seq].
+
+    Returns:
+        For each hidden state of the student, the embedding output first: the (kernel [d, D], bias [D]) that give the
+        teacher's back.
+
+    Raises:
+        InputError: no token in `batches`.
+    """
+    tokens = _Tokens(batches)
+    hidden = [tokens.embed(teacher)]
+    for layer in teacher.transformer_layers:
+        hidden.append(_trace(layer, tokens, hidden[-1]).outputs)
+    basis = _basis([hidden[number] for number in (0, *mapped)], student.config.hidden_size)
+    _project_embeddings(student, teacher, basis, tokens, hidden[0])
+    states = tokens.embed(student)
+    projections = [_read(states, hidden[0], basis)]
+    for layer, number in zip(student.transformer_layers, mapped, strict=True):
+        target = _trace(teacher.transformer_layers[number - 1], tokens, hidden[number - 1])
+        states = _project_layer(layer, teacher.transformer_layers[number - 1], basis, tokens, states, target)
+        projections.append(_read(states, target.outputs, basis))
+    _project_heads(student, teacher, _read(states, hidden[-1], basis), tokens, states, hidden[-1])
+    return [(kernel.astype(np.float32), bias.astype(np.float32)) for kernel, bias in projections]
+
+
+class _Tokens:
+    """The text: the tokens of all batches in one long list, and the way back into batches for attention."""
+
+    def __init__(self, batches: Iterable[Mapping]):
+        self.features = [{name: np.asarray(value) for name, value in batch.items()} for batch in batches]
+        self.masks = [batch["input_mask"] > 0 for batch in self.features]
+        self.count = sum(int(mask.sum()) for mask in self.masks)
+        if not self.count:
+            raise InputError(
+                "init teacher_projection: the batches hold no token; give it a few hundred rows of real text"
+            )
+        # Where each row begins.
+        self.first = np.concatenate([(np.cumsum(mask, axis=1) == 1)[mask] for mask in self.masks])
+
+    def embed(self, model: BertModel) -> np.ndarray:
+        """The embedding output [T, hidden]."""
+        states = [model.embeddings(x["input_word_ids"], x["input_type_ids"]) for x in self.features]
+        return self._flat(states)
+
+    def attend(self, attention: SelfAttention, states: np.ndarray) -> np.ndarray:
+        """[T, hidden] -> [T, hidden]."""
+        outputs, begin = [], 0
+        for _batch, mask in zip(self.features, self.masks, strict=True):
+            end = begin + int(mask.sum())
+            padded = np.zeros((*mask.shape, states.shape[-1]), np.float32)
+            padded[mask] = states[begin:end]
+            additive = keras.ops.where(mask, 0.0, -1e4)[:, None, None, :]
+            outputs.append(attention(padded, additive)[0])
+            begin = end
+        return self._flat(outputs)
+
+    def _flat(self, padded: Iterable) -> np.ndarray:
+        return np.concatenate([np.asarray(x)[mask] for x, mask in zip(padded, self.masks, strict=True)])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trace:
+    """What a layer computes on the way: [T, hidden], `expanded` [T, intermediate].
+
+    `attended` and `contracted` are the sums that the two normalisations are given.
+    """
+
+    inputs: np.ndarray
+    attended: np.ndarray
+    middle: np.ndarray
+    expanded: np.ndarray
+    contracted: np.ndarray
+    outputs: np.ndarray
+
+
+def _trace(layer: TransformerLayer, tokens: _Tokens, inputs: np.ndarray) -> _Trace:
+    attended = inputs + tokens.attend(layer.attention, inputs)
+    middle = np.asarray(layer.attention_layer_norm(attended))
+    expanded = np.asarray(layer.activation(layer.intermediate(middle)))
+    contracted = middle + np.asarray(layer.output_dense(expanded))
+    outputs = np.asarray(layer.output_layer_norm(contracted))
+    return _Trace(inputs, attended, middle, expanded, contracted, outputs)
+
+
+def _basis(states: Sequence[np.ndarray], size: int) -> np.ndarray:
+    """An orthonormal basis [D, d] that holds most of the hidden states' variance, in which a normalisation stays one.
+
+    The subspace is spanned by the principal components. Within it the basis is turned as near as it gets to d of the D
+    coordinates, because a normalisation scales each coordinate by itself; and (1, ..., 1) stays (1, ..., 1), because it
+    subtracts their mean. For d = D this is the identity.
+    """
+    width = states[0].shape[-1]
+    ones = np.full((width, 1), width**-0.5)
+    covariance = sum(np.cov(state, rowvar=False, dtype=np.float64) for state in states)
+    covariance -= ones @ (ones.T @ covariance)
+    covariance -= (covariance @ ones) @ ones.T
+    _, vectors = np.linalg.eigh(covariance - ones @ ones.T * np.trace(covariance))
+    components = vectors[:, width - size + 1 :]  # [D, d - 1], orthogonal to the ones
+    leverage = np.sum(components**2, axis=1)
+    chosen = np.sort(np.argsort(-leverage, kind="stable")[:size])
+    towards = components[chosen].T
+    left, _, right = np.linalg.svd(towards - towards.mean(axis=1, keepdims=True), full_matrices=False)
+    return ones @ np.full((1, size), size**-0.5) + components @ (left @ right)
+
+
+def _project_embeddings(student: BertModel, teacher: BertModel, basis, tokens: _Tokens, target: np.ndarray) -> None:
+    ours, theirs = student.embeddings, teacher.embeddings
+    for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
+        table = getattr(ours, name).embeddings
+        table.assign(np.asarray(getattr(theirs, name).embeddings[: table.shape[0]]) @ basis)
+    _start_norm(ours.layer_norm, theirs.layer_norm, basis)
+    _correct_norm(ours.layer_norm, tokens.embed(student), target @ basis)
+
+
+def _project_layer(
+    layer: TransformerLayer, source: TransformerLayer, basis, tokens: _Tokens, states: np.ndarray, target: _Trace
+) -> np.ndarray:
+    """Fills one layer; returns its output [T, d] for `states`."""
+    # === Attention ===
+    _project_attention(layer.attention, source.attention, basis, states, _read(states, target.inputs, basis))
+    output = layer.attention.output_dense
+    kernel, bias = output.get_weights()
+    output.set_weights([np.eye(len(kernel)), np.zeros_like(bias)])  # so that the attention returns its contexts
+    contexts = tokens.attend(layer.attention, states)
+    output.set_weights([kernel, bias])
+    _correct(output, contexts, target.attended @ basis - states, _weights(target.attended))
+    _start_norm(layer.attention_layer_norm, source.attention_layer_norm, basis)
+    attended = states + np.asarray(output(contexts))
+    middle = _correct_norm_on(layer.attention_layer_norm, attended, target.middle @ basis)
+
+    # === Feed-forward ===
+    kernel, bias = source.intermediate.get_weights()
+    contraction, contraction_bias = source.output_dense.get_weights()
+    contraction = contraction @ basis
+    importance = target.expanded.std(axis=0) * np.linalg.norm(contraction, axis=1)
+    kept = _largest(importance, layer.config.intermediate_size)
+    read, shift = _read(middle, target.middle, basis)
+    layer.intermediate.set_weights([read @ kernel[:, kept], (shift @ kernel + bias)[kept]])
+    layer.output_dense.set_weights([contraction[kept], contraction_bias @ basis])
+    expanded = np.asarray(layer.activation(layer.intermediate(middle)))
+    _correct(layer.output_dense, expanded, target.contracted @ basis - middle, _weights(target.contracted))
+    _start_norm(layer.output_layer_norm, source.output_layer_norm, basis)
+    contracted = middle + np.asarray(layer.output_dense(expanded))
+    return _correct_norm_on(layer.output_layer_norm, contracted, target.outputs @ basis)
+
+
+def _project_attention(ours: SelfAttention, theirs: SelfAttention, basis, states, read: Projection) -> None:
+    """Cuts each head's two circuits, query-key and value-output, to the student's head size."""
+    heads, size = ours.config.num_attention_heads, ours.config.attention_head_size
+    wide = theirs.config.attention_head_size
+    kernel, shift = read
+
+    def reading(dense):  # the teacher's layer as it reads the student's state, by head: [d, H, wide], [H, wide]
+        weight, bias = dense.get_weights()
+        return (kernel @ weight).reshape(-1, heads, wide), (shift @ weight + bias).reshape(heads, wide)
+
+    query, key, value = (reading(dense) for dense in (theirs.query, theirs.key, theirs.value))
+    output, output_bias = theirs.output_dense.get_weights()
+    output = (output @ basis).reshape(heads, wide, -1)
+    narrow = {"query": [], "key": [], "value": []}
+    outputs = []
+    for head in range(heads):
+        of_head = lambda weights, head=head: states @ weights[0][:, head] + weights[1][head]
+        values = of_head(value)
+        to_query, to_key = _cut(of_head(query), of_head(key), size)
+        to_value, to_output = _cut(values - values.mean(axis=0), output[head].T, size)
+        # The student divides its logits by the root of its own head size.
+        for name, weights, to in (
+            ("query", query, to_query * (size / wide) ** 0.5),
+            ("key", key, to_key),
+            ("value", value, to_value),
+        ):
+            narrow[name].append((weights[0][:, head] @ to, weights[1][head] @ to))
+        outputs.append(to_output.T @ output[head])
+    for name, parts in narrow.items():
+        getattr(ours, name).set_weights([np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)])
+    ours.output_dense.set_weights([np.concatenate(outputs), output_bias @ basis])
+
+
+def _project_heads(student: BertModel, teacher: BertModel, read: Projection, tokens: _Tokens, states, target) -> None:
+    """The pooler, and a head of the same kind."""
+    kernel, shift = read
+    weight, bias = teacher.pooler.dense.get_weights()
+    first, target_first = states[tokens.first], target[tokens.first]
+    pooled = np.asarray(teacher.pooler.dense(target_first))
+    same_head = student.head == teacher.head
+    by_pooled = same_head and student.head in ("classification", "regression")
+    importance = pooled.std(axis=0)
+    if by_pooled:
+        importance = importance * np.linalg.norm(teacher.head_layer.get_weights()[0], axis=1)
+    kept = _largest(importance, student.config.hidden_size)
+    student.pooler.dense.set_weights([kernel @ weight[:, kept], (shift @ weight + bias)[kept]])
+    if by_pooled:
+        head, head_bias = teacher.head_layer.get_weights()
+        student.head_layer.set_weights([head[kept], head_bias])
+        logits = np.asarray(teacher.head_layer(pooled))
+        _correct(student.head_layer, np.asarray(student.pooler.dense(first)), logits)
+    elif same_head and student.head in ("token_classification", "span"):
+        head, head_bias = teacher.head_layer.get_weights()
+        student.head_layer.set_weights([kernel @ head, shift @ head + head_bias])
+
+
+def _cut(left: np.ndarray, right: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Maps A, B [wide, size] with which (left A) (right B)^T is the best approximation of left right^T of that rank.
+
+    By a singular value decomposition in coordinates in which `left` and `right`, [*, wide], are white.
+    """
+    wide = left.shape[-1]
+    if size == wide:
+        return np.eye(wide), np.eye(wide)
+    (left_root, left_inverse), (right_root, right_inverse) = _roots(left), _roots(right)
+    u, scale, vt = np.linalg.svd(left_root @ right_root)
+    root = np.sqrt(scale[:size])
+    return left_inverse @ u[:, :size] * root, right_inverse @ vt[:size].T * root
+
+
+def _roots(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The square root of the Gram matrix of x and its pseudo-inverse."""
+    x = x.astype(np.float64)
+    values, vectors = np.linalg.eigh(x.T @ x)
+    values = np.maximum(values, 0)
+    inverse = np.where(values > values[-1] * 1e-10, 1 / np.sqrt(np.maximum(values, 1e-300)), 0)
+    return (vectors * np.sqrt(values)) @ vectors.T, (vectors * inverse) @ vectors.T
+
+
+def _read(states: np.ndarray, target: np.ndarray, basis: np.ndarray) -> Projection:
+    """(kernel [d, D], bias [D]) that predict the teacher's `target` from the student's `states`."""
+    kernel, bias = _regress(states, target - states @ basis.T)
+    return basis.T + kernel, bias
+
+
+def _correct(dense: keras.layers.Dense, inputs: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None):
+    kernel, bias = dense.get_weights()
+    change, shift = _regress(inputs, target - (inputs @ kernel + bias), weights)
+    dense.set_weights([kernel + change, bias + shift])
+
+
+def _regress(inputs: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None) -> Projection:
+    """Ridge regression with an unpenalised bias; each row counts by its weight."""
+    weights = np.ones(len(inputs), np.float32) if weights is None else weights
+    weights = (weights / weights.sum())[:, None]
+    input_mean, target_mean = (weights * inputs).sum(axis=0), (weights * target).sum(axis=0)
+    inputs, target = (inputs - input_mean) * np.sqrt(weights), (target - target_mean) * np.sqrt(weights)
+    gram = (inputs.T @ inputs).astype(np.float64)
+    gram += np.eye(len(gram)) * (RIDGE * np.trace(gram) / len(gram) + 1e-30)
+    kernel = np.linalg.solve(gram, (inputs.T @ target).astype(np.float64))
+    return kernel, target_mean - input_mean @ kernel
+
+
+def _weights(sums: np.ndarray) -> np.ndarray:
+    """How much an error in each row counts after the normalisation, which divides by the row's deviation."""
+    return 1 / np.maximum(sums.var(axis=-1), 1e-12)
+
+
+def _start_norm(ours, theirs, basis: np.ndarray) -> None:
+    gamma, beta = theirs.get_weights()
+    ours.set_weights([gamma @ basis**2, beta @ basis])
+
+
+def _correct_norm_on(norm, sums: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Corrects a normalisation of `sums`; returns what it gives then."""
+    _correct_norm(norm, np.asarray(norm(sums)), target)
+    return np.asarray(norm(sums))
+
+
+def _correct_norm(norm, outputs: np.ndarray, target: np.ndarray) -> None:
+    """Refits gamma and beta of a normalisation that gives `outputs` to give `target`, each coordinate by itself."""
+    gamma, beta = norm.get_weights()
+    mean, target_mean = outputs.mean(axis=0), target.mean(axis=0)
+    centred = outputs - mean
+    slope = (centred * (target - target_mean)).mean(axis=0) / np.maximum((centred**2).mean(axis=0), 1e-12)
+    norm.set_weights([gamma * slope, (beta - mean) * slope + target_mean])
+
+
+def _largest(importance: np.ndarray, count: int) -> np.ndarray:
+    """The indices of the largest values, in their order."""
+    return np.sort(np.argsort(-importance, kind="stable")[:count])
