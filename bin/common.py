@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import os
+import signal
 import sys
 import typing
 from collections.abc import Callable
@@ -34,6 +35,7 @@ def run(settings_class: type, main: Callable) -> None:
         _DEFINE[flag_type](field.name, None, field.metadata.get("help", field.name) + default)
 
     def guarded(argv: list[str]) -> int:
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
         try:
             if len(argv) > 1:
@@ -42,8 +44,8 @@ def run(settings_class: type, main: Callable) -> None:
         except (InputError, FloatingPointError, PermissionError, FileExistsError, NotADirectoryError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+        except KeyboardInterrupt as interrupt:
+            print(f"interrupted {interrupt}".rstrip(), file=sys.stderr)
             return 130
         print(f"RESULT {json.dumps(result)}")
         return 0

@@ -5,18 +5,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 from tinybert_tf.bert import NAMED_SIZES, BertConfig, BertModel, build_model, logits_model
-from tinybert_tf.checkpoints import load_model, read_config, read_projections, resolve_directory
+from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
 from tinybert_tf.data import Split, Task, TaskData, Tokenizer, batches, count_batches, label_ids, load_task
 from tinybert_tf.distill import Distiller, TinyBertObjective
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate import predictor, score
 from tinybert_tf.settings import setting
 from tinybert_tf.train.distribution import make_strategy
+from tinybert_tf.train.fit import SAVE_EVERY_SECONDS, Evaluation, fit
 from tinybert_tf.train.optimizer import bert_adamw
 from tinybert_tf.train.precision import fast_inference_dtype
-from tinybert_tf.train.run import DevEvaluation, Progress, Run
+from tinybert_tf.train.run import Run, finished_result
+from tinybert_tf.train.student import INIT_HELP, ROWS_FOR_INIT, make_student
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +37,7 @@ class TaskSettings:
     evaluations: int = setting(5, "how often a stage is scored on dev")
     strategy: str = setting("one_device", "one_device, mirrored or tpu")
     num_devices: int | None = setting(None, "of --strategy=mirrored; without GPUs that many logical CPU devices")
+    save_every_seconds: float = setting(SAVE_EVERY_SECONDS, "how often a checkpoint is written")
 
     def __post_init__(self):
         for name in ("train_batch_size", "seq_len", "max_train_examples", "max_steps", "evaluations", "num_devices"):
@@ -55,7 +59,8 @@ class FinetuneSettings(TaskSettings):
 @dataclasses.dataclass(frozen=True)
 class DistillSettings(TaskSettings):
     teacher: str = setting("", "a model directory that was fine-tuned on the task", required=True)
-    student: str = setting("tinybert4", "a model directory, or a named size (random weights)")
+    student: str = setting("tinybert4", "a model directory, or a named size")
+    init: str = setting("auto", f"the weights of a student of a named size: {INIT_HELP}")
     stage: str = setting("both", "intermediate, prediction or both")
     augmented_data_dir: str | None = setting(
         None, "a folder in GLUE's layout whose training set replaces the task's own"
@@ -87,19 +92,35 @@ class TrainingSet:
     seq_len: int
     seed: int
 
-    def batches(self, epochs: float, max_steps: int | None):
-        """(dataset, steps): shuffled batches for so many passes; a part of a pass is so many of its batches."""
+    def batches(self, epochs: float, max_steps: int | None) -> tuple[Callable[[int], tf.data.Dataset], int]:
+        """(batches, steps): shuffled batches for so many passes; a part of a pass is so many of its batches.
+
+        `batches(first)` leaves out the first so many, the rest being the same whatever `first` is.
+        """
         whole = max(1, -(-epochs // 1))
         common = {"batch_size": self.batch_size, "seq_len": self.seq_len, "ids": self.ids, "epochs": int(whole)}
         _, steps = count_batches(self.split, self.tokenizer, self.task, **common)
         steps = max(1, round(steps * epochs / whole))
         steps = min(steps, max_steps) if max_steps else steps
-        dataset = batches(self.split, self.tokenizer, self.task, shuffle_seed=self.seed, **common)
-        return dataset.take(steps), steps
+
+        def from_batch(first: int) -> tf.data.Dataset:
+            dataset = batches(self.split, self.tokenizer, self.task, shuffle_seed=self.seed, **common)
+            return dataset.skip(first).take(steps - first)
+
+        return from_batch, steps
+
+    def some_rows(self, count: int) -> list[dict[str, tf.Tensor]]:
+        """Batches of features that hold about so many rows."""
+        dataset = batches(
+            self.split.limit(count), self.tokenizer, self.task, batch_size=32, seq_len=self.seq_len, ids=self.ids
+        )
+        return [features for features, _, _ in dataset]
 
 
 def finetune(settings: FinetuneSettings) -> dict:
     """Fine-tunes a model on a task with its labels; the result line of `bin/finetune.py`."""
+    if finished := finished_result(settings):
+        return finished
     strategy = make_strategy(settings.strategy, settings.num_devices)
     keras.utils.set_random_seed(settings.seed)
     data = load_task(settings.task, settings.data_dir)
@@ -123,21 +144,25 @@ def train_on_labels(
     settings: FinetuneSettings,
 ) -> dict[str, float]:
     """Fits `model` to the labels and keeps the best on dev in `run.model_dir`; returns its dev scores."""
-    dataset, steps = training.batches(settings.epochs, settings.max_steps)
+    from_batch, steps = training.batches(settings.epochs, settings.max_steps)
     network = logits_model(model)
     if model.head == "regression":
         loss = keras.losses.MeanSquaredError()
     else:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     network.compile(bert_adamw(settings.learning_rate, steps), loss, jit_compile=False)
-    every = -(-steps // settings.evaluations)
-    dev = DevEvaluation(run, stage, model, evaluate, steps, every, tokenizer_from)
-    _fit(network, dataset, steps, [Progress(run, stage, steps, training.batch_size), dev], run, model, tokenizer_from)
-    return dev.best
+    keep = lambda: run.save(model, "model", tokenizer_from)
+    evaluation = Evaluation(run, stage, evaluate, keep, steps, settings.evaluations)
+    fit(run, stage, network, from_batch, steps, batch_size=training.batch_size, evaluation=evaluation,
+        save_every_seconds=settings.save_every_seconds)  # fmt: skip
+    run.save(model, "last", tokenizer_from)
+    return evaluation.best
 
 
 def distill_task(settings: DistillSettings) -> dict:
     """Stage 2 of TinyBERT: a student learns a task from its fine-tuned teacher; the result of `bin/distill_task.py`."""
+    if finished := finished_result(settings):
+        return finished
     strategy = make_strategy(settings.strategy, settings.num_devices)
     keras.utils.set_random_seed(settings.seed)
     data = load_task(settings.task, settings.data_dir)
@@ -151,9 +176,12 @@ def distill_task(settings: DistillSettings) -> dict:
     with strategy.scope():
         dtype = fast_inference_dtype() if settings.teacher_dtype == "auto" else settings.teacher_dtype
         teacher = load_model(teacher_dir, head=data.task.head, dtype=dtype, strict_head=True)
-        student, projections = _student_of(teacher, settings.student, teacher_dir)
         tokenizer = Tokenizer.from_directory(teacher_dir)
         training = training_set(settings, data, teacher, tokenizer)
+        rows = lambda: training.some_rows(ROWS_FOR_INIT)
+        student, projections = make_student(
+            teacher, teacher_dir, settings.student, settings.init, settings.layer_map, rows
+        )
         evaluate = evaluation(student, data, tokenizer, training)
         run = Run(settings.output_dir, settings)
         scores = train_on_teacher(run, teacher, student, training, evaluate, teacher_dir, settings, projections)
@@ -171,42 +199,33 @@ def train_on_teacher(
     projections=None,
 ) -> dict[str, float]:
     """The stages that `settings.stage` asks for, in order; returns the dev scores of the model that is kept."""
-    matching = {"layers": settings.layer_map, "padding": settings.padding}
+    fitting = {"batch_size": training.batch_size, "frozen": teacher, "save_every_seconds": settings.save_every_seconds}
     scores = None
-    if settings.stage in ("intermediate", "both"):
-        objective = TinyBertObjective.intermediate(**matching)
+    is_past_intermediate = run.resumed is not None and run.resumed.stage == "prediction"
+    if settings.stage in ("intermediate", "both") and not is_past_intermediate:
+        objective = TinyBertObjective.intermediate(layers=settings.layer_map, padding=settings.padding)
         epochs = settings.intermediate_epochs or training.task.intermediate_epochs
         distiller = Distiller(teacher, student, objective, projections)
-        dataset, steps = training.batches(epochs, settings.max_steps)
+        from_batch, steps = training.batches(epochs, settings.max_steps)
         distiller.compile(bert_adamw(settings.intermediate_learning_rate, steps))
-        progress = Progress(run, "intermediate", steps, training.batch_size)
-        _fit(distiller, dataset, steps, [progress], run, student, tokenizer_from)
-        saved = run.save(student, "intermediate", tokenizer_from)
-        distiller.save_projections(saved)
+        fit(run, "intermediate", distiller, from_batch, steps, **fitting)
+        names = ("intermediate", "last", "model") if settings.stage == "intermediate" else ("intermediate",)
+        for name in names:
+            distiller.save_projections(run.save(student, name, tokenizer_from))
         if settings.stage == "intermediate":
             scores = evaluate()
             run.log("intermediate", steps, "dev", scores)
-            run.save(student, "model", tokenizer_from)
-            distiller.save_projections(run.model_dir)
     if settings.stage in ("prediction", "both"):
         distiller = Distiller(teacher, student, TinyBertObjective.prediction(temperature=settings.temperature))
         epochs = settings.prediction_epochs or training.task.prediction_epochs
-        dataset, steps = training.batches(epochs, settings.max_steps)
+        from_batch, steps = training.batches(epochs, settings.max_steps)
         distiller.compile(bert_adamw(settings.prediction_learning_rate, steps))
-        every = -(-steps // settings.evaluations)
-        dev = DevEvaluation(run, "prediction", student, evaluate, steps, every, tokenizer_from)
-        progress = Progress(run, "prediction", steps, training.batch_size)
-        _fit(distiller, dataset, steps, [progress, dev], run, student, tokenizer_from)
-        scores = dev.best
+        keep = lambda: run.save(student, "model", tokenizer_from)
+        evaluation = Evaluation(run, "prediction", evaluate, keep, steps, settings.evaluations)
+        fit(run, "prediction", distiller, from_batch, steps, evaluation=evaluation, **fitting)
+        run.save(student, "last", tokenizer_from)
+        scores = evaluation.best
     return scores
-
-
-def _fit(model, dataset, steps, callbacks, run: Run, network: BertModel, tokenizer_from: Path) -> None:
-    """Keras' fit over exactly `steps` batches. The last weights are kept too, also of an interrupted run."""
-    try:
-        model.fit(dataset, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=callbacks)
-    finally:
-        run.save(network, "last", tokenizer_from)
 
 
 def _model_for(task: Task, name: str, vocab: str | None, flag: str) -> tuple[BertModel, Path]:
@@ -218,17 +237,6 @@ def _model_for(task: Task, name: str, vocab: str | None, flag: str) -> tuple[Ber
         return build_model(config, task.head), vocab_file.parent
     source = resolve_directory(name, flag)
     return load_model(source, head=task.head, label2id=label2id), source
-
-
-def _student_of(teacher: BertModel, name: str, teacher_dir: Path):
-    """The student, with the teacher's labels, and the projections that lie beside it if any."""
-    labels = teacher.config.label2id if teacher.head == "classification" else None
-    if name in NAMED_SIZES and not Path(name).is_dir():
-        config = BertConfig.named(name, vocab_size=teacher.config.vocab_size, label2id=labels)
-        return build_model(config, teacher.head), None
-    source = resolve_directory(name, "--student")
-    student = load_model(source, head=teacher.head, label2id=labels)
-    return student, read_projections(source, student.config.num_hidden_layers + 1)
 
 
 def training_set(settings: TaskSettings, data: TaskData, labelled: BertModel, tokenizer: Tokenizer) -> TrainingSet:
@@ -252,6 +260,4 @@ def evaluation(model: BertModel, data: TaskData, tokenizer: Tokenizer, training:
 
 
 def _finish(run: Run, task: Task, scores: dict[str, float], extra: dict) -> dict:
-    result = {"task": task.name, "score": scores[task.main_metric], "metrics": scores} | extra
-    run.finish(result)
-    return result
+    return run.finish({"task": task.name, "score": scores[task.main_metric], "metrics": scores} | extra)

@@ -1,0 +1,14 @@
+"""Distils a pretrained teacher into a student over a corpus of plain text (TinyBERT's stage 1)."""
+
+import common
+from tinybert_tf.train.general import GeneralSettings, distill_general
+
+
+def main(settings: GeneralSettings) -> dict:
+    result = distill_general(settings)
+    print(f"wrote {settings.output_dir}: model/ (the best on held-out text), last/, run.json, metrics.jsonl, events/")
+    return result
+
+
+if __name__ == "__main__":
+    common.run(GeneralSettings, main)

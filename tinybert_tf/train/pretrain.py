@@ -1,0 +1,141 @@
+"""Masked-LM pre-training (Devlin et al. 2019): the paper's baselines, and a language model on top of a given encoder."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from tinybert_tf.bert import NAMED_SIZES, BertConfig, BertModel, build_model
+from tinybert_tf.checkpoints import load_model, resolve_directory
+from tinybert_tf.checkpoints.presets import PACKAGES
+from tinybert_tf.data import Tokenizer
+from tinybert_tf.data.corpus import read_corpus
+from tinybert_tf.distill.distiller import over_replicas
+from tinybert_tf.errors import InputError
+from tinybert_tf.settings import setting
+from tinybert_tf.train.corpus import CorpusSettings, check_vocabulary, held_out_means, training_batches
+from tinybert_tf.train.distribution import make_strategy
+from tinybert_tf.train.fit import Evaluation, fit
+from tinybert_tf.train.optimizer import bert_adamw
+from tinybert_tf.train.run import Run, finished_result
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainSettings(CorpusSettings):
+    model: str = setting(
+        "bert_tiny", "what is trained: a named size (random weights, the corpus' vocabulary), a directory, or a preset"
+    )
+    masking: str = setting("token", "token, or whole_word: all pieces of a word or none")
+    freeze_encoder: bool = setting(False, "train the masked-LM head alone, on an encoder that has none")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.masking not in ("token", "whole_word"):
+            raise InputError(f"--masking={self.masking}: must be token or whole_word")
+
+
+class MaskedLanguageModel(keras.Model):
+    """Trains a `BertModel` with the head "masked_lm" to restore masked words.
+
+    Takes batches of features with `masked_positions` int32 [B, P], labels int32 [B, P] and weights float32 [B, P]. Only
+    those positions go through the vocabulary product. With `freeze_encoder` the encoder, and with it the word embeddings
+    that the head shares, stays as it is: its dropout is off, and no gradient is computed for it.
+    """
+
+    def __init__(self, model: BertModel, freeze_encoder: bool = False):
+        super().__init__(name="masked_language_model")
+        self.network = model
+        self.head = model.head_layer
+        self.encoder = keras.Model(model.input, model.output["sequence_output"], name="encoder")
+        self.freeze_encoder = freeze_encoder
+        if freeze_encoder:
+            self.encoder.trainable = False
+        self.accuracy = keras.metrics.Mean(name="accuracy")
+        self.built = True
+
+    def call(self, features, training=False):
+        """Logits of the masked positions, float [B, P, vocabulary]."""
+        inputs = {name: features[name] for name in self.encoder.input}
+        hidden = self.encoder(inputs, training=training and not self.freeze_encoder)
+        return self.head(tf.gather(hidden, features["masked_positions"], batch_dims=1))
+
+    def train_step(self, data):
+        features, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            loss, right, count = self._loss(features, labels, weights, training=True)
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, self.trainable_variables)
+        # The pooler has none: nothing of a masked-LM reads it.
+        reached = [(g, v) for g, v in zip(gradients, self.trainable_variables, strict=True) if g is not None]
+        self.optimizer.apply_gradients(reached)
+        return self._track(loss, right, count)
+
+    def test_step(self, data):
+        return self._track(*self._loss(*keras.utils.unpack_x_y_sample_weight(data), training=False))
+
+    def _loss(self, features, labels, weights, training):
+        """This replica's shares of the global batch's mean cross-entropy and accuracy, and the global number of words."""
+        logits = tf.cast(self(features, training=training), tf.float32)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        right = tf.cast(tf.argmax(logits, -1, tf.int32) == labels, tf.float32)
+        count = over_replicas(tf.reduce_sum(weights))
+        mean = lambda values: tf.math.divide_no_nan(tf.reduce_sum(values * weights), count)
+        return mean(losses), mean(right), count
+
+    def _track(self, loss, right, count):
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        self._loss_tracker.update_state(loss * replicas, sample_weight=count)
+        self.accuracy.update_state(right * replicas, sample_weight=count)
+        return self.get_metrics_result()
+
+
+def pretrain(settings: PretrainSettings) -> dict:
+    """Masked-LM pre-training; the result of `bin/pretrain.py`. The score is the accuracy on held-out masked words."""
+    if finished := finished_result(settings):
+        return finished
+    strategy = make_strategy(settings.strategy, settings.num_devices)
+    keras.utils.set_random_seed(settings.seed)
+    corpus = read_corpus(settings.corpus)
+    with strategy.scope():
+        model, vocabulary = _model_for(settings, corpus)
+        trainer = MaskedLanguageModel(model, settings.freeze_encoder)
+        batches, steps = training_batches(settings, corpus, corpus.masked_batches, masking=settings.masking)
+        optimizer = bert_adamw(settings.learning_rate, steps, warmup_proportion=settings.warmup_proportion)
+        trainer.compile(optimizer, jit_compile=False)
+        means = held_out_means(trainer, corpus, corpus.masked_batches, masking=settings.masking)
+        run = Run(settings.output_dir, settings)
+        keep = lambda: run.save(model, "model", vocabulary)
+        evaluation = Evaluation(
+            run, "pretrain", lambda: _scored(means()), keep, steps, settings.evaluations,
+            split="held_out", before_training=True,
+        )  # fmt: skip
+        fit(run, "pretrain", trainer, batches, steps, batch_size=settings.train_batch_size, evaluation=evaluation,
+            save_every_seconds=settings.save_every_seconds)  # fmt: skip
+        run.save(model, "last", vocabulary)
+    scores = evaluation.best
+    return run.finish(
+        {"task": "masked_lm", "score": scores["accuracy"], "metrics": scores, "model": str(run.model_dir)}
+    )
+
+
+def _scored(means: dict[str, float]) -> dict[str, float]:
+    """The accuracy first, since it decides which weights are kept."""
+    return {"accuracy": means["accuracy"], "loss": means["loss"], "perplexity": math.exp(means["loss"])}
+
+
+def _model_for(settings: PretrainSettings, corpus) -> tuple[BertModel, Path]:
+    """The network, and the directory that its vocabulary is in."""
+    has_weights = Path(settings.model).is_dir() or settings.model in PACKAGES or settings.model not in NAMED_SIZES
+    if has_weights:
+        source = resolve_directory(settings.model, "--model")
+        check_vocabulary(corpus, source)
+        return load_model(source, head="masked_lm"), source
+    if settings.freeze_encoder:
+        raise InputError(
+            f"--freeze_encoder: --model={settings.model} has random weights; give a model directory or preset"
+        )
+    vocab_file = Path(corpus.vocab_file)
+    config = BertConfig.named(settings.model, vocab_size=Tokenizer(vocab_file).vocab_size)
+    return build_model(config, "masked_lm"), vocab_file.parent

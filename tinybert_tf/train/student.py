@@ -1,0 +1,64 @@
+"""The student of a distillation: where its weights come from."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tinybert_tf.bert import NAMED_SIZES, BertModel, build_model
+from tinybert_tf.checkpoints import load_model, read_projections, resolve_directory
+from tinybert_tf.checkpoints.projections import Projection
+from tinybert_tf.errors import InputError
+
+INIT_HELP = (
+    "teacher_projection (made from the teacher's), layer_copy (some of the teacher's layers), random, or auto: "
+    "teacher_projection where the shapes allow it, which they do for a student no wider than its teacher, else random"
+)
+
+# Rows of text that the teacher's hidden states are looked at over, for teacher_projection.
+ROWS_FOR_INIT = 512
+
+
+def make_student(
+    teacher: BertModel,
+    teacher_dir: Path,
+    name: str,
+    init: str,
+    layers: str,
+    rows: Callable[[], Iterable],
+) -> tuple[BertModel, list[Projection] | None]:
+    """A student with the teacher's head, labels and vocabulary, and the starting values of its projections if any.
+
+    Args:
+        teacher: in any precision; the weights are taken from its directory.
+        teacher_dir: where it was loaded from.
+        name: a named size, a model directory or a preset. One that is loaded keeps its weights, and the projections
+            that lie beside it.
+        init: of a named size; see `INIT_HELP`.
+        layers: which teacher layers the student's stand for.
+        rows: gives batches of features, for teacher_projection.
+
+    Raises:
+        InputError: an unknown name, or shapes that `init` cannot bring together.
+    """
+    if name not in NAMED_SIZES or Path(name).is_dir():
+        source = resolve_directory(name, "--student")
+        labels = teacher.config.label2id if teacher.head == "classification" else None
+        student = load_model(source, head=teacher.head, label2id=labels)
+        return student, read_projections(source, student.config.num_hidden_layers + 1)
+    depth, width, heads, intermediate = NAMED_SIZES[name]
+    config = teacher.config.replace(
+        num_hidden_layers=depth, hidden_size=width, num_attention_heads=heads, intermediate_size=intermediate
+    )
+    student = build_model(config, teacher.head)
+    if init == "random":
+        return student, None
+    from tinybert_tf.distill.initialization import initialise_student
+
+    full_precision = load_model(teacher_dir, head=teacher.head, dtype="float32")
+    try:
+        kind = "teacher_projection" if init == "auto" else init
+        return student, initialise_student(student, full_precision, kind, layers, rows())
+    except InputError as error:
+        if init != "auto":
+            raise
+        print(f"--init=auto: random weights ({error})", flush=True)
+        return student, None

@@ -1,0 +1,131 @@
+"""A grid of runs, compared on dev: which batch size and learning rate suit a task."""
+
+import csv
+import dataclasses
+import itertools
+import shutil
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from tinybert_tf.data import get_task
+from tinybert_tf.errors import InputError
+from tinybert_tf.files import write_json, written_aside
+from tinybert_tf.settings import setting
+from tinybert_tf.train.stages import DistillSettings, distill_task
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepSettings(DistillSettings):
+    """A distillation whose batch size, learning rate of the prediction stage and seed are lists."""
+
+    stage: str = setting(
+        "prediction", "intermediate, prediction or both; the paper's grid is one of the prediction stage"
+    )
+    batch_sizes: str = setting("16,32", "what --train_batch_size runs through")
+    learning_rates: str = setting("1e-5,2e-5,3e-5", "what --prediction_learning_rate runs through")
+    seeds: str = setting("0", "what --seed runs through; cells are ranked by their mean over seeds")
+
+    def grid(self) -> list[tuple[int, float, int]]:
+        """(batch size, learning rate, seed) of each run."""
+        axes = (
+            _numbers(self.batch_sizes, int, "--batch_sizes"),
+            _numbers(self.learning_rates, float, "--learning_rates"),
+            _numbers(self.seeds, int, "--seeds"),
+        )
+        return list(itertools.product(*axes))
+
+    def cell(self, batch_size: int, learning_rate: float, seed: int) -> DistillSettings:
+        """The settings of one run, whose directory is named after what is its own."""
+        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(DistillSettings)}
+        own = {
+            "train_batch_size": batch_size,
+            "prediction_learning_rate": learning_rate,
+            "seed": seed,
+            "output_dir": str(Path(self.output_dir) / f"batch{batch_size}_lr{learning_rate:g}_seed{seed}"),
+        }
+        return DistillSettings(**(shared | own))
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One batch size and learning rate over all seeds; `scores` are the main metric on dev."""
+
+    batch_size: int
+    learning_rate: float
+    scores: tuple[float, ...]
+    best_run: Path
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.scores)
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the sample; 0 for a single seed."""
+        return statistics.stdev(self.scores) if len(self.scores) > 1 else 0.0
+
+
+def sweep(settings: SweepSettings) -> dict:
+    """Runs the grid, skipping runs that are finished; keeps the best model in `model/`; the result of `bin/sweep.py`.
+
+    Runs are picked by the task's main metric on dev: the cell of the highest mean over seeds, in it the best seed. Writes
+    `sweep.csv` and `sweep.md`, a row for each cell with mean and deviation.
+    """
+    root, metric = Path(settings.output_dir), get_task(settings.task).main_metric
+    grid, results = settings.grid(), {}
+    for number, point in enumerate(grid, 1):
+        cell = settings.cell(*point)
+        print(f"[{number}/{len(grid)}] {Path(cell.output_dir).name}", flush=True)
+        results[point] = distill_task(cell)
+        keras.backend.clear_session()
+    cells = _cells(settings, results)
+    _write_tables(cells, metric, root)
+    best = cells[0]
+    with written_aside(root / "model") as aside:
+        shutil.copytree(best.best_run / "model", aside)
+    result = {
+        "task": settings.task,
+        "score": max(best.scores),
+        "metrics": {metric: max(best.scores), "mean": best.mean, "deviation": best.deviation},
+        "train_batch_size": best.batch_size,
+        "prediction_learning_rate": best.learning_rate,
+        "run": str(best.best_run),
+        "model": str(root / "model"),
+    }
+    write_json(root / "run.json", {"settings": dataclasses.asdict(settings), "result": result})
+    return result
+
+
+def _cells(settings: SweepSettings, results: dict[tuple[int, float, int], dict]) -> list[Cell]:
+    """The grid's cells, best mean first."""
+    cells = []
+    for batch_size, learning_rate in dict.fromkeys(point[:2] for point in results):
+        runs = {point: result["score"] for point, result in results.items() if point[:2] == (batch_size, learning_rate)}
+        best = settings.cell(*max(runs, key=runs.get))
+        cells.append(Cell(batch_size, learning_rate, tuple(runs.values()), Path(best.output_dir)))
+    return sorted(cells, key=lambda cell: cell.mean, reverse=True)
+
+
+def _write_tables(cells: Sequence[Cell], metric: str, root: Path) -> None:
+    columns = ("train_batch_size", "prediction_learning_rate", f"mean {metric}", "deviation", "seeds", "best run")
+    rows = [
+        (cell.batch_size, f"{cell.learning_rate:g}", f"{cell.mean:.4f}", f"{cell.deviation:.4f}", len(cell.scores),
+         cell.best_run.name)
+        for cell in cells
+    ]  # fmt: skip
+    with written_aside(root / "sweep.csv") as aside, aside.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([columns, *rows])
+    lines = [columns, ["---"] * len(columns), *rows]
+    with written_aside(root / "sweep.md") as aside:
+        aside.write_text("".join(f"| {' | '.join(map(str, line))} |\n" for line in lines), encoding="utf-8")
+
+
+def _numbers(text: str, kind: type, flag: str) -> list:
+    try:
+        numbers = [kind(part) for part in str(text).split(",")]
+    except ValueError:
+        raise InputError(f"{flag}={text}: must be numbers with commas between them") from None
+    return list(dict.fromkeys(numbers))
