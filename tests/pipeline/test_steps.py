@@ -1,0 +1,61 @@
+import pytest
+
+from tinybert_tf.pipeline.steps import Steps
+
+
+@pytest.fixture
+def source(tmp_path):
+    (tmp_path / "source.txt").write_text("one")
+    return tmp_path / "source.txt"
+
+
+def run(tmp_path, source, settings=1, calls=None, fail=False):
+    """One step that copies its source and counts how often it did; returns its result."""
+
+    def make(output):
+        calls.append(output.exists())
+        output.mkdir(exist_ok=True)
+        (output / "half").write_text("half")
+        if fail:
+            raise KeyboardInterrupt
+        (output / "copy").write_text(source.read_text())
+        return {"text": source.read_text()}
+
+    return Steps(tmp_path / "out", 1).run("copy", make, settings, {"source": source, "absent": None})
+
+
+def test_a_finished_step_is_not_run_again(tmp_path, source, capsys):
+    calls = []
+    assert run(tmp_path, source, calls=calls) == {"text": "one"}
+    assert run(tmp_path, source, calls=calls) == {"text": "one"}
+    assert len(calls) == 1
+    assert capsys.readouterr().out.splitlines() == ["[1/1] copy", "[1/1] copy: done already"]
+
+
+@pytest.mark.parametrize("change", ["settings", "input", "output"])
+def test_a_change_runs_it_again(tmp_path, source, change):
+    calls = []
+    run(tmp_path, source, calls=calls)
+    if change == "input":
+        source.write_text("three")
+    if change == "output":
+        (tmp_path / "out" / "copy" / "copy").unlink()
+    result = run(tmp_path, source, settings=2 if change == "settings" else 1, calls=calls)
+    assert len(calls) == 2
+    assert result == {"text": source.read_text()}
+
+
+def test_an_interrupted_step_finds_what_it_left(tmp_path, source):
+    calls = []
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, source, calls=calls, fail=True)
+    run(tmp_path, source, calls=calls)
+    assert calls == [False, True]
+
+
+def test_with_other_settings_it_starts_from_nothing(tmp_path, source):
+    calls = []
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, source, calls=calls, fail=True)
+    run(tmp_path, source, settings=2, calls=calls)
+    assert calls == [False, False]

@@ -1,0 +1,1 @@
+"""Whole jobs in one call: the quickstart, and everything for one task."""

@@ -1,0 +1,70 @@
+"""Steps of a pipeline: one whose output is complete and whose inputs are unchanged is skipped."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tinybert_tf.files import read_json, write_json
+
+
+class Steps:
+    """Runs the steps of one output directory and remembers under `steps/` what each was made from.
+
+    Args:
+        directory: where the outputs of all steps lie.
+        count: how many steps there are, for the progress lines.
+    """
+
+    def __init__(self, directory: str | Path, count: int):
+        self.directory = Path(directory)
+        self._count = count
+        self._number = 0
+
+    def run(
+        self, name: str, make: Callable[[Path], dict[str, Any]], settings: Any, files: Mapping[str, str | Path | None]
+    ) -> dict[str, Any]:
+        """The result of a step: that of an earlier run where nothing has changed since, else of `make(output)`.
+
+        A step that was interrupted finds its output directory as it left it, so that it can resume; one whose inputs
+        have changed finds none.
+
+        Args:
+            name: of the step, and of its output below `directory`.
+            make: fills the output, a directory or a file at the path it is given, and returns a result of JSON values.
+            settings: whatever the result depends on besides files; JSON values.
+            files: the files and directories that the step reads, by name.
+        """
+        self._number += 1
+        output, record = self.directory / name, self.directory / "steps" / f"{name}.json"
+        inputs = {"settings": settings, "files": {key: _identity(path) for key, path in files.items() if path}}
+        before = read_json(record) if record.is_file() else {}
+        head = f"[{self._number}/{self._count}] {name}"
+        if before.get("inputs") == inputs and "result" in before and before["output"] == _identity(output):
+            print(f"{head}: done already", flush=True)
+            return before["result"]
+        print(head, flush=True)
+        if before.get("inputs") != inputs:
+            _remove(output)
+            write_json(record, {"inputs": inputs})
+        result = make(output)
+        write_json(record, {"inputs": inputs, "output": _identity(output), "result": result})
+        return result
+
+
+def _identity(path: str | Path) -> list[list]:
+    """What tells that a file, or any file in a directory, has changed: [[name, bytes, time of change], ...]."""
+    path = Path(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return [
+        [file.relative_to(path).as_posix(), file.stat().st_size, file.stat().st_mtime_ns]
+        for file in files
+        if file.exists()
+    ]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
