@@ -97,7 +97,7 @@ def bucket_table() -> None:
     distiller = Distiller(teacher, build_model(BertConfig.named("tinybert4")), TinyBertObjective.intermediate())
     distiller.compile(bert_adamw(5e-5, 1000))
     step = tf.function(lambda *batch: distiller.train_step(batch)["loss"], reduce_retracing=True)
-    rows, rates = 2048, {"padded to 64": [], "length buckets": []}
+    rows, rates = 8192, {"padded to 64": [], "length buckets": []}
     for number in range(3):
         for name, buckets in (("padded to 64", (64,)), ("length buckets", None)):
             split = data.train.limit(rows)

@@ -1,7 +1,11 @@
 """GLUE from TensorFlow Datasets: the same rows in the same order as from the TSV files."""
 
+import importlib.resources.abc
+import importlib.util
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tinybert_tf.data.glue import Example, Split
 from tinybert_tf.data.tasks import Task
@@ -18,12 +22,12 @@ _FEATURES = {"cola": ("sentence", None), "mrpc": ("sentence1", "sentence2"), "ax
 _FEATURES["mnli"] = _FEATURES["ax"]
 
 
-def tfds_split(task: Task, split: str, data_dir: str | Path | None = None) -> Split:
-    """One split of a task; the rows are sorted by their index, since TensorFlow Datasets stores them shuffled.
+def prepare(task: Task, split: str, data_dir: str | Path | None = None) -> tuple[Any, Any]:
+    """The builder of a task, and the `tf.data.Dataset` of one split; fetched and prepared if it is not there yet.
 
     Args:
         task: the task.
-        split: under the name of GLUE's file.
+        split: under the name of GLUE's or SQuAD's file.
         data_dir: where the data is prepared, `glue/cola/2.0.0` and so on; by default TensorFlow Datasets' own folder.
 
     Raises:
@@ -31,31 +35,38 @@ def tfds_split(task: Task, split: str, data_dir: str | Path | None = None) -> Sp
     """
     import tensorflow_datasets
 
-    name = _SPLITS.get(split, split)
+    # TensorFlow Datasets 4.9.10 uses this backport without requiring it.
+    if importlib.util.find_spec("importlib_resources") is None:
+        sys.modules["importlib_resources"] = importlib.resources
+    where = {"data_dir": data_dir} if data_dir else {}
     try:
-        builder = tensorflow_datasets.builder(task.tfds, data_dir=data_dir)
+        builder = tensorflow_datasets.builder(task.tfds, **where)
         builder.download_and_prepare()
-        dataset = builder.as_dataset(split=name)
+        return builder, builder.as_dataset(split=_SPLITS.get(split, split))
     except Exception as error:  # every way to fail here (network, disk, unknown split) has the one remedy
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"TensorFlow Datasets cannot provide {split} of {task.tfds} ({reason}); give the files with --data_dir"
         ) from None
+
+
+def tfds_split(task: Task, split: str, data_dir: str | Path | None = None) -> Split:
+    """One split of a task of GLUE; see `prepare`. Rows are sorted by index, since they are stored shuffled."""
+    builder, dataset = prepare(task, split, data_dir)
     text, text_pair = _FEATURES.get(task.name, (task.text, task.text_pair))
 
     def rows() -> Iterator[Example]:
         # MRPC's numbers are those of Microsoft's file, which holds train and dev: counted anew here.
         for index, row in enumerate(sorted(dataset.as_numpy_iterator(), key=lambda row: int(row["idx"]))):
             pair = None if text_pair is None else row[text_pair].decode("utf-8")
-            yield Example(index, row[text].decode("utf-8"), pair, _label(task, row["label"], builder))
+            label = None if split.startswith("test") else _label(task, row["label"], builder)
+            yield Example(index, row[text].decode("utf-8"), pair, label)
 
     return Split(split, task.tfds, rows)
 
 
-def _label(task: Task, value, builder) -> str | None:
-    if value < 0:
-        return None
+def _label(task: Task, value, builder) -> str:
     if task.kind == "regression":
-        return f"{value:.3f}"  # as in the file
+        return str(value)  # the shortest number that is this float32
     name = builder.info.features["label"].int2str(int(value))
     return name if name in task.labels else task.labels[task.label_names.index(name)]
