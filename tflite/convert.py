@@ -7,27 +7,83 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bin"))
 
 import common
-from tinybert_tf.export import QUANTIZE_MODES, export_tflite
-from tinybert_tf.settings import setting
+from tinybert_tf.errors import InputError
+from tinybert_tf.export import QUANTIZE_MODES, Limits, delegation, export_best, export_tflite, file_texts, task_texts
+from tinybert_tf.report import Column, markdown_table
+from tinybert_tf.settings import setting, whole_numbers
+
+_MODES = ", ".join(f"{name} ({how.meaning})" for name, how in QUANTIZE_MODES.items())
 
 
 @dataclasses.dataclass(frozen=True)
 class ConvertSettings:
     model_dir: str = setting("", "the model directory that is converted", required=True)
     output: str = setting("", "the .tflite file that is written", required=True)
-    seq_len: int = setting(128, "the fixed length of the inputs")
-    quantize: str = setting(
-        "dynamic", f"weights: {', '.join(f'{name} ({what})' for name, what in QUANTIZE_MODES.items())}"
+    seq_len: str = setting(
+        "128", "the fixed length of the inputs; with several, 16,32,64,128, a text takes the shortest"
     )
+    quantize: str = setting("dynamic", f"weights: {_MODES}; or auto: the smallest that holds --max_drop on --task")
+    task: str | None = setting(None, "the task whose texts give int8 its ranges, and on whose dev set auto scores")
+    data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
+    calibration_file: str | None = setting(
+        None, "texts for int8's ranges instead, one a line, pairs with a tab between"
+    )
+    max_drop: float = setting(0.01, "auto: the largest loss of score, 0 to 1")
+    max_mb: float | None = setting(None, "auto: the largest file; with it or --max_ms the most faithful is taken")
+    max_ms: float | None = setting(None, "auto: the longest median time of a text on one thread of this machine")
+    text_input: str | None = setting(None, "single or pair: the tokenizer in the file, by TensorFlow Text's operations")
     output_dir: str | None = setting(None, "the folder of a relative --output")
     seed: int = setting(0, "without effect: nothing in a conversion is random")
 
 
 def main(settings: ConvertSettings) -> dict:
     output = Path(settings.output_dir or ".") / settings.output
-    report = export_tflite(settings.model_dir, output, seq_len=settings.seq_len, quantize=settings.quantize)
-    print(f"wrote {report.path}: {report.mb:.1f} MB, {sum(report.operators.values())} operations, all builtin")
-    return dataclasses.asdict(report)
+    lengths = whole_numbers("--seq_len", settings.seq_len)
+    result = {}
+    if settings.quantize == "auto":
+        report, trials = _try_all(settings, output, lengths)
+        result["trials"] = [dataclasses.asdict(trial) for trial in trials]
+    else:
+        report = export_tflite(
+            settings.model_dir,
+            output,
+            seq_len=lengths,
+            quantize=settings.quantize,
+            calibration_texts=_calibration_texts(settings),
+            text_input=settings.text_input,
+        )
+    needed = "with TensorFlow Text's tokenizer" if settings.text_input else "all builtin"
+    print(f"wrote {report.path}: {report.mb:.1f} MB, {sum(report.operators.values())} operations, {needed}")
+    if not settings.text_input:  # which LiteRT's own interpreter does not load
+        nodes = delegation(report.path)
+        print(
+            f"XNNPACK takes {nodes.delegated} of {nodes.nodes} operations; left are {', '.join(nodes.left) or 'none'}"
+        )
+        result["delegated"], result["nodes"], result["not_delegated"] = nodes.delegated, nodes.nodes, nodes.left
+    return dataclasses.asdict(report) | result
+
+
+def _try_all(settings: ConvertSettings, output: Path, lengths: list[int]):
+    if not settings.task or settings.text_input:
+        raise InputError("--quantize=auto scores on --task, which is missing, and writes no --text_input")
+    limits = Limits(settings.max_drop, settings.max_mb, settings.max_ms)
+    report, trials = export_best(
+        settings.model_dir, output, settings.task, settings.data_dir, limits=limits, seq_len=lengths
+    )
+    columns = ["quantize", "mb", "median_ms", Column("score", "score", "{:.4f}".format)]
+    columns += [Column("drop", "drop", "{:.4f}".format), "max_logit_error", "delegated", "fails", "chosen"]
+    print(markdown_table([dataclasses.asdict(trial) for trial in trials], columns))
+    if report is None:
+        raise InputError(f"no mode holds {limits}; the table above says what each fails: allow more")
+    return report, trials
+
+
+def _calibration_texts(settings: ConvertSettings):
+    if settings.calibration_file:
+        return file_texts(settings.calibration_file)
+    if settings.task and settings.quantize in QUANTIZE_MODES and QUANTIZE_MODES[settings.quantize].static:
+        return task_texts(settings.task, settings.data_dir)
+    return None
 
 
 if __name__ == "__main__":

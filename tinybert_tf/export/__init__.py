@@ -1,24 +1,36 @@
 """From a trained network to a file on a phone: conversion, metadata, parity and latency."""
 
+from tinybert_tf.export.auto import Limits, Trial, export_best
 from tinybert_tf.export.classifier import TFLiteClassifier
 from tinybert_tf.export.convert import ExportReport, export_tflite
+from tinybert_tf.export.delegation import Delegation, delegation
+from tinybert_tf.export.examples import file_texts, task_texts
 from tinybert_tf.export.latency import LatencyReport, benchmark
 from tinybert_tf.export.metadata import Metadata, read_metadata
-from tinybert_tf.export.parity import ParityReport, compare, compare_on_task
+from tinybert_tf.export.parity import Comparison, ParityReport, compare, compare_on_task, task_comparison
 from tinybert_tf.export.quantization import QUANTIZE_MODES
 from tinybert_tf.export.runtime import TFLiteModel
 
 __all__ = [
     "QUANTIZE_MODES",
+    "Comparison",
+    "Delegation",
     "ExportReport",
     "LatencyReport",
+    "Limits",
     "Metadata",
     "ParityReport",
     "TFLiteClassifier",
     "TFLiteModel",
+    "Trial",
     "benchmark",
     "compare",
     "compare_on_task",
+    "delegation",
+    "export_best",
     "export_tflite",
+    "file_texts",
     "read_metadata",
+    "task_comparison",
+    "task_texts",
 ]

@@ -7,12 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from tinybert_tf.bert import BertModel, logits_model
+from tinybert_tf.bert import INPUT_NAMES, BertModel, logits_model
 from tinybert_tf.checkpoints import load_model, resolve_directory
-from tinybert_tf.data import Tokenizer, batches, count_batches, label_ids, load_task
+from tinybert_tf.data import Task, Tokenizer, batches, count_batches, label_ids, load_task
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.metrics import METRICS
+from tinybert_tf.export.graph import OUTPUT_NAMES
 from tinybert_tf.export.runtime import TFLiteModel
+
+Features = dict[str, np.ndarray]
+# Logits of all rows, [rows, classes] or [rows, seq, classes] -> a number.
+Score = Callable[[np.ndarray], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +30,8 @@ class ParityReport:
         max_logit_error: the largest difference between two logits. A classifier's file holds the softmax, which forgets
             what its logits have in common, so both sides' are taken less their mean over the classes: there
             log(probability) gives back the logits. For a regressor: the largest difference of two values.
-        agreement: share of the examples with the same predicted class; None for a regressor.
-        examples: how many were compared.
+        agreement: share of the answers with the same class, or the same position; None for a regressor.
+        examples: how many rows were compared.
     """
 
     keras_score: float
@@ -37,6 +42,89 @@ class ParityReport:
     examples: int
 
 
+class Comparison:
+    """A network's answers to some rows, found once, with which the answers of files are compared.
+
+    Args:
+        model: with a head that has a TFLite form.
+        features: int32 `[rows, seq]` by `INPUT_NAMES`.
+        score: the metric, a function of the logits.
+        counted: bool `[rows]`, or `[rows, seq]` for answers at each position; absent: every row, every token.
+        batch_size: rows that the network reads at a time.
+
+    Raises:
+        InputError: another head, or no row.
+    """
+
+    def __init__(
+        self,
+        model: BertModel,
+        features: Features,
+        score: Score,
+        counted: np.ndarray | None = None,
+        batch_size: int = 64,
+    ):
+        if model.head not in OUTPUT_NAMES:
+            raise InputError(f"parity is scored for the heads {', '.join(OUTPUT_NAMES)}, not for {model.head!r}")
+        rows = len(features[INPUT_NAMES[0]])
+        if not rows:
+            raise InputError("no example to compare; give a data set with at least one row")
+        self.head, self.features, self._score = model.head, features, score
+        if counted is None:
+            by_position = model.head in ("span", "token_classification")
+            counted = features["input_mask"] == 1 if by_position else np.ones(rows, bool)
+        self._counted = counted
+        network = logits_model(model)
+        parts = [
+            network.predict_on_batch({name: value[start : start + batch_size] for name, value in features.items()})
+            for start in range(0, rows, batch_size)
+        ]
+        self.logits = np.concatenate([np.asarray(part, np.float64) for part in parts])
+        if self._classifies:
+            self.logits = _centred(self.logits)
+
+    def __call__(self, file: TFLiteModel) -> ParityReport:
+        """Runs a file on the same rows.
+
+        Raises:
+            InputError: it returns something of another shape, or values that are not finite.
+        """
+        found = file.predict(self.features)
+        if self.head == "span" and isinstance(found, dict):
+            found = np.stack([found["start_logits"], found["end_logits"]], axis=-1)
+        if not isinstance(found, np.ndarray) or found.shape != self.logits.shape:
+            raise InputError(
+                f"{file.path}: returns {_shapes(found)}, the Keras model {list(self.logits.shape)}; "
+                "it was exported from another model"
+            )
+        found = _logits_of(found) if self._classifies else found.astype(np.float64)
+        if not np.isfinite(found).all():
+            raise InputError(f"{file.path}: returns values that are not finite; the model's weights overflow")
+        keras_score, tflite_score = self._score(self.logits), self._score(found)
+        return ParityReport(
+            keras_score=keras_score,
+            tflite_score=tflite_score,
+            drop=keras_score - tflite_score,
+            max_logit_error=float(np.abs(self.logits - found)[self._counted].max()),
+            agreement=self._agreement(found),
+            examples=len(found),
+        )
+
+    @property
+    def _classifies(self) -> bool:
+        return self.head in ("classification", "token_classification")
+
+    def _agreement(self, found: np.ndarray) -> float | None:
+        if self.head == "regression":
+            return None
+        if self.head == "span":  # the likeliest first and last positions among the tokens
+            hidden = ~self._counted[..., None]
+            ours, theirs = (np.where(hidden, -np.inf, logits).argmax(axis=1) for logits in (self.logits, found))
+            return float((ours == theirs).mean())
+        ours, theirs = (logits.argmax(axis=-1)[self._counted] for logits in (self.logits, found))
+        return float((ours == theirs).mean())
+
+
 def compare_on_task(
     model_dir: str | Path,
     tflite_path: str | Path,
@@ -44,40 +132,60 @@ def compare_on_task(
     data_dir: str | Path | None = None,
     *,
     split: str | None = None,
-    batch_size: int = 64,
     num_threads: int = 1,
 ) -> ParityReport:
-    """`compare` on a task's dev set, tokenized to the length of the file, by the task's main metric.
+    """Compares a file with the model directory it was made from on a task's dev set, by the task's main metric.
+
+    Args: as for `task_comparison`; `num_threads` is that of the runtime.
+    """
+    file = TFLiteModel(tflite_path, num_threads)
+    return task_comparison(model_dir, task, data_dir, split=split, seq_len=file.seq_len)(file)
+
+
+def task_comparison(
+    model_dir: str | Path,
+    task: str,
+    data_dir: str | Path | None = None,
+    *,
+    split: str | None = None,
+    seq_len: int = 128,
+) -> Comparison:
+    """A comparison on a task's dev set, tokenized to `seq_len`, by the task's main metric.
 
     Args:
-        model_dir: the model directory that the file was exported from.
-        tflite_path: the file.
+        model_dir: the model directory that files are exported from.
         task, data_dir: as for `load_task`.
         split: absent: the task's dev set.
+        seq_len: the files' length.
 
     Raises:
         InputError: a task of another kind than the model, and whatever the parts raise.
     """
-    tflite_model = TFLiteModel(tflite_path, num_threads)
-    data = load_task(task, data_dir)
     directory = resolve_directory(model_dir, "--model_dir")
-    keras_model = load_model(directory, strict_head=True)
-    if keras_model.head != data.task.head:
-        raise InputError(
-            f"{directory}: has the head {keras_model.head!r}, but task {data.task.name} needs {data.task.head!r}"
-        )
+    model = load_model(directory, strict_head=True)
+    data = load_task(task, data_dir)
+    if model.head != data.task.head:
+        raise InputError(f"{directory}: has the head {model.head!r}, but task {task} needs {data.task.head!r}")
+    rows = data.split(split) if split else data.dev
+    tokenizer = Tokenizer.from_directory(directory)
+    if data.task.kind == "span":
+        return _span_comparison(model, rows, tokenizer, data.task, seq_len)
     arguments = {
-        "split": data.split(split) if split else data.dev,
-        "tokenizer": Tokenizer.from_directory(directory),
+        "split": rows,
+        "tokenizer": tokenizer,
         "task": data.task,
-        "batch_size": batch_size,
-        "seq_len": tflite_model.seq_len,
-        "ids": label_ids(data.task, keras_model.config.label2id, str(directory)),
-        "buckets": (tflite_model.seq_len,),
+        "batch_size": 64,
+        "seq_len": seq_len,
+        "ids": label_ids(data.task, model.config.label2id, str(directory)),
+        "buckets": (seq_len,),
     }
     count_batches(**arguments)  # names a malformed row before any work is done
-    dataset = batches(**arguments).as_numpy_iterator()
-    return compare(keras_model, tflite_model, dataset, METRICS[data.task.main_metric])
+    features, labels, weights = _gathered(batches(**arguments).as_numpy_iterator())
+    if data.task.kind == "token_classification":
+        score = _entity_score(data.task, arguments["ids"], labels, weights)
+        return Comparison(model, features, score, weights > 0)
+    metric = METRICS[data.task.main_metric]
+    return Comparison(model, features, lambda logits: metric(_predictions(model.head, logits), labels))
 
 
 def compare(
@@ -98,39 +206,59 @@ def compare(
         InputError: another head, another number of classes in the file, no example, or logits that are not finite.
     """
     if keras_model.head not in ("classification", "regression"):
-        raise InputError(f"parity is scored for a classification or a regression head, not for {keras_model.head!r}")
-    classifies = keras_model.head == "classification"
-    network = logits_model(keras_model)
-    keras_logits, tflite_logits, all_labels = [], [], []
+        raise InputError(f"batches are scored for a classification or a regression head, not for {keras_model.head!r}")
+    features, labels, _ = _gathered(batches)
+    features = tflite_model.fit(features)
+    score = lambda logits: float(metric(_predictions(keras_model.head, logits), labels))
+    return Comparison(keras_model, features, score)(tflite_model)
+
+
+def _gathered(batches: Iterable[Sequence[Any]]) -> tuple[Features, np.ndarray, np.ndarray]:
+    """Features, labels and weights of all rows whose weights are not all 0."""
+    parts = []
     for features, labels, *weights in batches:
-        kept = np.asarray(weights[0]) != 0 if weights else np.ones(len(np.asarray(labels)), bool)
-        fitted = {name: value[kept] for name, value in tflite_model.fit(features).items()}
-        if not kept.any():
-            continue
-        ours, theirs = np.asarray(network.predict_on_batch(fitted), np.float64), tflite_model.predict(fitted)
-        if not isinstance(theirs, np.ndarray) or ours.shape != theirs.shape:
-            raise InputError(
-                f"{tflite_model.path}: returns {_shapes(theirs)}, the Keras model {list(ours.shape)}; "
-                "it was exported from another model"
-            )
-        keras_logits.append(_centred(ours) if classifies else ours)
-        tflite_logits.append(_logits_of(theirs) if classifies else theirs.astype(np.float64))
-        all_labels.append(np.asarray(labels)[kept])
-    if not all_labels:
+        weights = np.asarray(weights[0]) if weights else np.ones(len(labels), np.float32)
+        kept = weights.reshape(len(weights), -1).any(axis=1)
+        parts.append(({name: np.asarray(value)[kept] for name, value in features.items()}, labels[kept], weights[kept]))
+    if not any(len(labels) for _, labels, _ in parts):
         raise InputError("no example to compare; give a data set with at least one row")
-    ours, theirs, labels = map(np.concatenate, (keras_logits, tflite_logits, all_labels))
-    if not np.all(np.isfinite(theirs)):
-        raise InputError(f"{tflite_model.path}: returns values that are not finite; the model's weights overflow")
-    predictions = [logits.argmax(axis=-1) if classifies else logits[:, 0] for logits in (ours, theirs)]
-    keras_score, tflite_score = (float(metric(prediction, labels)) for prediction in predictions)
-    return ParityReport(
-        keras_score=keras_score,
-        tflite_score=tflite_score,
-        drop=keras_score - tflite_score,
-        max_logit_error=float(np.abs(ours - theirs).max()),
-        agreement=float((predictions[0] == predictions[1]).mean()) if classifies else None,
-        examples=len(labels),
-    )
+    features = {name: np.concatenate([part[0][name] for part in parts]) for name in INPUT_NAMES}
+    return features, *(np.concatenate([part[index] for part in parts]) for index in (1, 2))
+
+
+def _predictions(head: str, logits: np.ndarray) -> np.ndarray:
+    return logits[:, 0] if head == "regression" else logits.argmax(axis=-1)
+
+
+def _entity_score(task: Task, ids: dict[str, int], labels: np.ndarray, weights: np.ndarray) -> Score:
+    """The task's main metric of tagged words; a word is tagged at its first piece."""
+    from tinybert_tf.evaluate.entities import entity_scores
+
+    tags = {index: tag for tag, index in ids.items()}
+
+    def words(rows: np.ndarray) -> list[list[str]]:
+        return [[tags[index] for index in row[weight > 0]] for row, weight in zip(rows, weights, strict=True)]
+
+    return lambda logits: entity_scores(words(logits.argmax(axis=-1)), words(labels))[task.main_metric]
+
+
+def _span_comparison(model: BertModel, rows, tokenizer: Tokenizer, task: Task, seq_len: int) -> Comparison:
+    """On windows of questions and contexts; the score is that of the questions' answers."""
+    from tinybert_tf.data.spans import SpanFeatures
+    from tinybert_tf.evaluate.squad import find_answers, score_squad
+
+    windows = SpanFeatures(rows, tokenizer, seq_len)
+    count = len(windows.lengths)
+    features = {name: np.zeros((count, seq_len), np.int32) for name in INPUT_NAMES}
+    for batch, _, _, numbers in windows.indexed_batches(batch_size=64, buckets=(seq_len,)).as_numpy_iterator():
+        for name, values in features.items():
+            values[numbers[numbers >= 0]] = batch[name][numbers >= 0]
+
+    def score(logits: np.ndarray) -> float:
+        by_window = [row[:length] for row, length in zip(logits, windows.lengths, strict=True)]
+        return score_squad(task, windows.examples, find_answers(windows, by_window))[task.main_metric]
+
+    return Comparison(model, features, score, batch_size=16)
 
 
 def _centred(logits: np.ndarray) -> np.ndarray:

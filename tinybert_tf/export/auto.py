@@ -1,0 +1,124 @@
+"""Tries the ways to quantize a model on its task and keeps the best that holds."""
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tinybert_tf.export.convert import ExportReport, export_tflite
+from tinybert_tf.export.delegation import delegation
+from tinybert_tf.export.examples import task_texts
+from tinybert_tf.export.latency import benchmark
+from tinybert_tf.export.parity import task_comparison
+from tinybert_tf.export.quantization import QUANTIZE_MODES
+from tinybert_tf.export.runtime import TFLiteModel
+from tinybert_tf.files import written_aside
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a file must hold.
+
+    Attributes:
+        max_drop: the largest loss of the task's score, 0 to 1.
+        max_mb: the largest size, in millions of bytes.
+        max_ms: the largest median time of one text of full length on one thread of this machine.
+    """
+
+    max_drop: float = 0.01
+    max_mb: float | None = None
+    max_ms: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One way to quantize.
+
+    Attributes:
+        mb, median_ms: size, and time on one thread at the longest length.
+        score, drop, max_logit_error: on the task's dev set, see `ParityReport`.
+        delegated: "operations that XNNPACK takes/all operations".
+        fails: the limits that it does not hold, "" where it holds them all.
+        chosen: whether it is the one that was kept.
+    """
+
+    quantize: str
+    mb: float
+    median_ms: float
+    score: float
+    drop: float
+    max_logit_error: float
+    delegated: str
+    fails: str
+    chosen: bool = False
+
+
+def export_best(
+    model_dir: str | Path,
+    output: str | Path,
+    task: str,
+    data_dir: str | Path | None = None,
+    *,
+    limits: Limits = Limits(),
+    seq_len: int | Sequence[int] = 128,
+    modes: Sequence[str] = tuple(QUANTIZE_MODES),
+) -> tuple[ExportReport | None, list[Trial]]:
+    """Exports a model in every mode, scores each on the task's dev set, and keeps one.
+
+    Among the files that hold the limits the smallest is taken; where a size or a time was asked for, the one whose logits
+    are nearest to the model's.
+
+    Args:
+        model_dir, output, seq_len: as for `export_tflite`.
+        task, data_dir: as for `load_task`; the training set gives the texts for static ranges.
+        limits: what must hold.
+        modes: of `QUANTIZE_MODES`, those to try.
+
+    Returns:
+        the report of the file that was written, None where no mode holds the limits and nothing is written; and the trials.
+    """
+    longest = seq_len if isinstance(seq_len, int) else max(seq_len)
+    texts = task_texts(task, data_dir) if any(QUANTIZE_MODES[mode].static for mode in modes) else None
+    comparison = task_comparison(model_dir, task, data_dir, seq_len=longest)
+    with tempfile.TemporaryDirectory() as folder:
+        reports, trials = {}, []
+        for mode in modes:
+            path = Path(folder) / f"{mode}.tflite"
+            reports[mode] = export_tflite(model_dir, path, seq_len=seq_len, quantize=mode, calibration_texts=texts)
+            parity = comparison(TFLiteModel(path))
+            print(f"{mode}: {reports[mode].mb:.1f} MB, score {parity.tflite_score:.4f}", flush=True)
+            trials.append((mode, parity, delegation(path)))
+        times = benchmark([reports[mode].path for mode in modes])
+        rows = [
+            _trial(reports[mode], time.median_ms, parity, f"{nodes.delegated}/{nodes.nodes}", limits)
+            for (mode, parity, nodes), time in zip(trials, times, strict=True)
+        ]
+        best = _best(rows, limits)
+        if best is None:
+            return None, rows
+        with written_aside(Path(output)) as aside:
+            shutil.copyfile(reports[best.quantize].path, aside)
+    rows = [dataclasses.replace(row, chosen=row is best) for row in rows]
+    return dataclasses.replace(reports[best.quantize], path=str(output)), rows
+
+
+def _trial(report: ExportReport, median_ms: float, parity, delegated: str, limits: Limits) -> Trial:
+    found = {"max_drop": parity.drop, "max_mb": report.mb, "max_ms": median_ms}
+    fails = [name for name, limit in dataclasses.asdict(limits).items() if limit is not None and found[name] > limit]
+    return Trial(
+        quantize=report.quantize,
+        mb=report.mb,
+        median_ms=median_ms,
+        score=parity.tflite_score,
+        drop=parity.drop,
+        max_logit_error=parity.max_logit_error,
+        delegated=delegated,
+        fails=", ".join(fails),
+    )
+
+
+def _best(trials: Sequence[Trial], limits: Limits) -> Trial | None:
+    holding = [trial for trial in trials if not trial.fails]
+    has_goal = limits.max_mb is not None or limits.max_ms is not None
+    return min(holding, key=lambda trial: trial.max_logit_error if has_goal else trial.mb, default=None)

@@ -1,0 +1,61 @@
+"""Texts like those that a file will see, to calibrate it with."""
+
+import random
+from collections.abc import Iterable
+from pathlib import Path
+
+from tinybert_tf.data import load_task
+from tinybert_tf.errors import InputError
+
+# More move no range by a step any more; fewer may miss what is rare.
+COUNT = 200
+
+Texts = list[str] | list[tuple[str, str]]
+
+
+def task_texts(task: str, data_dir: str | Path | None = None, count: int = COUNT) -> Texts:
+    """Texts of a task's training set, or pairs of them, chosen evenly; `task` and `data_dir` are as for `load_task`."""
+    return _sample(map(_texts_of, load_task(task, data_dir).train), count)
+
+
+def file_texts(path: str | Path, count: int = COUNT) -> Texts:
+    """Texts of a file with one a line, or a pair with a tab between.
+
+    Raises:
+        InputError: no such file, not UTF-8, nothing in it, or a line with another number of columns than the first.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            f"--calibration_file={path}: no such file; it holds one text a line, or a pair with a tab between"
+        )
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
+    rows = [tuple(line.split("\t")) for line in lines if line.strip()]
+    if not rows:
+        raise InputError(f"{path}: no text in it")
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(rows[0]) or len(row) > 2:
+            raise InputError(
+                f"{path}, text {number}: {len(row)} columns, the first has {len(rows[0])}; give one, or two for pairs, in all"
+            )
+    return _sample((row[0] if len(row) == 1 else row for row in rows), count)
+
+
+def _texts_of(example) -> str | tuple[str, str]:
+    if hasattr(example, "question"):
+        return example.question, example.context
+    return example.text if example.text_pair is None else (example.text, example.text_pair)
+
+
+def _sample(rows: Iterable, count: int) -> Texts:
+    """`count` rows, each with the same chance, in one pass (Vitter's algorithm R); the same ones each time."""
+    chance, kept = random.Random(0), []
+    for number, row in enumerate(rows):
+        if number < count:
+            kept.append(row)
+        elif (place := chance.randrange(number + 1)) < count:
+            kept[place] = row
+    return kept
