@@ -1,6 +1,6 @@
 """The network. Knows nothing of distillation."""
 
-from tinybert_tf.bert.config import NAMED_SIZES, BertConfig, encoder_flops
+from tinybert_tf.bert.config import NAMED_SIZES, BertConfig, encoder_flops, size_of
 from tinybert_tf.bert.layers import MASK_VALUE
 from tinybert_tf.bert.model import HEADS, INPUT_NAMES, BertModel, build_model, logits_model
 
@@ -14,4 +14,5 @@ __all__ = [
     "build_model",
     "encoder_flops",
     "logits_model",
+    "size_of",
 ]

@@ -1,6 +1,7 @@
 """The settings of a BERT network, under Hugging Face's names."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ NAMED_SIZES: dict[str, tuple[int, int, int, int]] = {
     "minilm_l6": (6, 384, 12, 1536),
 }
 
+_SIZE = re.compile(r"(\d+)x(\d+)x(\d+)x(\d+)")
+
 _SIZES = (
     "vocab_size",
     "hidden_size",
@@ -29,6 +32,12 @@ _SIZES = (
     "type_vocab_size",
 )
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
+
+
+def size_of(name: str) -> tuple[int, int, int, int] | None:
+    """(layers, hidden, heads, intermediate) of a named size or of one written out, as "4x312x12x1200"; else None."""
+    written = _SIZE.fullmatch(name)
+    return tuple(map(int, written.groups())) if written else NAMED_SIZES.get(name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,10 +84,14 @@ class BertConfig:
 
     @classmethod
     def named(cls, name: str, **overrides: Any) -> "BertConfig":
-        """The configuration of a published size, e.g. `BertConfig.named("tinybert4", label2id={"no": 0, "yes": 1})`."""
-        if name not in NAMED_SIZES:
-            raise InputError(f"no model size named {name!r}; there are {', '.join(NAMED_SIZES)}")
-        layers, hidden, heads, intermediate = NAMED_SIZES[name]
+        """The configuration of a size (see `size_of`), e.g. `BertConfig.named("tinybert4", label2id={"no": 0, "yes": 1})`."""
+        size = size_of(name)
+        if size is None:
+            raise InputError(
+                f"no model size named {name!r}; there are {', '.join(NAMED_SIZES)}, and any other as "
+                "LAYERSxHIDDENxHEADSxINTERMEDIATE, such as 4x312x12x1200"
+            )
+        layers, hidden, heads, intermediate = size
         sizes = {
             "num_hidden_layers": layers,
             "hidden_size": hidden,

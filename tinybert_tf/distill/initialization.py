@@ -84,9 +84,9 @@ def _check_shapes(student: BertModel, teacher: BertModel, init: str) -> None:
             refuse(key, "layers can be copied only between equal sizes; init teacher_projection cuts them down")
         if getattr(ours, key) > getattr(theirs, key):
             refuse(key, f"it can only be cut down: build the student with {key}={getattr(theirs, key)} or less")
-    if student.head == teacher.head and student.head in ("classification", "token_classification"):
-        if dict(ours.label2id) != dict(theirs.label2id):
-            refuse("label2id", "build both for the same labels with the same ids")
+    has_labels = student.head == teacher.head and student.head in ("classification", "token_classification")
+    if has_labels and dict(ours.label2id) != dict(theirs.label2id):
+        refuse("label2id", "build both for the same labels with the same ids")
 
 
 def _copy_layers(student: BertModel, teacher: BertModel, mapped: Sequence[int]) -> None:

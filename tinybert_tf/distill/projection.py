@@ -80,7 +80,7 @@ class _Tokens:
     def attend(self, attention: SelfAttention, states: np.ndarray) -> np.ndarray:
         """[T, hidden] -> [T, hidden]."""
         outputs, begin = [], 0
-        for _batch, mask in zip(self.features, self.masks, strict=True):
+        for mask in self.masks:
             end = begin + int(mask.sum())
             padded = np.zeros((*mask.shape, states.shape[-1]), np.float32)
             padded[mask] = states[begin:end]

@@ -1,0 +1,87 @@
+"""A student that starts from its teacher: what it computes before any training."""
+
+import numpy as np
+import pytest
+
+from tinybert_tf.distill import Distiller, TinyBertObjective, initialise_student
+from tinybert_tf.errors import InputError
+
+
+@pytest.fixture
+def batches(batch):
+    return [batch(rows=32, length=12, seed=seed)[0] for seed in range(3)]
+
+
+def largest_difference(ours, theirs):
+    return max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in zip(ours, theirs, strict=True))
+
+
+def distillation_loss(teacher, student, projections, features):
+    distiller = Distiller(teacher, student, TinyBertObjective.intermediate(), projections)
+    distiller.compile("sgd")
+    return distiller.evaluate(features, verbose=0, return_dict=True)["loss"]
+
+
+def test_a_projection_of_equal_width_reproduces_the_teacher(network, batches):
+    teacher, student = network(layers=3), network(layers=3)
+    projections = initialise_student(student, teacher, "teacher_projection", batches=batches)
+    ours, theirs = student(batches[0]), teacher(batches[0])
+    assert largest_difference([ours["logits"]], [theirs["logits"]]) < 1e-4
+    unmasked = lambda outputs: [np.maximum(logits, -100) for logits in outputs["attention_logits"]]
+    assert largest_difference(unmasked(ours), unmasked(theirs)) < 1e-4
+    restored = [state @ kernel + bias for state, (kernel, bias) in zip(ours["hidden_states"], projections, strict=True)]
+    is_token = batches[0]["input_mask"].astype(bool)
+    tokens = lambda states: [np.asarray(state)[is_token] for state in states]
+    assert largest_difference(tokens(restored), tokens(theirs["hidden_states"])) < 1e-4
+
+
+def test_a_narrower_projection_starts_far_below_random_weights(network, batches):
+    teacher = network(layers=4, hidden=16)
+    projected, random = (network(layers=2, hidden=12, intermediate_size=24) for _ in range(2))
+    projections = initialise_student(projected, teacher, "teacher_projection", batches=batches)
+    loss = distillation_loss(teacher, projected, projections, batches[0])
+    assert loss < 0.5 * distillation_loss(teacher, random, None, batches[0])
+
+
+def test_layer_copy_takes_the_mapped_layers_and_the_head(network, batches):
+    teacher, student = network(layers=4), network(layers=2)
+    assert initialise_student(student, teacher, "layer_copy") is None
+    for layer, number in zip(student.transformer_layers, (2, 4), strict=True):
+        for ours, theirs in zip(layer.get_weights(), teacher.transformer_layers[number - 1].get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(student.head_layer.kernel, teacher.head_layer.kernel)
+    np.testing.assert_array_equal(student(batches[0])["hidden_states"][0], teacher(batches[0])["hidden_states"][0])
+
+
+def test_random_leaves_the_student_alone(network):
+    student = network()
+    before = student.get_weights()
+    assert initialise_student(student, network(), "random") is None
+    assert largest_difference(student.get_weights(), before) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "init", "said"),
+    [
+        ({"heads": 1}, "teacher_projection", "num_attention_heads=1 and the teacher 2"),
+        ({"vocab_size": 7}, "layer_copy", "vocab_size=7"),
+        ({"hidden": 64}, "teacher_projection", "hidden_size=64.*only be cut down"),
+        ({"hidden": 4}, "layer_copy", "hidden_size=4.*teacher_projection"),
+        ({"label2id": {"yes": 0, "no": 1}}, "layer_copy", "label2id"),
+        ({}, "magic", "no initialisation named 'magic'"),
+    ],
+)
+def test_shapes_that_do_not_allow_it_are_named(network, batches, changes, init, said):
+    student = network(**changes)
+    before = student.get_weights()
+    with pytest.raises(InputError, match=said):
+        initialise_student(student, network(), init, batches=batches)
+    assert largest_difference(student.get_weights(), before) == 0
+
+
+def test_a_projection_without_text_is_refused(network, batches):
+    with pytest.raises(InputError, match="batches of real text"):
+        initialise_student(network(), network(), "teacher_projection")
+    empty = [{name: np.zeros_like(value) for name, value in batches[0].items()}]
+    with pytest.raises(InputError, match="hold no token"):
+        initialise_student(network(), network(), "teacher_projection", batches=empty)
