@@ -4,6 +4,7 @@ from tinybert_tf.data.augmentation.words import (
     NUMBER,
     OTHER,
     PUNCTUATION,
+    STOP_WORD,
     WORD,
     is_one_piece,
     kind,
@@ -61,6 +62,7 @@ def test_without_a_tokenizer_words_are_runs_of_letters(tokenizer):
     ("text", "expected"),
     [
         ("film", WORD), ("caf\u00e9", WORD), ("cafe\u0301", WORD), ("\u597d", WORD), ("mother-in-law", WORD), ("o'neil", WORD),
+        ("the", STOP_WORD), ("Not", STOP_WORD), ("THEY", STOP_WORD),
         ("7", NUMBER), ("1990s", NUMBER), ("3.5", NUMBER), ("\u00bd", NUMBER),
         ("!", PUNCTUATION), ("...", PUNCTUATION), ("\U0001f600", PUNCTUATION), ("_", PUNCTUATION),
         ("", OTHER), ("new york", OTHER), ("new_york", OTHER), ("-based", OTHER), ("zero\u200bwidth", OTHER),

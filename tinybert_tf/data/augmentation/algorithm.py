@@ -13,7 +13,7 @@ from tinybert_tf.data.augmentation.words import (
     NUMBER,
     OTHER,
     PUNCTUATION,
-    STOP_WORDS,
+    STOP_WORD,
     Sentence,
     is_one_piece,
     kind,
@@ -38,7 +38,7 @@ class Augmentation:
     replace_probability: float = setting(0.4, "chance of each word of a copy to be replaced (the paper's p_t)")
     candidates: int = setting(15, "words that one is drawn from (the paper's K)")
     both_sides: bool = setting(False, "pairs: also make as many copies with both sides augmented")
-    replace_stop_words: bool = setting(False, "replace stop words too (the published code does not)")
+    replace_stop_words: bool = setting(False, "replace stop words too, by others (the published code does not)")
     replace_numbers: bool = setting(False, "replace numbers too, by numbers")
     replace_punctuation: bool = setting(False, "replace punctuation marks too, by others")
     same_word: bool = setting(False, "let a word be one of its own candidates")
@@ -193,12 +193,13 @@ def _side(row: Example, side: int) -> str:
 
 def replaceable(surface: str, settings: Augmentation) -> bool:
     """Whether the settings let a word be replaced."""
-    of_kind = kind(surface)
-    if of_kind == NUMBER:
-        return settings.replace_numbers
-    if of_kind == PUNCTUATION:
-        return settings.replace_punctuation
-    return of_kind != OTHER and (settings.replace_stop_words or surface.lower() not in STOP_WORDS)
+    by_option = {
+        STOP_WORD: settings.replace_stop_words,
+        NUMBER: settings.replace_numbers,
+        PUNCTUATION: settings.replace_punctuation,
+        OTHER: False,
+    }
+    return by_option.get(kind(surface), True)
 
 
 def row_hash(text: str, text_pair: str | None) -> int:

@@ -9,9 +9,9 @@ import numpy as np
 
 from tinybert_tf.data.tokenizer import Tokenizer
 
-# A word takes the place of a word, a number of a number, a punctuation mark of a punctuation mark. What is neither (a word
-# with something unprintable in it) stays as it is.
-WORD, NUMBER, PUNCTUATION, OTHER = range(4)
+# A word of content takes the place of another, a stop word of a stop word, a number of a number, a punctuation mark of a
+# punctuation mark. What is none of these (a word with something unprintable in it) stays as it is.
+WORD, STOP_WORD, NUMBER, PUNCTUATION, OTHER = range(5)
 
 # English words that carry grammar rather than content, negations among them, and what BERT's tokenizer leaves of
 # contractions: "don't" is "don", "'" and "t".
@@ -96,7 +96,9 @@ def is_one_piece(sentence: Sentence, word: Word, tokenizer: Tokenizer) -> bool:
 
 
 def kind(text: str) -> int:
-    """WORD (letters, with hyphens and apostrophes inside), NUMBER (anything with a digit), PUNCTUATION, or OTHER."""
+    """STOP_WORD, WORD (letters, with hyphens and apostrophes inside), NUMBER (anything with a digit), PUNCTUATION, or OTHER."""
+    if text.lower() in STOP_WORDS:
+        return STOP_WORD
     if text.isalpha():
         return WORD
     if not text or any(character.isspace() for character in text):
