@@ -1,4 +1,4 @@
-"""The scores of GLUE, as scikit-learn and SciPy compute them."""
+"""Scores of single answers, as scikit-learn and SciPy compute them."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,6 +17,11 @@ def f1(predictions: np.ndarray, labels: np.ndarray) -> float:
     return float(sklearn.metrics.f1_score(labels == 1, predictions == 1, zero_division=0.0))
 
 
+def macro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """The mean of the F1 of every class that is predicted or present."""
+    return float(sklearn.metrics.f1_score(labels, predictions, average="macro", zero_division=0.0))
+
+
 def matthews(predictions: np.ndarray, labels: np.ndarray) -> float:
     """Matthews' correlation; 0.0 if one side holds a single class."""
     return float(sklearn.metrics.matthews_corrcoef(labels, predictions))
@@ -33,6 +38,7 @@ def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "accuracy": accuracy,
     "f1": f1,
+    "macro_f1": macro_f1,
     "matthews": matthews,
     "pearson": pearson,
     "spearman": spearman,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tinybert_tf.bert import BertModel, logits_model
+from tinybert_tf.bert import INPUT_NAMES, BertModel, logits_model
 from tinybert_tf.data import Split, Task, Tokenizer, batches, label_ids, label_values
 from tinybert_tf.evaluate.entities import entity_scores
 from tinybert_tf.evaluate.metrics import compute_metrics
@@ -43,19 +43,25 @@ def predictor(
         batch_size: rows at a time.
         seq_len: longest length in tokens, by default the task's.
         ids: label word -> the model's id, by default the task's own order (`label_ids`).
+
+    Raises:
+        FloatingPointError: (when it predicts) logits that are not finite, of which the largest would mean nothing.
     """
     ids = label_ids(task, None) if ids is None else ids
     order = [ids[word] for word in task.labels] or [0]
     labels = label_values(list(split), task, label_ids(task, None))
     dataset = batches(split, tokenizer, task, batch_size=batch_size, seq_len=seq_len, ids=ids, row_numbers=True).cache()
     network = logits_model(model)
-    forward = tf.function(lambda features: network(features, training=False), reduce_retracing=True)
+    signature = {name: tf.TensorSpec([None, None], tf.int32) for name in INPUT_NAMES}  # one graph for every length
+    forward = tf.function(lambda features: network(features, training=False), input_signature=[signature])
 
     def predict() -> tuple[Logits, Labels]:
         found: dict[int, np.ndarray] = {}
         progress = _Progress(split.name, len(labels))
         for features, _, weight, numbers in dataset:
             logits, weight = tf.cast(forward(features), tf.float32).numpy()[..., order], weight.numpy()
+            if not np.isfinite(logits).all():
+                raise FloatingPointError("the logits are not finite: the training diverged; lower the learning rate")
             for row, number in enumerate(numbers.numpy()):
                 if number >= 0:
                     found[number] = logits[row, weight[row] > 0] if weight.ndim == 2 else logits[row]

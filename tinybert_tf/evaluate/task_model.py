@@ -1,0 +1,84 @@
+"""A model directory, opened for a task."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from tinybert_tf.bert import BertModel
+from tinybert_tf.checkpoints import load_model, resolve_directory
+from tinybert_tf.data import Split, TaskData, Tokenizer, label_ids, load_task
+from tinybert_tf.data.custom import CustomFiles
+from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.predict import Labels, Logits, predict_logits
+from tinybert_tf.settings import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSettings(CustomFiles):
+    """What every program that runs a trained model is told."""
+
+    model_dir: str = setting("", "a model directory that was fine-tuned or distilled", required=True)
+    data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
+    seq_len: int | None = setting(None, "longest length in tokens; absent: the task's")
+    batch_size: int = setting(64, "examples at a time")
+    seed: int = setting(0, "unused: nothing here is random")
+
+    def __post_init__(self):
+        for name in ("seq_len", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name}={value}: must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskModel:
+    """A trained model with the data of a task; `ids` are the model's ids of the task's labels."""
+
+    model: BertModel
+    tokenizer: Tokenizer
+    data: TaskData
+    ids: Mapping[str, int]
+    seq_len: int
+    batch_size: int
+
+    def predict(self, split: Split) -> tuple[Logits, Labels]:
+        """See `predictor`."""
+        return predict_logits(
+            self.model,
+            split,
+            self.tokenizer,
+            self.data.task,
+            batch_size=self.batch_size,
+            seq_len=self.seq_len,
+            ids=self.ids,
+        )
+
+
+def open_for_task(settings: ModelSettings, task: str) -> TaskModel:
+    """The model of `settings` and the data of a task; the labels of a custom task without a training file are the model's.
+
+    Raises:
+        InputError: a model with another head, other labels or fewer positions than the task needs.
+    """
+    model, tokenizer = open_model(settings)
+    label2id = model.config.label2id
+    labels = sorted(label2id, key=label2id.get) if label2id else None
+    data = load_task(task, settings.data_dir, settings, labels)
+    if model.head != data.task.head:
+        raise InputError(
+            f"{settings.model_dir}: has the head {model.head!r}, but task {data.task.name} needs {data.task.head!r}"
+        )
+    ids = label_ids(data.task, label2id, settings.model_dir)
+    seq_len = checked_seq_len(model, settings.seq_len or data.task.seq_len)
+    return TaskModel(model, tokenizer, data, ids, seq_len, settings.batch_size)
+
+
+def open_model(settings: ModelSettings) -> tuple[BertModel, Tokenizer]:
+    directory = resolve_directory(settings.model_dir, "--model_dir")
+    return load_model(directory, strict_head=True), Tokenizer.from_directory(directory)
+
+
+def checked_seq_len(model: BertModel, seq_len: int) -> int:
+    positions = model.config.max_position_embeddings
+    if seq_len > positions:
+        raise InputError(f"--seq_len={seq_len}: the model has {positions} positions; take a smaller one")
+    return seq_len
