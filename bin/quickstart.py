@@ -1,7 +1,8 @@
-"""The whole pipeline on the built-in sample: teacher, student in both task stages, baseline, int8 TFLite, report."""
+"""The whole pipeline on the built-in sample: teacher, general distillation, augmentation, both task stages, baseline, int8
+TFLite, report."""
 
 import common
-from tinybert_tf.quickstart import QuickstartSettings, quickstart
+from tinybert_tf.pipeline.quickstart import QuickstartSettings, quickstart
 
 
 def main(settings: QuickstartSettings) -> dict:
@@ -11,7 +12,7 @@ def main(settings: QuickstartSettings) -> dict:
     print(f"parameters {result['teacher_params'] / 1e6:.1f}M -> {result['student_params'] / 1e6:.1f}M, TFLite "
           f"{result['float_mb']:.1f} -> {result['int8_mb']:.1f} MB, {result['float_ms']:.2f} -> "
           f"{result['int8_ms']:.2f} ms (float32 -> int8)")  # fmt: skip
-    print(f"wrote {settings.output_dir}: report.html, teacher/, student/, no_teacher/, *.tflite")
+    print(f"wrote {settings.output_dir}: report.html, teacher/, general/, augmented/, student/, no_teacher/, tflite/")
     return result
 
 

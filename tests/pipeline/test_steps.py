@@ -21,7 +21,7 @@ def run(tmp_path, source, settings=1, calls=None, fail=False):
         (output / "copy").write_text(source.read_text())
         return {"text": source.read_text()}
 
-    return Steps(tmp_path / "out", 1).run("copy", make, settings, {"source": source, "absent": None})
+    return Steps(tmp_path / "out").run("copy", make, settings, {"source": source, "absent": None})
 
 
 def test_a_finished_step_is_not_run_again(tmp_path, source, capsys):
@@ -29,7 +29,7 @@ def test_a_finished_step_is_not_run_again(tmp_path, source, capsys):
     assert run(tmp_path, source, calls=calls) == {"text": "one"}
     assert run(tmp_path, source, calls=calls) == {"text": "one"}
     assert len(calls) == 1
-    assert capsys.readouterr().out.splitlines() == ["[1/1] copy", "[1/1] copy: done already"]
+    assert capsys.readouterr().out.splitlines() == ["[step 1] copy", "[step 1] copy: done already"]
 
 
 @pytest.mark.parametrize("change", ["settings", "input", "output"])

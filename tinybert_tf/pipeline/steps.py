@@ -13,12 +13,10 @@ class Steps:
 
     Args:
         directory: where the outputs of all steps lie.
-        count: how many steps there are, for the progress lines.
     """
 
-    def __init__(self, directory: str | Path, count: int):
+    def __init__(self, directory: str | Path):
         self.directory = Path(directory)
-        self._count = count
         self._number = 0
 
     def run(
@@ -39,7 +37,7 @@ class Steps:
         output, record = self.directory / name, self.directory / "steps" / f"{name}.json"
         inputs = {"settings": settings, "files": {key: _identity(path) for key, path in files.items() if path}}
         before = read_json(record) if record.is_file() else {}
-        head = f"[{self._number}/{self._count}] {name}"
+        head = f"[step {self._number}] {name}"
         if before.get("inputs") == inputs and "result" in before and before["output"] == _identity(output):
             print(f"{head}: done already", flush=True)
             return before["result"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from tinybert_tf.bert import NAMED_SIZES, BertConfig, BertModel, build_model
+from tinybert_tf.bert import BertConfig, BertModel, build_model, size_of
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.checkpoints.presets import PACKAGES
 from tinybert_tf.data import Tokenizer
@@ -127,7 +127,7 @@ def _scored(means: dict[str, float]) -> dict[str, float]:
 
 def _model_for(settings: PretrainSettings, corpus) -> tuple[BertModel, Path]:
     """The network, and the directory that its vocabulary is in."""
-    has_weights = Path(settings.model).is_dir() or settings.model in PACKAGES or settings.model not in NAMED_SIZES
+    has_weights = Path(settings.model).is_dir() or settings.model in PACKAGES or not size_of(settings.model)
     if has_weights:
         source = resolve_directory(settings.model, "--model")
         check_vocabulary(corpus, source)

@@ -1,32 +1,34 @@
 """The training stages: fine-tuning a model on a task, and distilling a student on it."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
-from tinybert_tf.bert import NAMED_SIZES, BertConfig, BertModel, build_model, logits_model
+from tinybert_tf.bert import BertConfig, BertModel, build_model, size_of
 from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
-from tinybert_tf.data import Split, Task, TaskData, Tokenizer, batches, count_batches, label_ids, load_task
-from tinybert_tf.distill import Distiller, TinyBertObjective
+from tinybert_tf.data import Task, TaskData, Tokenizer, label_ids, load_task
+from tinybert_tf.data.custom import CustomFiles
+from tinybert_tf.data.tasks import CUSTOM_TASKS
+from tinybert_tf.distill import TinyBertObjective
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate import predictor, score
 from tinybert_tf.settings import setting
 from tinybert_tf.train.distribution import make_strategy
-from tinybert_tf.train.fit import SAVE_EVERY_SECONDS, Evaluation, fit
-from tinybert_tf.train.optimizer import bert_adamw
+from tinybert_tf.train.fit import SAVE_EVERY_SECONDS
 from tinybert_tf.train.precision import fast_inference_dtype
 from tinybert_tf.train.run import Run, finished_result
 from tinybert_tf.train.student import INIT_HELP, ROWS_FOR_INIT, make_student
+from tinybert_tf.train.trainer import Trainer, TrainingSet, dev_evaluation
 
 
 @dataclasses.dataclass(frozen=True)
-class TaskSettings:
+class TaskSettings(CustomFiles):
     """What every program that trains on a task is told."""
 
-    task: str = setting("", "the task: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli or sample", required=True)
+    task: str = setting(
+        "", "the task: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, sample, custom or token_classification",
+        required=True,
+    )  # fmt: skip
     output_dir: str = setting("", "where the run is written", required=True)
     data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
     seed: int = setting(0, "of initial values, order and dropout")
@@ -59,8 +61,8 @@ class FinetuneSettings(TaskSettings):
 @dataclasses.dataclass(frozen=True)
 class DistillSettings(TaskSettings):
     teacher: str = setting("", "a model directory that was fine-tuned on the task", required=True)
-    student: str = setting("tinybert4", "a model directory, or a named size")
-    init: str = setting("auto", f"the weights of a student of a named size: {INIT_HELP}")
+    student: str = setting("tinybert4", "a model directory, or a size: a name, or LAYERSxHIDDENxHEADSxINTERMEDIATE")
+    init: str = setting("auto", f"the weights of a student given as a size: {INIT_HELP}")
     stage: str = setting("both", "intermediate, prediction or both")
     augmented_data_dir: str | None = setting(
         None, "a folder in GLUE's layout whose training set replaces the task's own"
@@ -71,6 +73,7 @@ class DistillSettings(TaskSettings):
     prediction_learning_rate: float = setting(3e-5, "peak of the schedule of the prediction stage")
     layer_map: str = setting("uniform", "uniform, top or bottom")
     temperature: float = setting(1.0, "of the prediction loss")
+    prediction_target: str = setting("teacher", "teacher, or label: what the prediction stage learns from")
     padding: str = setting("exclude", "exclude padding from the losses, or reference: as the published code")
     teacher_dtype: str = setting("auto", "auto, float32 or bfloat16")
 
@@ -78,43 +81,12 @@ class DistillSettings(TaskSettings):
         super().__post_init__()
         if self.stage not in ("intermediate", "prediction", "both"):
             raise InputError(f"--stage={self.stage}: must be intermediate, prediction or both")
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingSet:
-    """A split with all that turns it into batches for one model."""
-
-    split: Split
-    tokenizer: Tokenizer
-    task: Task
-    ids: Mapping[str, int]
-    batch_size: int
-    seq_len: int
-    seed: int
-
-    def batches(self, epochs: float, max_steps: int | None) -> tuple[Callable[[int], tf.data.Dataset], int]:
-        """(batches, steps): shuffled batches for so many passes; a part of a pass is so many of its batches.
-
-        `batches(first)` leaves out the first so many, the rest being the same whatever `first` is.
-        """
-        whole = max(1, -(-epochs // 1))
-        common = {"batch_size": self.batch_size, "seq_len": self.seq_len, "ids": self.ids, "epochs": int(whole)}
-        _, steps = count_batches(self.split, self.tokenizer, self.task, **common)
-        steps = max(1, round(steps * epochs / whole))
-        steps = min(steps, max_steps) if max_steps else steps
-
-        def from_batch(first: int) -> tf.data.Dataset:
-            dataset = batches(self.split, self.tokenizer, self.task, shuffle_seed=self.seed, **common)
-            return dataset.skip(first).take(steps - first)
-
-        return from_batch, steps
-
-    def some_rows(self, count: int) -> list[dict[str, tf.Tensor]]:
-        """Batches of features that hold about so many rows."""
-        dataset = batches(
-            self.split.limit(count), self.tokenizer, self.task, batch_size=32, seq_len=self.seq_len, ids=self.ids
-        )
-        return [features for features, _, _ in dataset]
+        if self.prediction_target not in ("teacher", "label"):
+            raise InputError(f"--prediction_target={self.prediction_target}: must be teacher or label")
+        if self.augmented_data_dir and self.task in CUSTOM_TASKS:
+            raise InputError(
+                f"--augmented_data_dir is for GLUE's layout; with --task={self.task} augmented rows go into --train_file"
+            )
 
 
 def finetune(settings: FinetuneSettings) -> dict:
@@ -123,40 +95,16 @@ def finetune(settings: FinetuneSettings) -> dict:
         return finished
     strategy = make_strategy(settings.strategy, settings.num_devices)
     keras.utils.set_random_seed(settings.seed)
-    data = load_task(settings.task, settings.data_dir)
+    data = load_task(settings.task, settings.data_dir, settings)
     with strategy.scope():
         model, source = _model_for(data.task, settings.model, settings.vocab, "--model")
         tokenizer = Tokenizer.from_directory(source)
-        training = training_set(settings, data, model, tokenizer)
-        evaluate = evaluation(model, data, tokenizer, training)
+        training = _training_set(settings, data, model, tokenizer)
+        evaluate = dev_evaluation(model, data, tokenizer, training.seq_len, training.ids)
         run = Run(settings.output_dir, settings)
-        scores = train_on_labels(run, "finetune", model, training, evaluate, source, settings)
-    return _finish(run, data.task, scores, {"model": str(run.model_dir)})
-
-
-def train_on_labels(
-    run: Run,
-    stage: str,
-    model: BertModel,
-    training: TrainingSet,
-    evaluate,
-    tokenizer_from: Path,
-    settings: FinetuneSettings,
-) -> dict[str, float]:
-    """Fits `model` to the labels and keeps the best on dev in `run.model_dir`; returns its dev scores."""
-    from_batch, steps = training.batches(settings.epochs, settings.max_steps)
-    network = logits_model(model)
-    if model.head == "regression":
-        loss = keras.losses.MeanSquaredError()
-    else:
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    network.compile(bert_adamw(settings.learning_rate, steps), loss, jit_compile=False)
-    keep = lambda: run.save(model, "model", tokenizer_from)
-    evaluation = Evaluation(run, stage, evaluate, keep, steps, settings.evaluations)
-    fit(run, stage, network, from_batch, steps, batch_size=training.batch_size, evaluation=evaluation,
-        save_every_seconds=settings.save_every_seconds)  # fmt: skip
-    run.save(model, "last", tokenizer_from)
-    return evaluation.best
+        trainer = Trainer(run, model, training, evaluate, source, settings)
+        scores = trainer.learn_labels("finetune", settings.epochs, settings.learning_rate)
+    return _finish(trainer, scores)
 
 
 def distill_task(settings: DistillSettings) -> dict:
@@ -165,7 +113,7 @@ def distill_task(settings: DistillSettings) -> dict:
         return finished
     strategy = make_strategy(settings.strategy, settings.num_devices)
     keras.utils.set_random_seed(settings.seed)
-    data = load_task(settings.task, settings.data_dir)
+    data = load_task(settings.task, settings.data_dir, settings)
     teacher_dir = resolve_directory(settings.teacher)
     _, head = read_config(teacher_dir)
     if head != data.task.head:
@@ -177,61 +125,43 @@ def distill_task(settings: DistillSettings) -> dict:
         dtype = fast_inference_dtype() if settings.teacher_dtype == "auto" else settings.teacher_dtype
         teacher = load_model(teacher_dir, head=data.task.head, dtype=dtype, strict_head=True)
         tokenizer = Tokenizer.from_directory(teacher_dir)
-        training = training_set(settings, data, teacher, tokenizer)
+        training = _training_set(settings, data, teacher, tokenizer)
         rows = lambda: training.some_rows(ROWS_FOR_INIT)
         student, projections = make_student(
             teacher, teacher_dir, settings.student, settings.init, settings.layer_map, rows
         )
-        evaluate = evaluation(student, data, tokenizer, training)
+        evaluate = dev_evaluation(student, data, tokenizer, training.seq_len, training.ids)
         run = Run(settings.output_dir, settings)
-        scores = train_on_teacher(run, teacher, student, training, evaluate, teacher_dir, settings, projections)
-    return _finish(run, data.task, scores, {"model": str(run.model_dir)})
+        trainer = Trainer(run, student, training, evaluate, teacher_dir, settings)
+        scores = _both_stages(trainer, teacher, data, projections, settings)
+    return _finish(trainer, scores)
 
 
-def train_on_teacher(
-    run: Run,
-    teacher: BertModel,
-    student: BertModel,
-    training: TrainingSet,
-    evaluate,
-    tokenizer_from: Path,
-    settings: DistillSettings,
-    projections=None,
-) -> dict[str, float]:
-    """The stages that `settings.stage` asks for, in order; returns the dev scores of the model that is kept."""
-    fitting = {"batch_size": training.batch_size, "frozen": teacher, "save_every_seconds": settings.save_every_seconds}
+def _both_stages(trainer: Trainer, teacher: BertModel, data: TaskData, projections, settings: DistillSettings) -> dict:
+    """The stages that `settings.stage` asks for, in order; the dev scores of the model that is kept."""
     scores = None
-    is_past_intermediate = run.resumed is not None and run.resumed.stage == "prediction"
-    if settings.stage in ("intermediate", "both") and not is_past_intermediate:
+    if settings.stage in ("intermediate", "both"):
+        epochs = settings.intermediate_epochs or data.task.intermediate_epochs
         objective = TinyBertObjective.intermediate(layers=settings.layer_map, padding=settings.padding)
-        epochs = settings.intermediate_epochs or training.task.intermediate_epochs
-        distiller = Distiller(teacher, student, objective, projections)
-        from_batch, steps = training.batches(epochs, settings.max_steps)
-        distiller.compile(bert_adamw(settings.intermediate_learning_rate, steps))
-        fit(run, "intermediate", distiller, from_batch, steps, **fitting)
-        names = ("intermediate", "last", "model") if settings.stage == "intermediate" else ("intermediate",)
-        for name in names:
-            distiller.save_projections(run.save(student, name, tokenizer_from))
-        if settings.stage == "intermediate":
-            scores = evaluate()
-            run.log("intermediate", steps, "dev", scores)
+        scores = trainer.learn_layers(teacher, objective, projections, epochs, settings.intermediate_learning_rate)
     if settings.stage in ("prediction", "both"):
-        distiller = Distiller(teacher, student, TinyBertObjective.prediction(temperature=settings.temperature))
-        epochs = settings.prediction_epochs or training.task.prediction_epochs
-        from_batch, steps = training.batches(epochs, settings.max_steps)
-        distiller.compile(bert_adamw(settings.prediction_learning_rate, steps))
-        keep = lambda: run.save(student, "model", tokenizer_from)
-        evaluation = Evaluation(run, "prediction", evaluate, keep, steps, settings.evaluations)
-        fit(run, "prediction", distiller, from_batch, steps, evaluation=evaluation, **fitting)
-        run.save(student, "last", tokenizer_from)
-        scores = evaluation.best
+        epochs = settings.prediction_epochs or data.task.prediction_epochs
+        training = trainer.training
+        if settings.augmented_data_dir and data.task.kind == "regression":
+            # The paper (appendix A): a score is not kept where words are replaced, and the teacher's is not trusted there.
+            training = dataclasses.replace(training, split=data.train.limit(settings.max_train_examples))
+        if settings.prediction_target == "label":
+            trainer.training = training
+            return trainer.learn_labels("prediction", epochs, settings.prediction_learning_rate)
+        objective = TinyBertObjective.prediction(temperature=settings.temperature)
+        scores = trainer.learn_predictions(teacher, objective, training, epochs, settings.prediction_learning_rate)
     return scores
 
 
 def _model_for(task: Task, name: str, vocab: str | None, flag: str) -> tuple[BertModel, Path]:
     """A network with a head for the task, and the directory that its vocabulary is in."""
     label2id = task.label2id or None
-    if name in NAMED_SIZES and not Path(name).is_dir() and vocab:
+    if vocab and size_of(name) and not Path(name).is_dir():
         vocab_file = Path(vocab)
         config = BertConfig.named(name, vocab_size=Tokenizer(vocab_file).vocab_size, label2id=label2id)
         return build_model(config, task.head), vocab_file.parent
@@ -239,7 +169,7 @@ def _model_for(task: Task, name: str, vocab: str | None, flag: str) -> tuple[Ber
     return load_model(source, head=task.head, label2id=label2id), source
 
 
-def training_set(settings: TaskSettings, data: TaskData, labelled: BertModel, tokenizer: Tokenizer) -> TrainingSet:
+def _training_set(settings: TaskSettings, data: TaskData, labelled: BertModel, tokenizer: Tokenizer) -> TrainingSet:
     """The rows to train on, with the label ids of `labelled`."""
     seq_len = settings.seq_len or data.task.seq_len
     positions = labelled.config.max_position_embeddings
@@ -252,12 +182,7 @@ def training_set(settings: TaskSettings, data: TaskData, labelled: BertModel, to
     return TrainingSet(split, tokenizer, data.task, ids, settings.train_batch_size, seq_len, settings.seed)
 
 
-def evaluation(model: BertModel, data: TaskData, tokenizer: Tokenizer, training: TrainingSet) -> Callable[[], dict]:
-    """A function that scores `model` on dev. The rows are checked here, before anything trains."""
-    count_batches(data.dev, tokenizer, data.task, batch_size=1, seq_len=training.seq_len, ids=training.ids)
-    predict = predictor(model, data.dev, tokenizer, data.task, seq_len=training.seq_len, ids=training.ids)
-    return lambda: score(data.task, *predict())
-
-
-def _finish(run: Run, task: Task, scores: dict[str, float], extra: dict) -> dict:
-    return run.finish({"task": task.name, "score": scores[task.main_metric], "metrics": scores} | extra)
+def _finish(trainer: Trainer, scores: dict[str, float]) -> dict:
+    task = trainer.training.task
+    result = {"task": task.name, "score": scores[task.main_metric], "metrics": scores}
+    return trainer.run.finish(result | {"model": str(trainer.run.model_dir), "steps": trainer.steps})

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tinybert_tf.bert import NAMED_SIZES, BertModel, build_model
+from tinybert_tf.bert import BertModel, build_model, size_of
 from tinybert_tf.checkpoints import load_model, read_projections, resolve_directory
 from tinybert_tf.checkpoints.projections import Projection
 from tinybert_tf.errors import InputError
@@ -30,21 +30,22 @@ def make_student(
     Args:
         teacher: in any precision; the weights are taken from its directory.
         teacher_dir: where it was loaded from.
-        name: a named size, a model directory or a preset. One that is loaded keeps its weights, and the projections
-            that lie beside it.
-        init: of a named size; see `INIT_HELP`.
+        name: a size (see `size_of`), a model directory or a preset. One that is loaded keeps its weights, and the
+            projections that lie beside it.
+        init: of a student given as a size; see `INIT_HELP`.
         layers: which teacher layers the student's stand for.
         rows: gives batches of features, for teacher_projection.
 
     Raises:
         InputError: an unknown name, or shapes that `init` cannot bring together.
     """
-    if name not in NAMED_SIZES or Path(name).is_dir():
+    size = size_of(name)
+    if size is None or Path(name).is_dir():
         source = resolve_directory(name, "--student")
         labels = teacher.config.label2id if teacher.head == "classification" else None
         student = load_model(source, head=teacher.head, label2id=labels)
         return student, read_projections(source, student.config.num_hidden_layers + 1)
-    depth, width, heads, intermediate = NAMED_SIZES[name]
+    depth, width, heads, intermediate = size
     config = teacher.config.replace(
         num_hidden_layers=depth, hidden_size=width, num_attention_heads=heads, intermediate_size=intermediate
     )

@@ -1,0 +1,138 @@
+"""A run that was cut off ends like one that was not: the same weights, the same measurements."""
+
+import contextlib
+import json
+
+import numpy as np
+import pytest
+
+from tinybert_tf.checkpoints import load_model
+from tinybert_tf.data.corpus import CorpusSettings, make_corpus
+from tinybert_tf.errors import InputError
+from tinybert_tf.train import fit as fit_module
+from tinybert_tf.train.checkpoint import Checkpoint, CheckpointFolder
+from tinybert_tf.train.general import GeneralSettings, distill_general
+from tinybert_tf.train.pretrain import PretrainSettings, pretrain
+from tinybert_tf.train.stages import DistillSettings, FinetuneSettings, distill_task, finetune
+
+TASK = {"task": "sst2", "train_batch_size": 8, "seq_len": 16, "evaluations": 2}
+
+
+@pytest.fixture
+def corpus(make_directory, tmp_path):
+    """Sentences as a corpus, in the vocabulary of `make_directory`."""
+    words = ("the", "film", "was", "good", "bad", "not")
+    random = np.random.default_rng(0)
+    lines = [" ".join(random.choice(words, 12)) for _ in range(60)]
+    (tmp_path / "text.txt").write_text("\n".join(lines) + "\n")
+    vocabulary = make_directory("vocabulary_of") / "vocab.txt"
+    settings = CorpusSettings(
+        input=str(tmp_path / "text.txt"), vocab=str(vocabulary), output_dir=str(tmp_path / "corpus"), max_seq_length=16,
+        packing="contiguous", held_out=0.1,
+    )  # fmt: skip
+    make_corpus(settings)
+    return tmp_path / "corpus"
+
+
+@pytest.fixture
+def programs(glue, corpus, make_directory, tmp_path):
+    """Name -> a function that runs a program into a directory; every network has dropout."""
+    teacher, student = make_directory("t"), make_directory("s", num_hidden_layers=2, hidden_size=8)
+    encoder = make_directory("e", head="encoder")
+    task, text = TASK | {"data_dir": str(glue)}, {"corpus": str(corpus), "train_batch_size": 8, "evaluations": 2}
+    return {
+        "finetune": lambda output: finetune(
+            FinetuneSettings(**task, model=str(teacher), output_dir=str(output), epochs=2, learning_rate=1e-2)
+        ),
+        "distill_task": lambda output: distill_task(
+            DistillSettings(
+                **task, teacher=str(teacher), student=str(student), output_dir=str(output), intermediate_epochs=1,
+                prediction_epochs=1, teacher_dtype="float32",
+            )  # fmt: skip
+        ),
+        "distill_general": lambda output: distill_general(
+            GeneralSettings(
+                **text, teacher=str(encoder), student="2x8x2x16", init="random", output_dir=str(output), max_steps=8,
+                teacher_dtype="float32", accumulation_steps=2,
+            )  # fmt: skip
+        ),
+        "pretrain": lambda output: pretrain(
+            PretrainSettings(**text, model=str(encoder), output_dir=str(output), max_steps=8, learning_rate=1e-2)
+        ),
+    }
+
+
+class AfterSteps:
+    """An interruption that comes in after so many steps."""
+
+    def __init__(self, steps: int):
+        self.left = steps
+
+    @property
+    def received(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def interrupt_after(monkeypatch, steps: int) -> None:
+    interruption = AfterSteps(steps)
+    monkeypatch.setattr(fit_module, "noticed_interruptions", lambda: contextlib.nullcontext(interruption))
+
+
+def measurements(run):
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "examples_per_second"} for row in rows]
+
+
+@pytest.mark.parametrize("program", ["finetune", "distill_task", "distill_general", "pretrain"])
+def test_an_interrupted_run_goes_on_exactly(programs, program, tmp_path, monkeypatch):
+    run, whole, parts = programs[program], tmp_path / "whole", tmp_path / "parts"
+    expected = run(whole)
+    for steps in (2, 4):
+        with monkeypatch.context() as patched:
+            interrupt_after(patched, steps)
+            with pytest.raises(KeyboardInterrupt, match="start the same command again"):
+                run(parts)
+    result = run(parts)
+    assert result["metrics"] == expected["metrics"]
+    assert measurements(parts) == measurements(whole)
+    for name in ("model", "last"):
+        for ours, theirs in zip(
+            load_model(parts / name).get_weights(), load_model(whole / name).get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+    assert not (parts / "checkpoints").exists()
+
+
+def test_a_finished_run_is_not_run_again_and_other_settings_are_refused(programs, tmp_path, capsys):
+    first = programs["finetune"](tmp_path / "run")
+    capsys.readouterr()
+    assert programs["finetune"](tmp_path / "run") == first
+    assert "this run is finished" in capsys.readouterr().out
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    with pytest.raises(InputError, match="holds a run with --learning_rate=0.01, this one has 0.5"):
+        finetune(FinetuneSettings(**settings | {"learning_rate": 0.5}))
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, capsys):
+    folder = CheckpointFolder(tmp_path)
+    for step in (1, 2, 3):
+        folder.write(Checkpoint("finetune", step, 9, {"metrics_bytes": 0}, [np.full(3, step, np.float32)]))
+    assert folder.last().step == 3
+    newest = sorted(tmp_path.iterdir())[-1]
+    content = bytearray((newest / "variables.safetensors").read_bytes())
+    content[-1] ^= 1
+    (newest / "variables.safetensors").write_bytes(content)
+    assert folder.last().step == 2
+    assert f"{newest}: not a whole checkpoint" in capsys.readouterr().out
+    assert len(list(tmp_path.iterdir())) == 1  # three were written, two are kept, and one of them was damaged
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_batch(glue, make_directory, tmp_path):
+    settings = FinetuneSettings(
+        **TASK, data_dir=str(glue), model=str(make_directory("m")), output_dir=str(tmp_path / "run"), learning_rate=1e30
+    )
+    with pytest.raises(FloatingPointError, match=r"finetune, step \d+: the loss is not finite"):
+        finetune(settings)
+    batch = np.load(tmp_path / "run" / "not_finite.npz")
+    assert batch["input_word_ids"].shape[0] == 8

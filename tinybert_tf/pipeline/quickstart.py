@@ -1,0 +1,243 @@
+"""The whole of TinyBERT on the built-in sample, in some ten minutes: each step is what one of the programs does."""
+
+import dataclasses
+import gc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tinybert_tf.checkpoints import read_config, resolve_directory
+from tinybert_tf.data import load_task
+from tinybert_tf.data.augmentation.program import augment_task
+from tinybert_tf.data.augmentation.settings import AugmentSettings
+from tinybert_tf.data.corpus import CorpusSettings, make_corpus
+from tinybert_tf.data.tokenizer import SPECIAL_TOKENS
+from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
+from tinybert_tf.files import read_json, written_aside
+from tinybert_tf.pipeline.steps import Steps
+from tinybert_tf.pipeline.summary import convert, measure, model_row, plot_attention_of
+from tinybert_tf.report import write_report
+from tinybert_tf.settings import setting
+from tinybert_tf.train.general import GeneralSettings, distill_general
+from tinybert_tf.train.pretrain import PretrainSettings, pretrain
+from tinybert_tf.train.stages import DistillSettings, FinetuneSettings, TaskSettings, distill_task, finetune
+
+# As deep as TinyBERT4, and with less than a quarter of MiniLM's encoder FLOPs.
+_DEPTH, _WIDTH, _INTERMEDIATE = 4, 240, 840
+# Where there is no pretrained teacher, one of this size learns from the sample's text.
+_OWN_TEACHER = "bert_small"
+
+
+@dataclasses.dataclass(frozen=True)
+class QuickstartSettings(TaskSettings):
+    task: str = setting("sample", "the task; others need --data_dir")
+    output_dir: str = setting("runs/quickstart", "where everything is written")
+    teacher: str = setting("minilm_l6", "a pretrained model directory or preset")
+    teacher_epochs: float = setting(3.0, "of the teacher's fine-tuning")
+    teacher_learning_rate: float = setting(1e-4, "of the teacher's fine-tuning")
+    general_epochs: float = setting(20.0, "of general distillation, on the text of the training set")
+    masked_lm_epochs: float = setting(20.0, "of the masked LM that augments, on the same text")
+    copies: int = setting(2, "augmented copies of a training row")
+    intermediate_epochs: float = setting(2.0, "of the student's first stage, on the augmented set")
+    intermediate_learning_rate: float = setting(1e-3, "high, since this student is small")
+    prediction_epochs: float = setting(2.0, "of the student's second stage, on the augmented set")
+    prediction_learning_rate: float = setting(2e-4, "of the student's second stage")
+
+
+def quickstart(settings: QuickstartSettings) -> dict:
+    """Runs everything and writes it under `settings.output_dir`; the result line of `bin/quickstart.py`.
+
+    A step that is done already is not done again; one that was cut off goes on where it was.
+    """
+    job = _Job(settings)
+    pretrained = job.pretrained()
+    corpus = job.corpus(pretrained / "vocab.txt" if pretrained else job.vocabulary())
+    pretrained = pretrained or job.pretrain(corpus)
+    models = {"teacher": job.finetune(pretrained)}
+    general = job.distill_general(pretrained, corpus)
+    augmented = job.augment(pretrained, corpus)
+    models["student"], steps = job.distill(models["teacher"], general, augmented)
+    models["student without teacher"] = job.train_alone(models["teacher"], steps)
+    scores = job.step("scores", lambda output: job.scores(models, output), {}, **models)
+    deployed = {name: models[name] for name in ("teacher", "student")}
+    convert_all = lambda output: convert(deployed, output, job.seq_len)
+    files = job.step("tflite", convert_all, job.seq_len, **deployed)
+    measured = job.step("latency", lambda output: measure(files), {}, **files)
+    rows = [
+        model_row(name, folder, scores[name], scores["teacher"], job.seq_len, measured)
+        for name, folder in models.items()
+    ]
+    return _result(settings.task, rows) | {"report": str(_write_report(job, models, rows))}
+
+
+class _Job:
+    """The steps of one quickstart; each returns the directory that the next ones read."""
+
+    def __init__(self, settings: QuickstartSettings):
+        self.settings, self.root = settings, Path(settings.output_dir)
+        self.data = load_task(settings.task, settings.data_dir)
+        self.seq_len = settings.seq_len or self.data.task.seq_len
+        self.steps = Steps(self.root)
+        self.common = {field.name: getattr(settings, field.name) for field in dataclasses.fields(TaskSettings)}
+        names = ("seed", "max_steps", "strategy", "num_devices", "save_every_seconds")
+        self.on_text = {name: self.common[name] for name in names}
+
+    def step(self, name: str, make: Callable[[Path], Any], settings: Any, **files) -> Any:
+        keras.backend.clear_session()  # lets go of the networks and graphs of the step before
+        gc.collect()
+        return self.steps.run(name, make, settings, files)
+
+    def program(self, name: str, run: Callable[[Any], dict], settings: Any, **files) -> dict:
+        """A step that is a call of a program, whose output directory is that of the step."""
+        described = {key: value for key, value in dataclasses.asdict(settings).items() if key != "output_dir"}
+        make = lambda output: run(dataclasses.replace(settings, output_dir=str(output)))
+        return self.step(name, make, described, **files)
+
+    def pretrained(self) -> Path | None:
+        """The pretrained teacher, if it can be had."""
+        try:
+            return resolve_directory(self.settings.teacher)
+        except InputError as error:
+            print(
+                f"no pretrained teacher ({error}); a small one learns from the training set's text instead", flush=True
+            )
+            return None
+
+    def pretrain(self, corpus: Path) -> Path:
+        """In place of a pretrained teacher, one that has read no more than the training set."""
+        pretraining = PretrainSettings(
+            **self.on_text, output_dir="pretrained", corpus=str(corpus), model=_OWN_TEACHER,
+            epochs=self.settings.masked_lm_epochs, train_batch_size=16, learning_rate=3e-4, evaluations=4,
+        )  # fmt: skip
+        return Path(self.program("pretrained", pretrain, pretraining, corpus=corpus)["model"])
+
+    def finetune(self, pretrained: Path) -> Path:
+        finetuning = FinetuneSettings(
+            **self.common | {"output_dir": "teacher"}, model=str(pretrained),
+            epochs=self.settings.teacher_epochs, learning_rate=self.settings.teacher_learning_rate,
+        )  # fmt: skip
+        return Path(self.program("teacher", finetune, finetuning, pretrained=pretrained)["model"])
+
+    def distill_general(self, pretrained: Path, corpus: Path) -> Path:
+        """Stage 1: the general student."""
+        heads = read_config(pretrained)[0].num_attention_heads
+        distilling = GeneralSettings(
+            **self.on_text, output_dir="general", corpus=str(corpus), teacher=str(pretrained),
+            student=f"{_DEPTH}x{_WIDTH}x{heads}x{_INTERMEDIATE}", epochs=self.settings.general_epochs,
+            train_batch_size=16, learning_rate=self.settings.intermediate_learning_rate, evaluations=4,
+        )  # fmt: skip
+        return Path(self.program("general", distill_general, distilling, teacher=pretrained, corpus=corpus)["model"])
+
+    def augment(self, pretrained: Path, corpus: Path) -> Path:
+        """Augmented rows, by a masked LM that is the pretrained teacher with a head that is trained on the sample's text."""
+        masked_lm = pretrained
+        if read_config(pretrained)[1] != "masked_lm":
+            pretraining = PretrainSettings(
+                **self.on_text, output_dir="masked_lm", corpus=str(corpus), model=str(pretrained), freeze_encoder=True,
+                epochs=self.settings.masked_lm_epochs, train_batch_size=16, learning_rate=1e-3, evaluations=2,
+            )  # fmt: skip
+            masked_lm = Path(self.program("masked_lm", pretrain, pretraining, model=pretrained, corpus=corpus)["model"])
+        augmenting = AugmentSettings(
+            task=self.settings.task, data_dir=self.settings.data_dir, output_dir="augmented", masked_lm=str(masked_lm),
+            word_vectors="none", copies=self.settings.copies, seed=self.settings.seed, num_processes=1,
+            max_train_examples=self.settings.max_train_examples, batch_size=128,
+        )  # fmt: skip
+        self.program("augmented", augment_task, augmenting, masked_lm=masked_lm)
+        return self.root / "augmented"
+
+    def distill(self, teacher: Path, general: Path, augmented: Path) -> tuple[Path, int]:
+        """Stage 2: the student, and how many steps it was trained for."""
+        own = self.settings
+        distilling = DistillSettings(
+            **self.common | {"output_dir": "student", "max_train_examples": None}, teacher=str(teacher),
+            student=str(general), augmented_data_dir=str(augmented),
+            intermediate_epochs=own.intermediate_epochs, intermediate_learning_rate=own.intermediate_learning_rate,
+            prediction_epochs=own.prediction_epochs, prediction_learning_rate=own.prediction_learning_rate,
+        )  # fmt: skip
+        result = self.program("student", distill_task, distilling, teacher=teacher, general=general, data=augmented)
+        return Path(result["model"]), result["steps"]
+
+    def train_alone(self, teacher: Path, steps: int) -> Path:
+        """The baseline: the same architecture from random weights, on as many steps, with labels for a teacher."""
+        config = read_config(teacher)[0]
+        rows = sum(1 for _ in self.data.train.limit(self.settings.max_train_examples))
+        training = FinetuneSettings(
+            **self.common | {"output_dir": "no_teacher", "max_steps": steps},
+            model=f"{_DEPTH}x{_WIDTH}x{config.num_attention_heads}x{_INTERMEDIATE}", vocab=str(teacher / "vocab.txt"),
+            epochs=steps * self.settings.train_batch_size / rows + 1, learning_rate=self.settings.prediction_learning_rate,
+        )  # fmt: skip
+        return Path(self.program("no_teacher", finetune, training, vocabulary=teacher / "vocab.txt")["model"])
+
+    def scores(self, models: dict[str, Path], output: Path) -> dict[str, float]:
+        """The main metric of each model on dev, from what was saved."""
+        found = {}
+        for name, folder in models.items():
+            evaluating = EvaluateSettings(
+                model_dir=str(folder), task=self.settings.task, data_dir=self.settings.data_dir, seq_len=self.seq_len
+            )
+            found[name] = evaluate_model(evaluating)["score"]
+            print(f"{name}: {found[name]:.4f}", flush=True)
+        return found
+
+    def vocabulary(self) -> Path:
+        """The words of the training set, for a teacher that brings no vocabulary along."""
+
+        def write(output: Path) -> None:
+            words = {word for row in self.data.train for word in f"{row.text} {row.text_pair or ''}".lower().split()}
+            with written_aside(output) as aside:
+                aside.write_text("\n".join([*SPECIAL_TOKENS, *sorted(words)]) + "\n", encoding="utf-8")
+
+        self.step("vocab.txt", write, self.settings.task)
+        return self.root / "vocab.txt"
+
+    def corpus(self, vocabulary: Path) -> Path:
+        """The text of the training set, as every program that trains on text reads it."""
+
+        def write(output: Path) -> None:
+            with written_aside(output) as aside, aside.open("w", encoding="utf-8") as file:
+                for row in self.data.train:
+                    file.writelines(f"{part}\n" for part in (row.text, row.text_pair) if part)
+
+        self.step("text.txt", write, self.settings.task)
+        text = self.root / "text.txt"
+        making = CorpusSettings(
+            input=str(text), vocab=str(vocabulary), output_dir="corpus", max_seq_length=64, held_out=0.05,
+            seed=self.settings.seed,
+        )  # fmt: skip
+        self.program("corpus", make_corpus, making, text=text, vocabulary=vocabulary)
+        return self.root / "corpus"
+
+
+def _result(task: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    teacher, student, alone = rows
+    return {
+        "task": task,
+        "score": student["score"],
+        "metrics": {"score": student["score"]},
+        "teacher_score": teacher["score"],
+        "student_score": student["score"],
+        "no_teacher_score": alone["score"],
+        "retention": student["retention"],
+        "teacher_params": teacher["parameters"],
+        "student_params": student["parameters"],
+        **{name: student[name] for name in ("float_mb", "int8_mb", "float_ms", "int8_ms")},
+    }
+
+
+def _write_report(job: _Job, models: dict[str, Path], rows: list[dict[str, Any]]) -> Path:
+    maps = job.root / "attention.png"
+    example = next(iter(job.data.dev))
+    plot_attention_of(models["teacher"], models["student"], example.text, example.text_pair, "uniform", maps)
+    runs = ("teacher", "general", "student", "no_teacher")
+    report = write_report(
+        job.root,
+        f"TinyBERT quickstart: {job.settings.task}",
+        rows,
+        {run: job.root / run / "metrics.jsonl" for run in runs},
+        [(f"Attention of teacher and student: “{example.text}”", maps)],
+        read_json(job.root / "student" / "run.json")["settings"],
+    )
+    return report.html

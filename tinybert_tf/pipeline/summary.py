@@ -1,0 +1,70 @@
+"""What a pipeline shows of its models: files for the device, a row of the table, attention maps."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tinybert_tf.bert import encoder_flops
+from tinybert_tf.checkpoints import load_model, read_config
+from tinybert_tf.data import Tokenizer
+from tinybert_tf.distill import layer_map
+from tinybert_tf.export import benchmark, export_tflite
+from tinybert_tf.report import plot_attention
+
+# The files that stand side by side in a report: name -> way of quantizing.
+FILES = {"float32": "none", "int8": "dynamic"}
+
+
+def convert(folders: Mapping[str, Path], output: Path, seq_len: int) -> dict[str, str]:
+    """Writes each model as float32 and as int8 into `output`; the files by "NAME float32" and "NAME int8"."""
+    files = {}
+    for name, folder in folders.items():
+        for kind, quantize in FILES.items():
+            path = output / f"{name}_{kind}.tflite"
+            report = export_tflite(folder, path, seq_len=seq_len, quantize=quantize)
+            print(f"{path}: {report.mb:.2f} MB", flush=True)
+            files[f"{name} {kind}"] = str(path)
+    return files
+
+
+def measure(files: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    """`mb` and `ms` (median, one thread) of each file, all measured in turns in one run."""
+    reports = benchmark(list(files.values()))
+    return {name: {"mb": report.mb, "ms": report.median_ms} for name, report in zip(files, reports, strict=True)}
+
+
+def model_row(
+    name: str, folder: Path, score: float, teacher_score: float, seq_len: int, measured: Mapping[str, dict]
+) -> dict[str, Any]:
+    """A row of the report's table; `measured` as `measure` gives it, for the models that were converted."""
+    row = {
+        "model": name,
+        "score": score,
+        "retention": score / teacher_score if teacher_score else 0.0,
+        "parameters": load_model(folder).count_params(),
+        "encoder_flops": encoder_flops(read_config(folder)[0], seq_len),
+    }
+    for kind in FILES:
+        found = measured.get(f"{name} {kind}", {})
+        row |= {f"{'float' if kind == 'float32' else kind}_{key}": value for key, value in found.items()}
+    return row
+
+
+def plot_attention_of(
+    teacher_dir: Path, student_dir: Path, text: str, text_pair: str | None, layers: str, path: Path
+) -> None:
+    """Teacher's and student's attention probabilities of one text, over the layers that were matched."""
+    tokenizer = Tokenizer.from_directory(student_dir)
+    pair = None if text_pair is None else [text_pair]
+    length = int(tokenizer.encode([text], pair)[0].row_lengths()[0])
+    features = tokenizer([text], pair, seq_len=length)
+    tokens = [tokenizer.vocabulary[index] for index in features["input_word_ids"].numpy()[0]]
+    probabilities = []
+    for folder in (teacher_dir, student_dir):
+        logits = load_model(folder)(features, training=False)["attention_logits"]
+        probabilities.append([tf.nn.softmax(layer[0]).numpy() for layer in logits])
+    teacher, student = probabilities
+    mapped = layer_map(layers, len(student), len(teacher))
+    plot_attention([teacher[n - 1] for n in mapped], student, tokens, list(enumerate(mapped, 1)), path)

@@ -1,0 +1,149 @@
+"""One network that learns a task: what it reads, how it is scored, and the stages that it goes through."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tinybert_tf.bert import BertModel, logits_model
+from tinybert_tf.data import Split, Task, TaskData, Tokenizer, batches, count_batches
+from tinybert_tf.distill import Distiller, TinyBertObjective, losses
+from tinybert_tf.evaluate import predictor, score
+from tinybert_tf.train.fit import Evaluation, fit
+from tinybert_tf.train.optimizer import bert_adamw
+from tinybert_tf.train.run import Run
+
+# What each head is fine-tuned with.
+_LABEL_LOSSES: dict[str, Callable[[], Any]] = {
+    "classification": lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    "token_classification": lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    "regression": keras.losses.MeanSquaredError,
+    "span": lambda: losses.span_label_loss,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSet:
+    """A split with all that turns it into batches for one model."""
+
+    split: Split
+    tokenizer: Tokenizer
+    task: Task
+    ids: Mapping[str, int]
+    batch_size: int
+    seq_len: int
+    seed: int
+
+    def batches(self, epochs: float, max_steps: int | None) -> tuple[Callable[[int], tf.data.Dataset], int]:
+        """(batches, steps): shuffled batches for so many passes; a part of a pass is so many of its batches.
+
+        `batches(first)` leaves out the first so many, the rest being the same whatever `first` is.
+        """
+        whole = max(1, -(-epochs // 1))
+        common = {"batch_size": self.batch_size, "seq_len": self.seq_len, "ids": self.ids, "epochs": int(whole)}
+        _, steps = count_batches(self.split, self.tokenizer, self.task, **common)
+        steps = max(1, round(steps * epochs / whole))
+        steps = min(steps, max_steps) if max_steps else steps
+
+        def from_batch(first: int) -> tf.data.Dataset:
+            dataset = batches(self.split, self.tokenizer, self.task, shuffle_seed=self.seed, **common)
+            return dataset.skip(first).take(steps - first)
+
+        return from_batch, steps
+
+    def some_rows(self, count: int) -> list[dict[str, tf.Tensor]]:
+        """Batches of features that hold about so many rows."""
+        dataset = batches(
+            self.split.limit(count), self.tokenizer, self.task, batch_size=32, seq_len=self.seq_len, ids=self.ids
+        )
+        return [features for features, _, _ in dataset]
+
+
+def dev_evaluation(
+    model: BertModel, data: TaskData, tokenizer: Tokenizer, seq_len: int, ids: Mapping[str, int]
+) -> Callable[[], dict[str, float]]:
+    """A function that scores `model` on dev. The rows are checked here, before anything trains."""
+    predict = predictor(model, data.dev, tokenizer, data.task, seq_len=seq_len, ids=ids)
+    return lambda: score(data.task, *predict())
+
+
+@dataclasses.dataclass
+class Trainer:
+    """A network, its training set and its run.
+
+    Attributes:
+        evaluate: scores `model` on dev, the main metric first.
+        tokenizer_from: the directory whose vocabulary goes with what is saved.
+        settings: `max_steps`, `evaluations` and `save_every_seconds` are read.
+        steps: how many were trained for, over all stages so far.
+    """
+
+    run: Run
+    model: BertModel
+    training: TrainingSet
+    evaluate: Callable[[], dict[str, float]]
+    tokenizer_from: Path
+    settings: Any
+    steps: int = 0
+
+    def learn_labels(self, stage: str, epochs: float, learning_rate: float) -> dict[str, float]:
+        """Fits the network to the labels; the best dev scores, whose weights are kept in `run.model_dir`."""
+        loss = _LABEL_LOSSES[self.model.head]()
+        return self._fit_scored(
+            stage, logits_model(self.model), self.training, epochs, learning_rate, loss=loss, jit_compile=False
+        )
+
+    def learn_layers(
+        self, teacher: BertModel, objective: TinyBertObjective, projections, epochs: float, learning_rate: float
+    ) -> dict[str, float] | None:
+        """The intermediate stage; keeps student and projections in `intermediate/`.
+
+        Returns:
+            The dev scores if it is the only stage, whose student is then kept in `run.model_dir`; else None.
+        """
+        is_last = self.settings.stage == "intermediate"
+        from_batch, steps = self.training.batches(epochs, self.settings.max_steps)
+        self.steps += steps
+        if self.run.resumed is not None and self.run.resumed.stage == "prediction":
+            return None  # it is done, and its student's weights are in the checkpoint
+        distiller = Distiller(teacher, self.model, objective, projections)
+        distiller.compile(bert_adamw(learning_rate, steps))
+        self._fit("intermediate", distiller, from_batch, steps, frozen=teacher)
+        for name in ("intermediate", "last", "model") if is_last else ("intermediate",):
+            distiller.save_projections(self.run.save(self.model, name, self.tokenizer_from))
+        if not is_last:
+            return None
+        scores = self.evaluate()
+        self.run.log("intermediate", steps, "dev", scores)
+        return scores
+
+    def learn_predictions(
+        self,
+        teacher: BertModel,
+        objective: TinyBertObjective,
+        training: TrainingSet,
+        epochs: float,
+        learning_rate: float,
+    ) -> dict[str, float]:
+        """The prediction stage on `training`; as `learn_labels`, with the teacher's logits for labels."""
+        distiller = Distiller(teacher, self.model, objective)
+        return self._fit_scored("prediction", distiller, training, epochs, learning_rate, frozen=teacher)
+
+    def _fit_scored(
+        self, stage, trained, training, epochs, learning_rate, frozen=None, **compiling
+    ) -> dict[str, float]:
+        from_batch, steps = training.batches(epochs, self.settings.max_steps)
+        self.steps += steps
+        trained.compile(bert_adamw(learning_rate, steps), **compiling)
+        keep = lambda: self.run.save(self.model, "model", self.tokenizer_from)
+        evaluation = Evaluation(self.run, stage, self.evaluate, keep, steps, self.settings.evaluations)
+        self._fit(stage, trained, from_batch, steps, frozen=frozen, evaluation=evaluation)
+        self.run.save(self.model, "last", self.tokenizer_from)
+        return evaluation.best
+
+    def _fit(self, stage, trained, from_batch, steps, **options) -> None:
+        fit(self.run, stage, trained, from_batch, steps, batch_size=self.training.batch_size,
+            save_every_seconds=self.settings.save_every_seconds, **options)  # fmt: skip
