@@ -1,4 +1,4 @@
-"""Size, latency and memory of .tflite files side by side; the files take turns, so that ratios hold on a busy machine."""
+"""Size, latency, memory and score of .tflite files side by side; they take turns, so that ratios hold on a busy machine."""
 
 import dataclasses
 import sys
@@ -8,33 +8,71 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bin"))
 
 import common
 from tinybert_tf.errors import InputError
-from tinybert_tf.export import benchmark
+from tinybert_tf.export import benchmark, read_metadata, score_file
 from tinybert_tf.files import write_json
-from tinybert_tf.report import markdown_table
-from tinybert_tf.settings import setting
+from tinybert_tf.report import adb_commands, markdown_table, write_benchmark_card
+from tinybert_tf.report.benchmark_card import COLUMNS
+from tinybert_tf.settings import setting, whole_numbers
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkSettings:
-    models: str = setting("", ".tflite files, separated by commas", required=True)
+    models: str = setting(
+        "", "files with commas between; .onnx and .pt too where ONNX Runtime or PyTorch is installed", required=True
+    )
     threads: str = setting("1", "numbers of threads, separated by commas")
+    seq_len: str | None = setting(None, "lengths, separated by commas; absent: all that a file has")
     runs: int = setting(100, "timed inferences of each file")
-    output_dir: str | None = setting(None, "where benchmark.json is written; absent: nowhere")
+    task: str | None = setting(None, "score the .tflite files on this task's dev set; drops are from the first file")
+    data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
+    output_dir: str | None = setting(None, "where benchmark.md, .csv, .png and .json are written; absent: nowhere")
     seed: int = setting(0, "without effect: nothing in a benchmark is random")
 
 
 def main(settings: BenchmarkSettings) -> dict:
-    try:
-        threads = [int(count) for count in settings.threads.split(",")]
-    except ValueError:
-        raise InputError(f"--threads={settings.threads}: must be whole numbers with commas between them") from None
+    threads = whole_numbers("--threads", settings.threads)
+    lengths = whole_numbers("--seq_len", settings.seq_len) if settings.seq_len else None
     files = [path.strip() for path in settings.models.split(",") if path.strip()]
-    rows = [dataclasses.asdict(report) for report in benchmark(files, threads, runs=settings.runs)]
-    print(markdown_table(rows, ["path", "mb", "threads", "seq", "median_ms", "p90_ms", "memory_mb"]))
+    scores = _scores(settings, files)
+    rows = [
+        {**dataclasses.asdict(report), **scores.get(report.path, {})}
+        for report in benchmark(files, threads, lengths, runs=settings.runs)
+    ]
+    print(markdown_table(rows, COLUMNS))
+    commands = _commands(rows, threads)
+    print("On a phone, with TensorFlow's benchmark_model pushed to /data/local/tmp:", *commands, sep="\n")
     if settings.output_dir:
+        write_benchmark_card(settings.output_dir, rows, commands)
         write_json(Path(settings.output_dir) / "benchmark.json", rows)
-        print(f"wrote {settings.output_dir}/benchmark.json")
+        print(f"wrote {settings.output_dir}/benchmark.md, .csv, .png and .json")
     return {"models": rows}
+
+
+def _scores(settings: BenchmarkSettings, files: list[str]) -> dict[str, dict[str, float]]:
+    if not settings.task:
+        return {}
+    scores = {}
+    for path in files:
+        if path.endswith(".tflite"):
+            scores[path] = score_file(path, settings.task, settings.data_dir)
+            print(f"{path}: {settings.task} {scores[path]:.4f}", flush=True)
+    first = next(iter(scores.values()), 0.0)
+    return {path: {"score": score, "drop": first - score} for path, score in scores.items()}
+
+
+def _commands(rows: list[dict], threads: list[int]) -> list[str]:
+    """For each .tflite file at its longest length, which is its default signature."""
+    longest: dict[str, int] = {}
+    for row in rows:
+        longest[row["path"]] = max(longest.get(row["path"], 0), row["seq"])
+    commands = []
+    for path, seq_len in longest.items():
+        try:
+            words = len(read_metadata(path).vocabulary or (None,))
+        except InputError:
+            continue  # a file of another kind or exporter
+        commands += adb_commands(path, seq_len, words, threads)
+    return commands
 
 
 if __name__ == "__main__":

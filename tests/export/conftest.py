@@ -5,6 +5,8 @@ import pytest
 
 SEQ_LEN = 12
 LABELS = {"bad": 0, "good": 1, "so so": 2}
+# What static ranges are found on.
+TEXTS = [" ".join(f"w{(7 * row + 3 * word) % 60}" for word in range(row % 10 + 1)) for row in range(40)]
 WORDS = (
     "[PAD]",
     "[UNK]",
@@ -35,7 +37,7 @@ def _write_model(folder, head):
         max_position_embeddings=16,
         # Larger than BERT's, so that a small network tells its inputs apart.
         initializer_range=0.2,
-        label2id=LABELS if head == "classification" else None,
+        label2id=LABELS if head in ("classification", "token_classification") else None,
     )
     model = build_model(config, head)
     generator = np.random.default_rng(0)
@@ -72,7 +74,9 @@ def exported(model_dir, tmp_path_factory):
     def get(head: str = "classification", quantize: str = "none"):
         if (head, quantize) not in made:
             output = tmp_path_factory.mktemp("exports") / f"{head}_{quantize}.tflite"
-            made[head, quantize] = export_tflite(model_dir(head), output, seq_len=SEQ_LEN, quantize=quantize)
+            made[head, quantize] = export_tflite(
+                model_dir(head), output, seq_len=SEQ_LEN, quantize=quantize, calibration_texts=TEXTS
+            )
         return made[head, quantize]
 
     return get

@@ -11,29 +11,36 @@ from tinybert_tf.export import TFLiteModel, export_tflite, flatbuffer
 from tinybert_tf.export.converter import convert
 
 # The largest difference of an output that a mode may cause on the small networks here.
-TOLERANCES = {"none": 1e-5, "float16": 5e-3, "dynamic": 6e-2}
+TOLERANCES = {"none": 1e-5, "float16": 5e-3, "dynamic": 6e-2, "int8": 0.12}
+HEADS = ("classification", "token_classification", "regression", "span")
 
 
 def keras_outputs(folder, features):
     model = load_model(folder)
     logits = model(features, training=False)["logits"]
-    if model.head == "classification":
+    if model.head in ("classification", "token_classification"):
         return {"probability": tf.nn.softmax(logits).numpy()}
     if model.head == "span":
         return {"start_logits": logits[..., 0].numpy(), "end_logits": logits[..., 1].numpy()}
     return {"score": logits.numpy()}
 
 
+def random_rows(count):
+    ids = np.random.randint(5, 65, (count, 12)).astype(np.int32)
+    return {"input_word_ids": ids, "input_mask": np.ones_like(ids), "input_type_ids": np.zeros_like(ids)}
+
+
 @pytest.mark.parametrize("quantize", TOLERANCES)
-@pytest.mark.parametrize("head", ["classification", "regression", "span"])
+@pytest.mark.parametrize("head", HEADS)
 def test_a_file_answers_like_keras(head, quantize, model_dir, exported, features):
     expected = keras_outputs(model_dir(head), features)
     found = TFLiteModel(exported(head, quantize).path).predict(features)
     found = found if isinstance(found, dict) else {next(iter(expected)): found}
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        # What a span model says about padding is never read.
-        shown = features["input_mask"] == 1 if head == "span" else np.ones(value.shape, bool)
+        # What is said about padding is never read.
+        by_position = head in ("span", "token_classification")
+        shown = features["input_mask"] == 1 if by_position else np.ones(value.shape, bool)
         assert value[shown].std() > 0.05, "the network tells its inputs apart"
         np.testing.assert_allclose(found[name][shown], value[shown], atol=TOLERANCES[quantize], rtol=0.05)
 
@@ -81,8 +88,45 @@ def test_inputs_come_in_the_promised_order_and_type(exported):
 
 
 def test_fewer_bits_make_a_smaller_file(exported):
-    sizes = [exported(quantize=mode).mb for mode in ("none", "float16", "dynamic")]
-    assert sizes[0] > sizes[1] > sizes[2]
+    sizes = [exported(quantize=mode).mb for mode in ("none", "float16", "dynamic", "int4_embeddings", "int4")]
+    assert sizes == sorted(set(sizes), reverse=True)
+
+
+@pytest.mark.parametrize("quantize", ["int4_embeddings", "int4"])
+def test_four_bits_keep_what_the_network_means(quantize, model_dir, exported):
+    features = random_rows(100)
+    ours = keras_outputs(model_dir("regression"), features)["score"].ravel()
+    theirs = TFLiteModel(exported("regression", quantize).path).predict(features).ravel()
+    assert np.corrcoef(ours, theirs)[0, 1] > 0.9
+    assert np.abs(ours - theirs).max() > 1e-4, "four bits are told from none"
+
+
+def test_static_ranges_hold_for_the_layers_that_see_many_rows(exported):
+    report = exported(quantize="int8")
+    # Two layers of six, less the query, attention output and feed-forward of the last, which read the first token alone.
+    assert report.static_layers == 2 * 6 - 4
+    assert report.operators["QUANTIZE"] > 0
+    assert exported(quantize="dynamic").static_layers == 0
+
+
+def test_lengths_share_their_weights_and_their_answers(model_dir, exported, tmp_path, features):
+    report = export_tflite(model_dir(), tmp_path / "a.tflite", seq_len=(4, 12, 8), quantize="none")
+    assert (report.seq_len, report.seq_lens) == (12, (12, 8, 4))
+    model = TFLiteModel(report.path)
+    assert model.seq_lens == (4, 8, 12)
+    np.testing.assert_allclose(model.predict(features), TFLiteModel(exported().path).predict(features), atol=1e-5)
+    assert report.mb < 1.5 * exported().mb
+
+
+def test_a_short_text_runs_in_the_short_form(model_dir, exported, tmp_path, features):
+    report = export_tflite(model_dir("span"), tmp_path / "a.tflite", seq_len=(6, 12), quantize="none")
+    short = {name: value[2:, :5] for name, value in features.items()}
+    found = TFLiteModel(report.path).predict(short)
+    expected = TFLiteModel(exported("span").path).predict(short)
+    for name, value in found.items():
+        assert value.shape == (2, 12)
+        np.testing.assert_allclose(value[:, :2], expected[name][:, :2], atol=1e-5)
+        assert not value[:, 6:].any()
 
 
 def test_an_export_is_the_same_twice(model_dir, exported, tmp_path):
@@ -113,6 +157,9 @@ def test_an_operation_that_phones_lack_is_refused_by_name():
         ({"seq_len": 17}, r"seq_len=17.*max_position_embeddings=16"),
         ({"seq_len": 1}, r"seq_len=1.*between 2"),
         ({"quantize": "int2"}, r"quantize=int2.*none, float16, dynamic, int8"),
+        ({"quantize": "int8"}, r"quantize=int8 needs example texts.*--calibration_file"),
+        ({"seq_len": (8, 4), "text_input": "pair"}, r"seq_len=8,4: must be one length"),
+        ({"text_input": "both"}, r"text_input=both: must be single or pair"),
         ({"output": "model.bin"}, r"output=.*model.bin.*\.tflite"),
     ],
 )
@@ -127,7 +174,7 @@ def test_bad_settings_are_named(changes, message, model_dir, tmp_path):
 
 def test_a_network_without_a_task_is_refused(model_dir, tmp_path):
     config = BertConfig(vocab_size=68, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
-    with pytest.raises(InputError, match="'encoder'.*classification, regression, span"):
+    with pytest.raises(InputError, match="'encoder'.*classification, token_classification, regression, span"):
         export_tflite(build_model(config), tmp_path / "a.tflite", tokenizer_from=model_dir())
     with pytest.raises(InputError, match="tokenizer_from"):
         export_tflite(build_model(config, "regression"), tmp_path / "a.tflite")

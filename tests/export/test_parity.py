@@ -6,7 +6,7 @@ import pytest
 from tinybert_tf.bert import build_model
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.errors import InputError
-from tinybert_tf.export import TFLiteModel, benchmark, compare, compare_on_task, export_tflite
+from tinybert_tf.export import TFLiteModel, compare, compare_on_task, export_tflite
 
 
 def accuracy(predictions, labels):
@@ -74,13 +74,31 @@ def test_a_task_is_scored_on_both_sides(model_dir, tmp_path):
         compare_on_task(model_dir("regression"), tmp_path / "a.tflite", "sst2", tmp_path / "glue")
 
 
-def test_models_are_timed_side_by_side(exported):
-    paths = [exported(quantize=mode).path for mode in ("none", "dynamic")]
-    rows = benchmark(paths, threads=(1, 2), runs=4, warmup=1)
-    assert [(row.path, row.threads, row.seq) for row in rows] == [
-        (path, threads, 12) for threads in (1, 2) for path in paths
-    ]
-    assert all(0 < row.median_ms <= row.p90_ms for row in rows)
-    assert rows[0].mb > rows[1].mb
-    with pytest.raises(InputError, match="threads="):
-        benchmark(paths, threads=(0,))
+def test_a_file_scores_itself(model_dir, tmp_path):
+    """With its own labels, whose order need not be the task's."""
+    from tinybert_tf.checkpoints import save_model
+    from tinybert_tf.export import TFLiteClassifier, score_file
+
+    config = load_model(model_dir()).config.replace(label2id={"positive": 0, "negative": 1})
+    save_model(build_model(config, "classification"), tmp_path / "model", tokenizer_from=model_dir())
+    report = export_tflite(tmp_path / "model", tmp_path / "a.tflite", seq_len=8)
+    texts = [f"w{number} w{2 * number} film" for number in range(20)]
+    wanted = TFLiteClassifier(report.path).classify(texts)
+    wanted[:5] = ["negative" if label == "positive" else "positive" for label in wanted[:5]]
+    folder = tmp_path / "glue" / "SST-2"
+    folder.mkdir(parents=True)
+    rows = [f"{text}\t{int(label == 'positive')}\n" for text, label in zip(texts, wanted, strict=True)]
+    (folder / "dev.tsv").write_text("sentence\tlabel\n" + "".join(rows))
+    assert score_file(report.path, "sst2", tmp_path / "glue") == 0.75
+    with pytest.raises(InputError, match="is a file for classification, but task stsb needs 'regression'"):
+        score_file(report.path, "stsb", tmp_path / "glue")
+
+
+def test_positions_are_compared_where_there_are_tokens(model_dir, exported, features):
+    from tinybert_tf.export import Comparison
+
+    for head in ("span", "token_classification"):
+        comparison = Comparison(load_model(model_dir(head)), features, lambda logits: float(len(logits)))
+        report = comparison(TFLiteModel(exported(head).path))
+        assert report.max_logit_error < 1e-4
+        assert (report.agreement, report.examples, report.keras_score) == (1.0, 4, 4.0)

@@ -7,7 +7,7 @@ from tinybert_tf.export.delegation import Delegation, delegation
 from tinybert_tf.export.examples import file_texts, task_texts
 from tinybert_tf.export.latency import LatencyReport, benchmark
 from tinybert_tf.export.metadata import Metadata, read_metadata
-from tinybert_tf.export.parity import Comparison, ParityReport, compare, compare_on_task, task_comparison
+from tinybert_tf.export.parity import Comparison, ParityReport, compare, compare_on_task, score_file, task_comparison
 from tinybert_tf.export.quantization import QUANTIZE_MODES
 from tinybert_tf.export.runtime import TFLiteModel
 
@@ -31,6 +31,7 @@ __all__ = [
     "export_tflite",
     "file_texts",
     "read_metadata",
+    "score_file",
     "task_comparison",
     "task_texts",
 ]

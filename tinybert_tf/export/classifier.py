@@ -52,6 +52,10 @@ class TFLiteClassifier:
             self._takes_pairs = len(metadata.inputs) == 2
             return
         self._model = TFLiteModel(path, num_threads)
+        if len(next(iter(self._model.outputs.values()))) != 2:
+            raise InputError(
+                f"{path}: gives scores of each token, not one for each label of a text; run it by TFLiteModel"
+            )
         self.seq_len = self._model.seq_len
         self._tokenizer = _tokenizer(path, metadata)
 

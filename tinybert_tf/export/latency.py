@@ -11,13 +11,17 @@ import numpy as np
 
 from tinybert_tf.bert.model import INPUT_NAMES
 from tinybert_tf.errors import InputError
+from tinybert_tf.export.delegation import delegation
 from tinybert_tf.export.metadata import read_metadata
+from tinybert_tf.export.other_runtimes import OnnxModel, TorchModel
 from tinybert_tf.export.runtime import TFLiteModel
 
 # One after another in short rounds, so that whatever else the machine does falls on all models alike.
 _RUNS_PER_ROUND = 10
 # XNNPACK's worker threads spin for a moment after a run, on the cores that the next model needs.
 _PAUSE_SECONDS = 0.01
+
+_READERS = {".tflite": TFLiteModel, ".onnx": OnnxModel, ".pt": TorchModel}
 
 _MEMORY_PROBE = """
 import sys
@@ -40,13 +44,15 @@ print(peak_kb() - before)
 
 @dataclasses.dataclass(frozen=True)
 class LatencyReport:
-    """One model at one number of threads.
+    """One model at one number of threads and one length.
 
     Attributes:
         mb: size of the file, in millions of bytes.
         seq: length of its input.
         median_ms, p90_ms: of one inference on a text of full length.
-        memory_mb: how much a process grows at its peak by loading and running it; None where Linux' /proc is missing.
+        memory_mb: how much a process grows at its peak by loading and running it at its longest length; None for other
+            runtimes than TFLite's, and where Linux' /proc is missing.
+        delegated: "operations that XNNPACK takes/all operations"; None for other runtimes.
     """
 
     path: str
@@ -56,74 +62,117 @@ class LatencyReport:
     median_ms: float
     p90_ms: float
     memory_mb: float | None
+    delegated: str | None
 
 
 def benchmark(
-    paths: Sequence[str | Path], threads: Sequence[int] = (1,), runs: int = 100, warmup: int = 10
+    paths: Sequence[str | Path],
+    threads: Sequence[int] = (1,),
+    lengths: Sequence[int] | None = None,
+    runs: int = 100,
+    warmup: int = 10,
 ) -> list[LatencyReport]:
     """Times models against each other: they take turns, so that their ratios are fair on a busy machine too.
 
     Args:
-        paths: .tflite files.
+        paths: .tflite files; also .onnx and .pt (TorchScript) files where ONNX Runtime or PyTorch is installed.
         threads: numbers of threads to try.
-        runs: timed inferences of each model at each number of threads.
+        lengths: of those that a file has; absent: all of them, which a file of any length does not say.
+        runs: timed inferences of each model at each number of threads and each length.
         warmup: untimed ones before.
 
+    Returns:
+        by number of threads, in these by file, in these by length, longest first.
+
     Raises:
-        InputError: a file that is no exported model, or a number that is not positive.
+        InputError: a file that is no exported model or has none of the lengths, or a number that is not positive.
     """
     if not paths:
         raise InputError("--models: name at least one .tflite file")
     if runs < 1 or warmup < 0 or not threads or min(threads) < 1:
         raise InputError(f"runs={runs}, warmup={warmup}, threads={list(threads)}: must be positive numbers")
+    facts = {}
     reports = []
     for count in threads:
-        models = [TFLiteModel(path, num_threads=count) for path in paths]
-        for model in models:
-            text = _full_length_text(model)
+        entries = [entry for path in paths for entry in _entries(Path(path), count, lengths)]
+        for entry in entries:
             for _ in range(warmup):
-                model.run(text)
-        times = _take_turns(models, runs)
-        for model, seconds in zip(models, times, strict=True):
+                entry.run()
+        for entry, seconds in zip(entries, _take_turns(entries, runs), strict=True):
+            if entry.path not in facts:
+                facts[entry.path] = _facts(entry.path, threads[0])
             reports.append(
                 LatencyReport(
-                    path=str(model.path),
-                    mb=round(model.path.stat().st_size / 1e6, 3),
+                    path=str(entry.path),
+                    mb=round(entry.path.stat().st_size / 1e6, 3),
                     threads=count,
-                    seq=model.seq_len,
+                    seq=entry.seq,
                     median_ms=round(float(np.median(seconds)) * 1e3, 4),
                     p90_ms=round(float(np.percentile(seconds, 90)) * 1e3, 4),
-                    memory_mb=_peak_memory_mb(model.path, count),
+                    **facts[entry.path],
                 )
             )
     return reports
 
 
-def _take_turns(models: Sequence[TFLiteModel], runs: int) -> list[list[float]]:
-    times: list[list[float]] = [[] for _ in models]
-    texts = [_full_length_text(model) for model in models]
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """A model with a text of one length."""
+
+    path: Path
+    model: TFLiteModel | OnnxModel | TorchModel
+    seq: int
+    text: dict[str, np.ndarray]
+
+    def run(self) -> None:
+        self.model.run(self.text)
+
+
+def _entries(path: Path, threads: int, lengths: Sequence[int] | None) -> list[_Entry]:
+    if path.suffix not in _READERS:
+        raise InputError(f"{path}: must end in {', '.join(_READERS)}")
+    model = _READERS[path.suffix](path, num_threads=threads)
+    # A model without lengths of its own takes any.
+    there = sorted(model.seq_lens or lengths or (128,), reverse=True)
+    chosen = [length for length in there if lengths is None or length in lengths]
+    if not chosen:
+        raise InputError(
+            f"{path}: has the lengths {', '.join(map(str, there))}, none of {', '.join(map(str, lengths))}; "
+            "export it with these --seq_len"
+        )
+    return [_Entry(path, model, length, _full_length_text(path, length)) for length in chosen]
+
+
+def _take_turns(entries: Sequence[_Entry], runs: int) -> list[list[float]]:
+    times: list[list[float]] = [[] for _ in entries]
     while len(times[0]) < runs:
-        for model, text, seconds in zip(models, texts, times, strict=True):
-            if len(models) > 1:
+        for entry, seconds in zip(entries, times, strict=True):
+            if len(entries) > 1:
                 time.sleep(_PAUSE_SECONDS)
-                model.run(text)  # untimed: caches hold the previous model
+                entry.run()  # untimed: caches hold the previous model
             for _ in range(min(_RUNS_PER_ROUND, runs - len(seconds))):
                 start = time.perf_counter()
-                model.run(text)
+                entry.run()
                 seconds.append(time.perf_counter() - start)
     return times
 
 
-def _full_length_text(model: TFLiteModel) -> dict[str, np.ndarray]:
+def _full_length_text(path: Path, seq_len: int) -> dict[str, np.ndarray]:
     """One row without padding whose words lie all over the embedding table."""
     try:
-        words = len(read_metadata(model.path).vocabulary or ())
+        words = len(read_metadata(path).vocabulary or ())
     except InputError:
         words = 0  # a file by another exporter: word 0 is in every vocabulary
-    shape = (1, model.seq_len)
-    ids = np.random.default_rng(0).integers(0, max(words, 1), shape)
-    arrays = (ids, np.ones(shape), np.zeros(shape))
-    return {name: array.astype(np.int32) for name, array in zip(INPUT_NAMES, arrays, strict=True)}
+    ids = np.random.default_rng(0).integers(0, max(words, 1), (1, seq_len), np.int32)
+    return dict(zip(INPUT_NAMES, (ids, np.ones_like(ids), np.zeros_like(ids)), strict=True))
+
+
+def _facts(path: Path, threads: int) -> dict:
+    """What does not depend on threads and length."""
+    if path.suffix != ".tflite":
+        return {"memory_mb": None, "delegated": None}
+    nodes = delegation(path)
+    return {"memory_mb": _peak_memory_mb(path, threads), "delegated": f"{nodes.delegated}/{nodes.nodes}"}
 
 
 def _peak_memory_mb(path: Path, threads: int) -> float | None:

@@ -9,9 +9,10 @@ import numpy as np
 
 from tinybert_tf.bert import INPUT_NAMES, BertModel, logits_model
 from tinybert_tf.checkpoints import load_model, resolve_directory
-from tinybert_tf.data import Task, Tokenizer, batches, count_batches, label_ids, load_task
+from tinybert_tf.data import Task, Tokenizer, batches, count_batches, label_ids, label_values, load_task
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.metrics import METRICS
+from tinybert_tf.export.classifier import TFLiteClassifier
 from tinybert_tf.export.graph import OUTPUT_NAMES
 from tinybert_tf.export.runtime import TFLiteModel
 
@@ -186,6 +187,28 @@ def task_comparison(
         return Comparison(model, features, score, weights > 0)
     metric = METRICS[data.task.main_metric]
     return Comparison(model, features, lambda logits: metric(_predictions(model.head, logits), labels))
+
+
+def score_file(path: str | Path, task: str, data_dir: str | Path | None = None, num_threads: int = 1) -> float:
+    """A file's own score on a task's dev set, with the vocabulary and the labels inside it.
+
+    Args:
+        path: of a classifier or a regressor.
+        task, data_dir: as for `load_task`.
+
+    Raises:
+        InputError: a file of another task, and whatever the parts raise.
+    """
+    classifier = TFLiteClassifier(path, num_threads)
+    data = load_task(task, data_dir)
+    head = "regression" if classifier.labels is None else "classification"
+    if head != data.task.head:
+        raise InputError(f"{path}: is a file for {head}, but task {task} needs {data.task.head!r}")
+    ids = label_ids(data.task, {label: index for index, label in enumerate(classifier.labels or ())}, str(path))
+    rows = list(data.dev)
+    pairs = None if rows[0].text_pair is None else [row.text_pair for row in rows]
+    values = classifier.predict([row.text for row in rows], pairs)
+    return float(METRICS[data.task.main_metric](_predictions(head, values), label_values(rows, data.task, ids)))
 
 
 def compare(

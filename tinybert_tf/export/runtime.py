@@ -18,7 +18,7 @@ class TFLiteModel:
     Attributes:
         seq_len: the longest length of its inputs.
         seq_lens: all lengths, rising; a text takes the shortest that holds it.
-        outputs: names of what it returns.
+        outputs: what it returns at that length, name -> shape.
 
     Args:
         path: a .tflite file whose signatures have the inputs input_word_ids, input_mask and input_type_ids.
@@ -42,7 +42,8 @@ class TFLiteModel:
             _check_inputs(path, ())
         self.seq_lens = tuple(sorted(self._runners))
         self.seq_len = self.seq_lens[-1]
-        self.outputs = tuple(sorted(self._runners[self.seq_len].get_output_details()))
+        details = self._runners[self.seq_len].get_output_details()
+        self.outputs = {name: tuple(map(int, details[name]["shape"])) for name in sorted(details)}
 
     def predict(self, features: Mapping[str, np.ndarray]) -> np.ndarray | dict[str, np.ndarray]:
         """Runs a batch, one row after the other.
@@ -57,8 +58,11 @@ class TFLiteModel:
         """
         fitted = self.fit(features)
         rows = [self._run({name: value[row] for name, value in fitted.items()}) for row in range(_rows(fitted))]
-        results = {name: np.concatenate([row[name] for row in rows]) for name in self.outputs} if rows else {}
-        return results[self.outputs[0]] if len(self.outputs) == 1 else results
+        results = {
+            name: np.concatenate([row[name] for row in rows]) if rows else np.zeros((0, *shape[1:]), np.float32)
+            for name, shape in self.outputs.items()
+        }
+        return next(iter(results.values())) if len(self.outputs) == 1 else results
 
     def run(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """One row as it is, int32 `[1, seq]` by `INPUT_NAMES` with seq one of `seq_lens`; what a benchmark times."""
@@ -91,9 +95,10 @@ class TFLiteModel:
         if not missing:
             return outputs
         # What has an axis of positions in the longest form has it here.
-        shapes = {name: detail["shape"] for name, detail in self._runners[self.seq_len].get_output_details().items()}
         return {
-            name: np.pad(value, [(0, whole - size) for whole, size in zip(shapes[name], value.shape, strict=True)])
+            name: np.pad(
+                value, [(0, whole - size) for whole, size in zip(self.outputs[name], value.shape, strict=True)]
+            )
             for name, value in outputs.items()
         }
 

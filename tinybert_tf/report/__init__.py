@@ -1,6 +1,7 @@
 """What a run did, for people: tables, curves and pictures. Knows files and arrays, neither Keras nor models."""
 
 from tinybert_tf.report.attention_maps import plot_attention
+from tinybert_tf.report.benchmark_card import adb_commands, write_benchmark_card
 from tinybert_tf.report.curves import plot_curves, read_metrics
 from tinybert_tf.report.page import ReportFiles, write_report
 from tinybert_tf.report.runs import ReportSettings, report_runs
@@ -10,11 +11,13 @@ __all__ = [
     "Column",
     "ReportFiles",
     "ReportSettings",
+    "adb_commands",
     "csv_table",
     "markdown_table",
     "plot_attention",
     "plot_curves",
     "read_metrics",
     "report_runs",
+    "write_benchmark_card",
     "write_report",
 ]

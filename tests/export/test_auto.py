@@ -1,0 +1,59 @@
+"""Of the ways to quantize, the one that holds what was asked for is kept."""
+
+import pytest
+
+from tinybert_tf.checkpoints import load_model, save_model
+from tinybert_tf.errors import InputError
+from tinybert_tf.export import Limits, TFLiteModel, export_best, file_texts, task_texts
+
+
+@pytest.fixture(scope="module")
+def task_files(model_dir, tmp_path_factory):
+    """(model directory, folder of SST-2)."""
+    root = tmp_path_factory.mktemp("auto")
+    model = load_model(model_dir(), label2id={"negative": 0, "positive": 1})
+    save_model(model, root / "model", tokenizer_from=model_dir())
+    (root / "SST-2").mkdir()
+    rows = "".join(f"w{number % 60} w{3 * number % 60}\t{number % 2}\n" for number in range(40))
+    for split in ("train", "dev"):
+        (root / "SST-2" / f"{split}.tsv").write_text(f"sentence\tlabel\n{rows}")
+    return root / "model", root
+
+
+def test_the_smallest_or_the_most_faithful_is_kept(task_files, tmp_path):
+    model, data = task_files
+    modes = ("none", "dynamic", "int8")
+    arguments = {"task": "sst2", "data_dir": data, "seq_len": 8, "modes": modes}
+    report, trials = export_best(model, tmp_path / "a.tflite", limits=Limits(max_drop=1.0), **arguments)
+    assert [trial.quantize for trial in trials] == list(modes)
+    assert [trial.chosen for trial in trials].count(True) == 1
+    assert report.mb == min(trial.mb for trial in trials)
+    assert report.path == str(tmp_path / "a.tflite") and TFLiteModel(report.path).seq_len == 8
+    report, trials = export_best(model, tmp_path / "b.tflite", limits=Limits(max_drop=1.0, max_mb=100), **arguments)
+    assert report.quantize == "none", "with room for it nothing is given away"
+
+    report, trials = export_best(
+        model, tmp_path / "c.tflite", limits=Limits(max_mb=trials[1].mb - 0.0005, max_drop=-2), **arguments
+    )
+    assert report is None and not (tmp_path / "c.tflite").exists()
+    assert trials[0].fails == "max_drop, max_mb"
+
+
+def test_texts_are_drawn_evenly_and_the_same_each_time(task_files, tmp_path):
+    _, data = task_files
+    assert len(task_texts("sst2", data)) == 40
+    drawn = task_texts("sst2", data, count=10)
+    assert drawn == task_texts("sst2", data, count=10)
+    assert any(int(text.split()[0][1:]) >= 10 for text in drawn), "not the first ten alone"
+
+    path = tmp_path / "texts.tsv"
+    path.write_text("a b\tc\n\nd\te\n")
+    assert file_texts(path) == [("a b", "c"), ("d", "e")]
+    path.write_text("a\nb\tc\n")
+    with pytest.raises(InputError, match="texts.tsv, text 2: 2 columns, the first has 1"):
+        file_texts(path)
+    path.write_text("\n")
+    with pytest.raises(InputError, match="no text in it"):
+        file_texts(path)
+    with pytest.raises(InputError, match="--calibration_file=.*no such file"):
+        file_texts(tmp_path / "nowhere")
