@@ -90,10 +90,10 @@ def prediction_loss(student, teacher, temperature: float = 1.0, weight=None, red
     """Soft cross-entropy of teacher and student logits, equation 10.
 
     Args:
-        student: [B, C] logits z_S.
-        teacher: [B, C] logits z_T.
+        student: [B, C] logits z_S, or of every position [B, S, C].
+        teacher: logits z_T, likewise.
         temperature: t; both sides are divided by it. No factor t^2, as in the paper.
-        weight: [B] example weights.
+        weight: [B] example weights, or [B, S] of positions.
         reduction: "batch" sums over the classes and averages over the batch; "reference" averages over the classes
             too, as the published code does, which scales the loss by 1 / C.
 
@@ -179,8 +179,9 @@ def _squared_error(student, teacher, counted, weight) -> Sum:
 
 
 def _weighted(values, weight) -> Sum:
-    """`values` [B, ...] summed with a weight an example."""
+    """`values` [B, ...] summed with a weight an example, or one for each of their first dimensions."""
     weights = tf.ones_like(values)
     if weight is not None:
-        weights *= tf.reshape(tf.cast(weight, tf.float32), [-1] + [1] * (values.shape.rank - 1))
+        weight = tf.cast(weight, tf.float32)
+        weights *= weight[(..., *[None] * (values.shape.rank - weight.shape.rank))]
     return tf.reduce_sum(values * weights), tf.reduce_sum(weights)

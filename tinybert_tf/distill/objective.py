@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+import tensorflow as tf
+
 from tinybert_tf.bert import BertConfig
 from tinybert_tf.distill import losses
 from tinybert_tf.distill.layer_map import layer_map
@@ -112,7 +114,8 @@ class TinyBertObjective:
                 `attention_logits` (lists, in that order) and `logits`.
             teacher: what `teacher_reads` asks for.
             mask: [B, S], 1 = token.
-            weight: [B] example weights, or None.
+            weight: [B] example weights, or None; for token classification also [B, S], those of the positions that the
+                prediction loss is the mean of. The other losses read every token of a row that has such a position.
             config: the student's.
             head: the student's, which says what the logits are.
 
@@ -123,6 +126,8 @@ class TinyBertObjective:
         hidden_weights = (self.embedding_weight, *self._per_layer("hidden_weight", layers))
         attention_weights = self._per_layer("attention_weight", layers)
         terms = {}
+        word_weight = None if weight is None else tf.cast(weight, tf.float32)
+        weight = _of_rows(word_weight)
         for index, ours, theirs in zip(
             reads.attention_logits,
             student.get("attention_logits", ()),
@@ -137,9 +142,8 @@ class TinyBertObjective:
             part = losses.hidden_loss_sum(ours, theirs, mask, weight, self.padding)
             terms.setdefault("hidden_loss" if index else "embedding_loss", []).append((hidden_weights[index], *part))
         if self.prediction_weight:
-            terms["prediction_loss"] = [
-                (self.prediction_weight, *self._prediction(student["logits"], teacher["logits"], mask, weight, head))
-            ]
+            part = self._prediction(student["logits"], teacher["logits"], mask, word_weight, head)
+            terms["prediction_loss"] = [(self.prediction_weight, *part)]
         return terms
 
     def _prediction(self, student, teacher, mask, weight, head) -> losses.Sum:
@@ -147,6 +151,9 @@ class TinyBertObjective:
             return losses.regression_loss_sum(student, teacher, weight)
         if head == "span":
             return losses.span_loss_sum(student, teacher, mask, weight, self.temperature)
+        if head == "token_classification":
+            tokens = tf.cast(mask, tf.float32)
+            weight = tokens if weight is None else tokens * (weight[:, None] if weight.shape.rank == 1 else weight)
         return losses.prediction_loss_sum(student, teacher, self.temperature, weight, self.reduction)
 
     def _per_layer(self, name: str, layers: int) -> tuple[float, ...]:
@@ -155,3 +162,8 @@ class TinyBertObjective:
 
     def _matches_layers(self) -> bool:
         return any(self._per_layer("attention_weight", 1)) or any(self._per_layer("hidden_weight", 1))
+
+
+def _of_rows(weight):
+    """Example weights [B]; those of positions [B, S] say by their largest whether a row counts."""
+    return weight if weight is None or weight.shape.rank == 1 else tf.reduce_max(weight, axis=-1)
