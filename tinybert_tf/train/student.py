@@ -42,7 +42,7 @@ def make_student(
     size = size_of(name)
     if size is None or Path(name).is_dir():
         source = resolve_directory(name, "--student")
-        labels = teacher.config.label2id if teacher.head == "classification" else None
+        labels = teacher.config.label2id
         student = load_model(source, head=teacher.head, label2id=labels)
         return student, read_projections(source, student.config.num_hidden_layers + 1)
     depth, width, heads, intermediate = size
