@@ -42,7 +42,7 @@ def test_records_come_back_as_written(tmp_path):
         ("[1, 2]", "expected one JSON object, found list"),
         ('{"step": 1, "split": "train"}', '"stage" must be a string, found None'),
         ('{"stage": "a", "step": "1", "split": "train"}', "\"step\" must be a whole number, found '1'"),
-        ('{"stage": "a", "step": 1, "split": "test"}', '"split" must be "train" or "dev", found \'test\''),
+        ('{"stage": "a", "step": 1, "split": "test"}', '"split" must be "train", "dev" or "held_out", found \'test\''),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, line, message):
@@ -76,6 +76,18 @@ def test_each_stage_has_a_panel_and_the_dev_score_its_own(tmp_path, drawn):
     assert {text.get_text() for text in prediction.texts} == {"loss  0.25", "dev loss  0.4"}
     assert dev.get_title(loc="left") == "dev: accuracy"
     assert [text.get_text() for text in dev.texts] == ["prediction  0.800"]
+
+
+def test_losses_on_held_out_text_are_dashed_in_the_colour_of_the_same_in_training(tmp_path, drawn):
+    records = [record("general", s, attention_loss=4.0 / s, hidden_loss=1.0 / s, loss=5.0 / s) for s in (1, 2)]
+    records += [record("general", s, "held_out", score=0.2, attention_loss=5.0 / s, loss=6.0 / s) for s in (1, 2)]
+    plot_curves(records, tmp_path / "curves.png")
+    (axis,) = (axis for axis in drawn[0].axes if axis.axison)
+    dashed = [line for line in axis.lines if line.get_linestyle() == "--"]
+    assert [list(line.get_ydata()) for line in dashed] == [[6.0, 3.0], [5.0, 2.5]]
+    training = {line.get_color() for line in axis.lines if line.get_linestyle() == "-"}
+    assert {line.get_color() for line in dashed} <= training
+    assert "held-out attention  2.5" in {text.get_text() for text in axis.texts}
 
 
 def test_labels_of_lines_that_end_together_do_not_overlap(tmp_path, drawn):

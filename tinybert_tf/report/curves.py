@@ -32,6 +32,8 @@ LOSS_COLORS = {
     "prediction_loss": PURPLE,
 }
 STAGE_COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+# Splits that a training is measured on: how they are called in a picture.
+EVALUATED = {"dev": "dev", "held_out": "held-out"}
 # Numbers of a record that are no score of a model.
 _NO_SCORES = {"step", "epoch", "examples_per_second", "learning_rate", "seconds", "examples"}
 _SMOOTHED_FROM = 60  # points; below, the raw line is readable
@@ -55,11 +57,11 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
             raise InputError(f"{path}, line {number}: not valid JSON ({error.msg}); mend or delete the line") from None
         if not isinstance(record, dict):
             raise InputError(f"{path}, line {number}: expected one JSON object, found {type(record).__name__}")
-        expected = {"stage": "a string", "step": "a whole number", "split": '"train" or "dev"'}
+        expected = {"stage": "a string", "step": "a whole number", "split": '"train", "dev" or "held_out"'}
         valid = {
             "stage": isinstance(record.get("stage"), str),
             "step": type(record.get("step")) is int,
-            "split": record.get("split") in ("train", "dev"),
+            "split": record.get("split") in ("train", *EVALUATED),
         }
         for key, what in expected.items():
             if not valid[key]:
@@ -71,8 +73,8 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 def plot_curves(records: Sequence[dict[str, Any]], path: str | Path, title: str = "") -> Path:
     """Draws the records of one run into a PNG.
 
-    One panel a stage holds its training losses (dashed: the loss on dev); the last panel holds the dev score of every
-    stage. A vertical axis is logarithmic where a stage's losses span more than a factor of ten.
+    One panel a stage holds its training losses (dashed: the same on dev or held-out text); the last panel holds the dev
+    score of every stage. A vertical axis is logarithmic where a stage's losses span more than a factor of ten.
     """
     stages = list(dict.fromkeys(record["stage"] for record in records))
     losses = {stage: _loss_series(records, stage) for stage in stages}
@@ -123,8 +125,10 @@ def _loss_series(records, stage: str) -> dict[str, tuple[np.ndarray, np.ndarray]
         whole, part = series["loss"][1], series[parts[0]][1]
         if len(whole) == len(part) and np.allclose(whole, part, rtol=1e-3, equal_nan=True):
             del series[parts[0]]  # the sum of one part: one line says it
-    dev = _series(records, stage, "dev", "loss")
-    return series | ({"dev loss": dev} if series and len(dev[0]) else {})
+    evaluated = {
+        f"{word} {name}": _series(records, stage, split, name) for split, word in EVALUATED.items() for name in series
+    }
+    return series | {name: points for name, points in evaluated.items() if len(points[0])}
 
 
 def _dev_metric(records) -> str | None:
@@ -158,13 +162,14 @@ def _draw_losses(axis: Axes, series: dict[str, tuple[np.ndarray, np.ndarray]], s
         axis.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=marks))
         axis.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         axis.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-    spare, labels = iter((ORANGE, SKY)), []
+    spare, colors, labels = iter((ORANGE, SKY)), {}, []
     for name, (steps, values) in series.items():
-        color = BLACK if name == "dev loss" else LOSS_COLORS.get(name) or next(spare, "#777777")
-        style = {"color": color, "linestyle": "--" if name == "dev loss" else "-", "zorder": 3 if name == "loss" else 2}
+        evaluated, _, trained = name.rpartition(" ")
+        color = colors.setdefault(trained, LOSS_COLORS.get(trained) or next(spare, "#777777"))
+        style = {"color": color, "linestyle": "--" if evaluated else "-", "zorder": 3 if name == "loss" else 2}
         width = 1.9 if name == "loss" else 1.4
         shown = values
-        if len(values) >= _SMOOTHED_FROM and name != "dev loss":
+        if len(values) >= _SMOOTHED_FROM and not evaluated:
             axis.plot(steps, values, linewidth=0.6, alpha=0.28, **style)
             shown = _smoothed(values)
         last = shown[np.isfinite(shown)][-1:]

@@ -1,0 +1,160 @@
+"""Everything for one task in one call: augment, distil, evaluate, predict, convert, report."""
+
+import dataclasses
+import gc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tinybert_tf.checkpoints import resolve_directory
+from tinybert_tf.data import load_task
+from tinybert_tf.data.augmentation.program import augment_task
+from tinybert_tf.data.augmentation.settings import AugmentSettings
+from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
+from tinybert_tf.evaluate.program import PredictSettings, predict
+from tinybert_tf.files import read_json
+from tinybert_tf.pipeline.steps import Steps
+from tinybert_tf.pipeline.summary import convert, measure, model_row, plot_attention_of
+from tinybert_tf.report import write_report
+from tinybert_tf.settings import setting
+from tinybert_tf.train.stages import DistillSettings, distill_task
+from tinybert_tf.train.sweep import SweepSettings, sweep
+
+
+@dataclasses.dataclass(frozen=True)
+class RunTaskSettings(SweepSettings):
+    stage: str = setting("both", "intermediate, prediction or both")
+    sweep: bool = setting(False, "choose batch size and learning rate of the prediction stage on dev, over the grid")
+    masked_lm: str = setting("none", "augment the training set with this model directory's masked-LM head")
+    word_vectors: str = setting("none", "augment the training set with this GloVe or word2vec text file")
+    copies: int = setting(20, "augmented copies of a row")
+
+
+def run_task(settings: RunTaskSettings) -> dict:
+    """The whole of stage 2 for a task; the result line of `bin/run_task.py`.
+
+    A step is skipped when its output is complete and its inputs are unchanged; one that was cut off goes on where it was.
+    """
+    job = _Job(settings)
+    augmented = job.augment()
+    models = {"teacher": job.teacher, "student": job.distil(augmented)}
+    scores = job.step("scores", lambda _: {name: job.score(folder) for name, folder in models.items()}, {}, **models)
+    job.predict(models["student"])
+    files = job.step("tflite", lambda output: convert(models, output, job.seq_len), job.seq_len, **models)
+    measured = job.step("latency", lambda _: measure(files), {}, **files)
+    metric = job.data.task.main_metric
+    rows = [
+        model_row(name, folder, scores[name][metric], scores["teacher"][metric], job.seq_len, measured)
+        for name, folder in models.items()
+    ]
+    report = _write_report(job, models, rows)
+    return {
+        "task": settings.task,
+        "score": scores["student"][metric],
+        "metrics": scores["student"],
+        "teacher_score": scores["teacher"][metric],
+        "student_score": scores["student"][metric],
+        "retention": rows[1]["retention"],
+        "model": str(models["student"]),
+        "report": str(report),
+    }
+
+
+class _Job:
+    def __init__(self, settings: RunTaskSettings):
+        self.settings, self.root = settings, Path(settings.output_dir)
+        self.teacher = resolve_directory(settings.teacher)
+        self.data = load_task(settings.task, settings.data_dir, settings)
+        self.seq_len = settings.seq_len or self.data.task.seq_len
+        self.steps = Steps(self.root)
+
+    def step(self, name: str, make: Callable[[Path], Any], settings: Any, **files) -> Any:
+        keras.backend.clear_session()  # lets go of the networks and graphs of the step before
+        gc.collect()
+        return self.steps.run(name, make, settings, files)
+
+    def augment(self) -> Path | None:
+        own = self.settings
+        if own.masked_lm == own.word_vectors == "none":
+            return None
+        augmenting = AugmentSettings(
+            task=own.task, data_dir=own.data_dir, output_dir="", masked_lm=own.masked_lm, word_vectors=own.word_vectors,
+            copies=own.copies, seed=own.seed, max_train_examples=own.max_train_examples,
+        )  # fmt: skip
+        sources = {name: getattr(own, name) for name in ("masked_lm", "word_vectors") if getattr(own, name) != "none"}
+        self._program("augmented", augment_task, augmenting, **sources, **self._data_files())
+        return self.root / "augmented"
+
+    def distil(self, augmented: Path | None) -> Path:
+        """Both stages, the second one perhaps as a sweep; the student's model directory."""
+        names = [field.name for field in dataclasses.fields(DistillSettings)]
+        shared = {name: getattr(self.settings, name) for name in names} | {"teacher": str(self.teacher)}
+        if augmented:
+            shared |= {"augmented_data_dir": str(augmented), "max_train_examples": None}
+        files = {"teacher": self.teacher, "augmented": augmented} | self._data_files()
+        if self.settings.stage in ("intermediate", "both"):
+            first = DistillSettings(**shared | {"stage": "intermediate"})
+            student = shared["student"] if Path(shared["student"]).is_dir() else None
+            made = self._program("intermediate", distill_task, first, student=student, **files)
+            shared["student"] = made["model"]
+        if self.settings.stage == "intermediate":
+            return Path(shared["student"])
+        files["student"] = shared["student"]
+        if self.settings.sweep:
+            grid = {name: getattr(self.settings, name) for name in ("batch_sizes", "learning_rates", "seeds")}
+            second = SweepSettings(**shared | grid | {"stage": "prediction"})
+            return Path(self._program("sweep", sweep, second, **files)["model"])
+        second = DistillSettings(**shared | {"stage": "prediction"})
+        return Path(self._program("prediction", distill_task, second, **files)["model"])
+
+    def score(self, folder: Path) -> dict[str, float]:
+        own = self.settings
+        evaluating = EvaluateSettings(model_dir=str(folder), task=own.task, data_dir=own.data_dir, seq_len=own.seq_len)
+        scores = evaluate_model(evaluating)["metrics"]
+        print(f"{folder}: {'  '.join(f'{name} {value:.4f}' for name, value in scores.items())}", flush=True)
+        return scores
+
+    def predict(self, student: Path) -> None:
+        """GLUE's prediction files, where there is a test set."""
+        own = self.settings
+        try:
+            self.data.test  # noqa: B018
+        except InputError as error:
+            print(f"no prediction files: {error}", flush=True)
+            return
+        predicting = PredictSettings(
+            model_dir=str(student), task=own.task, data_dir=own.data_dir, seq_len=own.seq_len, output_dir="predictions"
+        )
+        self._program("predictions", predict, predicting, model=student, **self._data_files())
+
+    def _program(self, name: str, run: Callable[[Any], dict], settings: Any, **files) -> dict:
+        """A step that is a call of a program, whose output directory is that of the step."""
+        described = {key: value for key, value in dataclasses.asdict(settings).items() if key != "output_dir"}
+        make = lambda output: run(dataclasses.replace(settings, output_dir=str(output)))
+        return self.step(name, make, described, **files)
+
+    def _data_files(self) -> dict[str, str]:
+        if self.settings.data_dir is None:
+            return {}
+        folder = Path(self.settings.data_dir) / self.data.task.folder
+        return {"data": str(folder if folder.is_dir() else self.settings.data_dir)}
+
+
+def _write_report(job: _Job, models: dict[str, Path], rows: list[dict[str, Any]]) -> Path:
+    maps = job.root / "attention.png"
+    example = next(iter(job.data.dev))
+    layers = job.settings.layer_map
+    plot_attention_of(models["teacher"], models["student"], example.text, example.text_pair, layers, maps)
+    runs = [run for run in ("intermediate", "prediction") if (job.root / run / "metrics.jsonl").is_file()]
+    report = write_report(
+        job.root,
+        f"TinyBERT on {job.settings.task}",
+        rows,
+        {run: job.root / run / "metrics.jsonl" for run in runs},
+        [(f"Attention of teacher and student: “{example.text}”", maps)],
+        read_json(job.root / runs[-1] / "run.json")["settings"] if runs else {},
+    )
+    return report.html
