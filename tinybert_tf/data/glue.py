@@ -131,7 +131,9 @@ def load_task(
 
         return TaskData(task, sample_split)
     if task.kind == "span":
-        raise InputError(f"task {name}: reading SQuAD is not supported yet; the GLUE tasks are")
+        from tinybert_tf.data.squad import squad_split
+
+        return TaskData(task, lambda split: squad_split(task, data_dir, split))
     if data_dir is None or (Path(data_dir) / task.tfds).is_dir():
         from tinybert_tf.data.tfds import tfds_split
 

@@ -18,7 +18,8 @@ from tinybert_tf.train.fit import SAVE_EVERY_SECONDS
 from tinybert_tf.train.precision import fast_inference_dtype
 from tinybert_tf.train.run import Run, finished_result
 from tinybert_tf.train.student import INIT_HELP, ROWS_FOR_INIT, make_student
-from tinybert_tf.train.trainer import Trainer, TrainingSet, dev_evaluation
+from tinybert_tf.train.trainer import Trainer
+from tinybert_tf.train.training_set import SpanTrainingSet, TrainingSet, dev_evaluation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +101,7 @@ def finetune(settings: FinetuneSettings) -> dict:
         model, source = _model_for(data.task, settings.model, settings.vocab, "--model")
         tokenizer = Tokenizer.from_directory(source)
         training = _training_set(settings, data, model, tokenizer)
-        evaluate = dev_evaluation(model, data, tokenizer, training.seq_len, training.ids)
+        evaluate = dev_evaluation(model, data, tokenizer, training.seq_len, label_ids(data.task, model.config.label2id))
         run = Run(settings.output_dir, settings)
         trainer = Trainer(run, model, training, evaluate, source, settings)
         scores = trainer.learn_labels("finetune", settings.epochs, settings.learning_rate)
@@ -130,7 +131,9 @@ def distill_task(settings: DistillSettings) -> dict:
         student, projections = make_student(
             teacher, teacher_dir, settings.student, settings.init, settings.layer_map, rows
         )
-        evaluate = dev_evaluation(student, data, tokenizer, training.seq_len, training.ids)
+        evaluate = dev_evaluation(
+            student, data, tokenizer, training.seq_len, label_ids(data.task, teacher.config.label2id)
+        )
         run = Run(settings.output_dir, settings)
         trainer = Trainer(run, student, training, evaluate, teacher_dir, settings)
         scores = _both_stages(trainer, teacher, data, projections, settings)
@@ -148,7 +151,7 @@ def _both_stages(trainer: Trainer, teacher: BertModel, data: TaskData, projectio
         epochs = settings.prediction_epochs or data.task.prediction_epochs
         training = trainer.training
         if settings.augmented_data_dir and data.task.kind == "regression":
-            # The paper (appendix A): a score is not kept where words are replaced, and the teacher's is not trusted there.
+            # As the paper does for STS-B: replaced words change how similar two sentences are.
             training = dataclasses.replace(training, split=data.train.limit(settings.max_train_examples))
         if settings.prediction_target == "label":
             trainer.training = training
@@ -169,17 +172,22 @@ def _model_for(task: Task, name: str, vocab: str | None, flag: str) -> tuple[Ber
     return load_model(source, head=task.head, label2id=label2id), source
 
 
-def _training_set(settings: TaskSettings, data: TaskData, labelled: BertModel, tokenizer: Tokenizer) -> TrainingSet:
+def _training_set(
+    settings: TaskSettings, data: TaskData, labelled: BertModel, tokenizer: Tokenizer
+) -> TrainingSet | SpanTrainingSet:
     """The rows to train on, with the label ids of `labelled`."""
     seq_len = settings.seq_len or data.task.seq_len
     positions = labelled.config.max_position_embeddings
     if seq_len > positions:
         raise InputError(f"--seq_len={seq_len}: the model has {positions} positions; take a smaller one")
-    ids = label_ids(data.task, labelled.config.label2id)
     augmented = getattr(settings, "augmented_data_dir", None)
     source = load_task(settings.task, augmented) if augmented else data
     split = source.train.limit(settings.max_train_examples)
-    return TrainingSet(split, tokenizer, data.task, ids, settings.train_batch_size, seq_len, settings.seed)
+    sizes = {"batch_size": settings.train_batch_size, "seq_len": seq_len, "seed": settings.seed}
+    if data.task.kind == "span":
+        return SpanTrainingSet(split, tokenizer, data.task, **sizes)
+    ids = label_ids(data.task, labelled.config.label2id)
+    return TrainingSet(split, tokenizer, data.task, ids, **sizes)
 
 
 def _finish(trainer: Trainer, scores: dict[str, float]) -> dict:

@@ -1,20 +1,18 @@
 """One network that learns a task: what it reads, how it is scored, and the stages that it goes through."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from tinybert_tf.bert import BertModel, logits_model
-from tinybert_tf.data import Split, Task, TaskData, Tokenizer, batches, count_batches
 from tinybert_tf.distill import Distiller, TinyBertObjective, losses
-from tinybert_tf.evaluate import predictor, score
 from tinybert_tf.train.fit import Evaluation, fit
 from tinybert_tf.train.optimizer import bert_adamw
 from tinybert_tf.train.run import Run
+from tinybert_tf.train.training_set import SpanTrainingSet, TrainingSet
 
 # What each head is fine-tuned with.
 _LABEL_LOSSES: dict[str, Callable[[], Any]] = {
@@ -23,51 +21,6 @@ _LABEL_LOSSES: dict[str, Callable[[], Any]] = {
     "regression": keras.losses.MeanSquaredError,
     "span": lambda: losses.span_label_loss,
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingSet:
-    """A split with all that turns it into batches for one model."""
-
-    split: Split
-    tokenizer: Tokenizer
-    task: Task
-    ids: Mapping[str, int]
-    batch_size: int
-    seq_len: int
-    seed: int
-
-    def batches(self, epochs: float, max_steps: int | None) -> tuple[Callable[[int], tf.data.Dataset], int]:
-        """(batches, steps): shuffled batches for so many passes; a part of a pass is so many of its batches.
-
-        `batches(first)` leaves out the first so many, the rest being the same whatever `first` is.
-        """
-        whole = max(1, -(-epochs // 1))
-        common = {"batch_size": self.batch_size, "seq_len": self.seq_len, "ids": self.ids, "epochs": int(whole)}
-        _, steps = count_batches(self.split, self.tokenizer, self.task, **common)
-        steps = max(1, round(steps * epochs / whole))
-        steps = min(steps, max_steps) if max_steps else steps
-
-        def from_batch(first: int) -> tf.data.Dataset:
-            dataset = batches(self.split, self.tokenizer, self.task, shuffle_seed=self.seed, **common)
-            return dataset.skip(first).take(steps - first)
-
-        return from_batch, steps
-
-    def some_rows(self, count: int) -> list[dict[str, tf.Tensor]]:
-        """Batches of features that hold about so many rows."""
-        dataset = batches(
-            self.split.limit(count), self.tokenizer, self.task, batch_size=32, seq_len=self.seq_len, ids=self.ids
-        )
-        return [features for features, _, _ in dataset]
-
-
-def dev_evaluation(
-    model: BertModel, data: TaskData, tokenizer: Tokenizer, seq_len: int, ids: Mapping[str, int]
-) -> Callable[[], dict[str, float]]:
-    """A function that scores `model` on dev. The rows are checked here, before anything trains."""
-    predict = predictor(model, data.dev, tokenizer, data.task, seq_len=seq_len, ids=ids)
-    return lambda: score(data.task, *predict())
 
 
 @dataclasses.dataclass
@@ -83,7 +36,7 @@ class Trainer:
 
     run: Run
     model: BertModel
-    training: TrainingSet
+    training: TrainingSet | SpanTrainingSet
     evaluate: Callable[[], dict[str, float]]
     tokenizer_from: Path
     settings: Any

@@ -1,0 +1,191 @@
+import functools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinybert_tf.data import get_task
+from tinybert_tf.data.squad import (
+    Answer,
+    Replacement,
+    SquadExample,
+    find_squad_file,
+    read_squad,
+    replace_words,
+    squad_split,
+    write_squad,
+)
+from tinybert_tf.errors import InputError
+
+SQUAD1, SQUAD2 = get_task("squad1"), get_task("squad2")
+CONTEXT = "The café in Kraków opened in 1921. It closed."
+ANSWERED = {"id": "b", "question": "Where?", "answers": [{"text": "Kraków", "answer_start": 12}]}
+IMPOSSIBLE = {
+    "id": "a",
+    "question": "Why?",
+    "is_impossible": True,
+    "answers": [],
+    "plausible_answers": [{"text": "1921", "answer_start": 29}],
+}
+
+
+def document(*questions, context=CONTEXT):
+    return {"version": "x", "data": [{"title": "Cafés", "paragraphs": [{"context": context, "qas": list(questions)}]}]}
+
+
+@pytest.fixture
+def file_of(tmp_path):
+    """A function that writes a document as a file."""
+
+    def write(value, name="dev-v2.0.json"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(value), encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_questions_come_with_their_answers_sorted_by_id(file_of):
+    found = read_squad(file_of(document(ANSWERED, IMPOSSIBLE)), SQUAD2)
+    assert found == [
+        SquadExample("a", "Why?", CONTEXT, ()),
+        SquadExample("b", "Where?", CONTEXT, (Answer("Kraków", 12),)),
+    ]
+    assert found[0].context is found[1].context, "a paragraph's text is held once"
+
+
+def test_a_question_without_answers_in_the_file_is_one_to_predict(file_of):
+    (found,) = read_squad(file_of(document({"id": "a", "question": "Why?"})), SQUAD1)
+    assert found.answers is None
+
+
+@pytest.mark.parametrize(
+    ("questions", "message"),
+    [
+        ([IMPOSSIBLE], "paragraph 1, question 1 (id a): has no answer; that is SQuAD 2.0: use --task=squad2"),
+        ([ANSWERED, ANSWERED], "two questions have the id 'b'"),
+        ([], "no questions"),
+        ([{"id": "a"}], 'article 1, paragraph 1, question 1: needs a text "question"'),
+        ([{"id": 7, "question": "Why?"}], 'needs a text "id"'),
+        (
+            [ANSWERED, IMPOSSIBLE | {"is_impossible": False, "answers": [{"text": "1921", "answer_start": 30}]}],
+            "question 2 (id a): the answer '1921' does not stand at answer_start 30 of the context, '921.' does",
+        ),
+        (
+            [ANSWERED | {"answers": [{"text": "closed.", "answer_start": -7}]}],
+            "the answer 'closed.' does not stand at answer_start -7",
+        ),
+        ([ANSWERED | {"answers": [{"text": "", "answer_start": 3}]}], "the answer '' does not stand at answer_start 3"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_with_its_place(file_of, questions, message):
+    path = file_of(document(*questions))
+    with pytest.raises(InputError) as caught:
+        read_squad(path, SQUAD1)
+    assert str(path) in str(caught.value) and message in str(caught.value)
+
+
+def test_other_files_are_refused(file_of):
+    with pytest.raises(InputError, match='needs a list "data", as in the official SQuAD files'):
+        read_squad(file_of([1, 2]), SQUAD1)
+    with pytest.raises(InputError, match="article 1, paragraph 1: the context is empty"):
+        read_squad(file_of(document(ANSWERED, context=" ")), SQUAD1)
+    path = file_of({})
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match="not valid JSON"):
+        read_squad(path, SQUAD1)
+
+
+def test_the_file_of_a_split_is_found_by_its_name(file_of, tmp_path):
+    official = file_of({}, "SQuAD/dev-v2.0.json")
+    part = file_of({}, "SQuAD/part-of-dev-v2.0.json")
+    assert find_squad_file(SQUAD2, tmp_path, "dev") == official
+    assert find_squad_file(SQUAD2, tmp_path / "SQuAD", "dev") == official
+    official.unlink()
+    assert find_squad_file(SQUAD2, tmp_path, "dev") == part
+    other = file_of({}, "SQuAD/dev-v2.0-cut.json")
+    with pytest.raises(InputError, match="dev-v2.0-cut.json, part-of-dev-v2.0.json could all be the dev set"):
+        find_squad_file(SQUAD2, tmp_path, "dev")
+    with pytest.raises(InputError) as caught:
+        find_squad_file(SQUAD1, tmp_path, "train")
+    assert "no train set of SQuAD 1.1; put train-v1.1.json there" in str(caught.value)
+    assert other.name in str(caught.value)
+    with pytest.raises(InputError, match="--data_dir .*none: no such folder"):
+        find_squad_file(SQUAD1, tmp_path / "none", "train")
+
+
+def test_a_split_reads_its_file_anew_and_can_be_limited(file_of, tmp_path):
+    file_of(document(ANSWERED, IMPOSSIBLE), "train.json")
+    split = squad_split(SQUAD2, tmp_path, "train")
+    assert list(split) == list(split) == read_squad(tmp_path / "train.json", SQUAD2)
+    assert [example.id for example in split.limit(1)] == ["a"]
+
+
+def test_what_is_written_is_read_back(file_of, tmp_path):
+    extra = {"id": "c", "question": "Who?"}
+    original = read_squad(file_of(document(ANSWERED, IMPOSSIBLE, extra)), SQUAD2)
+    write_squad(tmp_path / "out" / "train-v2.0.json", original, SQUAD2)
+    assert list(squad_split(SQUAD2, tmp_path / "out", "train")) == original
+
+
+@pytest.mark.parametrize(("task", "questions"), [(SQUAD1, [ANSWERED]), (SQUAD2, [ANSWERED, IMPOSSIBLE])])
+def test_tensorflow_datasets_gives_what_the_file_gives(file_of, tmp_path, monkeypatch, task, questions):
+    import tensorflow_datasets as tfds
+
+    more = {"id": "B", "question": "When?", "answers": [{"text": "1921", "answer_start": 29}] * 2}
+    questions = [question | {"is_impossible": bool(question.get("is_impossible"))} for question in (*questions, more)]
+    path = file_of(document(*questions))
+    monkeypatch.setattr(tfds, "builder", functools.partial(tfds.builder, data_dir=tmp_path / "tfds"))
+    monkeypatch.setattr(
+        tfds.download.DownloadManager, "download_and_extract", lambda self, urls: dict.fromkeys(urls, str(path))
+    )
+    assert list(squad_split(task, None, "dev")) == read_squad(path, task)
+
+
+EXAMPLE = SquadExample("q", "Where was it?", "In old Kraków, near old Wawel.", (Answer("Kraków", 7),))
+
+
+def test_replaced_words_move_the_answer():
+    found = replace_words(
+        EXAMPLE,
+        question=[Replacement(0, 5, "When")],
+        context=[Replacement(20, 23, "young"), Replacement(3, 6, "very old"), Replacement(0, 2, "")],
+    )
+    assert found == SquadExample("q", "When was it?", " very old Kraków, near young Wawel.", (Answer("Kraków", 10),))
+
+
+def test_replacements_that_touch_an_answer_are_left_out():
+    touching = [Replacement(7, 13, "Rome"), Replacement(3, 8, "x"), Replacement(12, 14, "x"), Replacement(8, 9, "x")]
+    assert replace_words(EXAMPLE, context=touching) == EXAMPLE
+    assert replace_words(EXAMPLE, context=[Replacement(13, 14, "!")]).context == "In old Kraków! near old Wawel."
+
+
+def test_questions_without_an_answer_stay_so():
+    for answers in ((), None):
+        found = replace_words(EXAMPLE._replace(answers=answers), context=[Replacement(7, 13, "Rome")])
+        assert found.context == "In old Rome, near old Wawel." and found.answers == answers
+
+
+def test_overlapping_replacements_are_refused():
+    with pytest.raises(ValueError, match="characters 2 to 5 overlap another"):
+        replace_words(EXAMPLE, question=[Replacement(2, 5, ""), Replacement(0, 3, "")])
+    with pytest.raises(ValueError, match="characters 20 to 21"):
+        replace_words(EXAMPLE, question=[Replacement(20, 21, "")])
+
+
+@given(st.data())
+def test_an_answer_is_found_after_any_replacement(data):
+    text = data.draw(st.text(min_size=1, max_size=30))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8, unique=True)))
+    replacements = [
+        Replacement(b, e, data.draw(st.text(max_size=4))) for b, e in zip(cuts[::2], cuts[1::2], strict=False)
+    ]
+    start = data.draw(st.integers(0, len(text) - 1))
+    end = data.draw(st.integers(start + 1, len(text)))
+    example = SquadExample("q", "", text, (Answer(text[start:end], start),))
+    found = replace_words(example, context=replacements)
+    (answer,) = found.answers
+    assert found.context[answer.start :].startswith(answer.text)
+    assert answer.text == text[start:end]

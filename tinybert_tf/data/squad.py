@@ -1,0 +1,218 @@
+"""SQuAD 1.1 and 2.0 (Rajpurkar et al. 2016, 2018): questions, the paragraphs that answer them, and where."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tinybert_tf.data.glue import Split
+from tinybert_tf.data.tasks import Task
+from tinybert_tf.errors import InputError
+from tinybert_tf.files import read_json, write_json
+
+_VERSIONS = {"squad1": "1.1", "squad2": "2.0"}
+
+
+class Answer(NamedTuple):
+    """A passage of the context; `start` counts characters."""
+
+    text: str
+    start: int
+
+
+class SquadExample(NamedTuple):
+    """One question. `answers` is empty where the context does not answer it (SQuAD 2.0), None where nobody says."""
+
+    id: str
+    question: str
+    context: str
+    answers: tuple[Answer, ...] | None
+
+
+class Replacement(NamedTuple):
+    """The characters [begin, end) of a text, and what takes their place."""
+
+    begin: int
+    end: int
+    text: str
+
+
+def allows_no_answer(task: Task) -> bool:
+    """Whether questions may have no answer: SQuAD 2.0."""
+    return task.name == "squad2"
+
+
+def squad_split(task: Task, data_dir: str | Path | None, split: str) -> Split:
+    """The questions of one part of SQuAD, sorted by their ids: files and TensorFlow Datasets give the same order.
+
+    Args:
+        task: squad1 or squad2.
+        data_dir: a folder with the official files (`train-v1.1.json`, ...), or the folder above it; None reads TensorFlow
+            Datasets.
+        split: "train" or "dev".
+
+    Raises:
+        InputError: no such file, or more than one that could be meant.
+    """
+    if data_dir is None:
+        from tinybert_tf.data.tfds import prepare
+
+        return Split(split, task.tfds, lambda: iter(_sorted(_from_tfds(prepare(task, split)[1]))))
+    path = find_squad_file(task, Path(data_dir), split)
+    return Split(split, str(path), lambda: iter(read_squad(path, task)))
+
+
+def find_squad_file(task: Task, data_dir: Path, split: str) -> Path:
+    """`train-v1.1.json`, `train.json`, or the one file whose name has the split and the version in it."""
+    if not data_dir.is_dir():
+        raise InputError(f"--data_dir {data_dir}: no such folder")
+    inside = (child for child in sorted(data_dir.iterdir()) if child.is_dir() and child.name.lower() == "squad")
+    folder = next(inside, data_dir)
+    version = _VERSIONS[task.name]
+    for name in (f"{split}-v{version}.json", f"{split}.json"):
+        if (folder / name).is_file():
+            return folder / name
+    found = sorted(folder.glob(f"*{split}*v{version}*.json"))
+    if len(found) > 1:
+        raise InputError(f"{folder}: {', '.join(path.name for path in found)} could all be the {split} set; keep one")
+    if not found:
+        raise InputError(
+            f"{folder}: no {split} set of SQuAD {version}; put {split}-v{version}.json there "
+            f"(it holds {', '.join(sorted(path.name for path in folder.glob('*.json'))) or 'no .json file'})"
+        )
+    return found[0]
+
+
+def read_squad(path: str | Path, task: Task) -> list[SquadExample]:
+    """The questions of an official JSON file, sorted by their ids.
+
+    Raises:
+        InputError: with file, article, paragraph and question: no JSON, a missing field, an answer that does not stand where
+            `answer_start` says, an id that comes twice, or (SQuAD 1.1) a question without an answer.
+    """
+    examples = _sorted(_questions(str(path), read_json(path), allows_no_answer(task)))
+    if not examples:
+        raise InputError(f"{path}: no questions")
+    for one, next_one in itertools.pairwise(examples):
+        if one.id == next_one.id:
+            raise InputError(
+                f"{path}: two questions have the id {one.id!r}; predictions are filed by id, so make them differ"
+            )
+    return examples
+
+
+def write_squad(path: str | Path, examples: Iterable[SquadExample], task: Task) -> None:
+    """Writes questions as a file that `read_squad` reads: one article, a paragraph for each context."""
+    paragraphs: dict[str, list[dict[str, Any]]] = {}
+    for example in examples:
+        question: dict[str, Any] = {"id": example.id, "question": example.question}
+        if example.answers is not None:
+            question["answers"] = [{"text": text, "answer_start": start} for text, start in example.answers]
+            if allows_no_answer(task):
+                question["is_impossible"] = not example.answers
+        paragraphs.setdefault(example.context, []).append(question)
+    article = {"title": "", "paragraphs": [{"context": text, "qas": found} for text, found in paragraphs.items()]}
+    write_json(path, {"version": _VERSIONS[task.name], "data": [article]})
+
+
+def replace_words(
+    example: SquadExample, *, question: Iterable[Replacement] = (), context: Iterable[Replacement] = ()
+) -> SquadExample:
+    """An augmented question whose answers can still be found: they are left as they are, and their places moved along.
+
+    Args:
+        example: the original.
+        question: what is replaced in the question.
+        context: what is replaced in the context; replacements that touch an answer are left out.
+
+    Raises:
+        ValueError: replacements that overlap, or lie outside of the text.
+    """
+    answers = example.answers or ()
+    apart = [
+        replacement
+        for replacement in sorted(context)
+        if all(replacement.end <= start or start + len(text) <= replacement.begin for text, start in answers)
+    ]
+
+    def moved(answer: Answer) -> Answer:
+        before = (r for r in apart if r.end <= answer.start)
+        return answer._replace(start=answer.start + sum(len(r.text) - (r.end - r.begin) for r in before))
+
+    return example._replace(
+        question=_replaced(example.question, sorted(question)),
+        context=_replaced(example.context, apart),
+        answers=None if example.answers is None else tuple(map(moved, answers)),
+    )
+
+
+def _replaced(text: str, replacements: list[Replacement]) -> str:
+    parts, position = [], 0
+    for begin, end, new in replacements:
+        if not position <= begin <= end <= len(text):
+            raise ValueError(f"characters {begin} to {end} overlap another replacement or lie outside of the text")
+        parts += [text[position:begin], new]
+        position = end
+    return "".join([*parts, text[position:]])
+
+
+def _sorted(examples: Iterable[SquadExample]) -> list[SquadExample]:
+    return sorted(examples, key=lambda example: example.id)
+
+
+def _questions(path: str, document: Any, may_lack_answer: bool) -> Iterator[SquadExample]:
+    for a, article in enumerate(_field(document, "data", list, path), 1):
+        at_article = f"{path}, article {a}"
+        for p, paragraph in enumerate(_field(article, "paragraphs", list, at_article), 1):
+            at_paragraph = f"{at_article}, paragraph {p}"
+            context = _field(paragraph, "context", str, at_paragraph)
+            if not context.strip():
+                raise InputError(f"{at_paragraph}: the context is empty")
+            for q, entry in enumerate(_field(paragraph, "qas", list, at_paragraph), 1):
+                example = _question(entry, context, f"{at_paragraph}, question {q}")
+                if example.answers == () and not may_lack_answer:
+                    raise InputError(
+                        f"{at_paragraph}, question {q} (id {example.id}): has no answer; that is SQuAD 2.0: use --task=squad2"
+                    )
+                yield example
+
+
+def _question(entry: Any, context: str, where: str) -> SquadExample:
+    identity, question = _field(entry, "id", str, where), _field(entry, "question", str, where)
+    where = f"{where} (id {identity})"
+    if "answers" not in entry:
+        return SquadExample(identity, question, context, None)
+    if entry.get("is_impossible"):
+        return SquadExample(identity, question, context, ())
+    answers = []
+    for given in _field(entry, "answers", list, where):
+        answer = Answer(_field(given, "text", str, where), _field(given, "answer_start", int, where))
+        stands = context[answer.start : answer.start + len(answer.text)] if answer.start >= 0 else ""
+        if not answer.text.strip() or stands != answer.text:
+            raise InputError(
+                f"{where}: the answer {answer.text!r} does not stand at answer_start {answer.start} of the context, "
+                f"{stands!r} does; answer_start counts characters from 0"
+            )
+        answers.append(answer)
+    return SquadExample(identity, question, context, tuple(answers))
+
+
+def _field(value: Any, name: str, kind: type, where: str) -> Any:
+    if not isinstance(value, dict) or not isinstance(value.get(name), kind):
+        names = {list: "list", str: "text", int: "number"}
+        raise InputError(f'{where}: needs a {names[kind]} "{name}", as in the official SQuAD files')
+    return value[name]
+
+
+def _from_tfds(dataset) -> Iterator[SquadExample]:
+    contexts: dict[str, str] = {}  # a paragraph's questions share one string
+    for row in dataset.as_numpy_iterator():
+        context = row["context"].decode("utf-8")
+        found = zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
+        answers = tuple(Answer(text.decode("utf-8"), int(start)) for text, start in found)
+        yield SquadExample(
+            row["id"].decode("utf-8"),
+            row["question"].decode("utf-8"),
+            contexts.setdefault(context, context),
+            () if row.get("is_impossible") else answers,
+        )
