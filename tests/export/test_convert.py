@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 
 from tinybert_tf.bert import BertConfig, build_model
 from tinybert_tf.checkpoints import load_model
@@ -85,6 +86,23 @@ def test_inputs_come_in_the_promised_order_and_type(exported):
     assert [list(graph.tensors[index].shape) for index in graph.inputs] == [[1, 12]] * 3
     assert {graph.tensors[index].type for index in graph.inputs} == {flatbuffer.schema.TensorType.INT32}
     assert [graph.tensors[index].type for index in graph.outputs] == [flatbuffer.schema.TensorType.FLOAT32]
+
+
+def test_a_span_file_is_what_the_task_library_asks_for(model_dir, exported, features):
+    """BertQuestionAnswerer goes by names in the metadata, in the order of the tensors: end first."""
+    from tinybert_tf.export import read_metadata
+
+    path = exported("span").path
+    assert read_metadata(path).outputs == ("end_logits", "start_logits")
+    interpreter = Interpreter(path)
+    interpreter.allocate_tensors()
+    for entry, name in zip(interpreter.get_input_details(), features, strict=True):
+        interpreter.set_tensor(entry["index"], features[name][:1])
+    interpreter.invoke()
+    end, start = (interpreter.get_tensor(entry["index"]) for entry in interpreter.get_output_details())
+    expected = keras_outputs(model_dir("span"), features)
+    np.testing.assert_allclose(end, expected["end_logits"][:1], atol=1e-4)
+    np.testing.assert_allclose(start, expected["start_logits"][:1], atol=1e-4)
 
 
 def test_fewer_bits_make_a_smaller_file(exported):

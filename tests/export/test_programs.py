@@ -40,6 +40,16 @@ def test_convert_evaluate_benchmark(model_dir, tmp_path):
         assert (converted["path"], converted["quantize"], converted["seq_len"]) == (file, mode, 12)
         assert converted["mb"] > 0
 
+    (tmp_path / "SST-2" / "train.tsv").write_text("sentence\tlabel\nw3 w4 film\t1\nw5\t0\n")
+    flags = (f"--model_dir={folder}", f"--output={tmp_path}/auto.tflite", "--seq_len=8,12", "--quantize=auto")
+    chosen = result(run("convert", *flags, "--task=sst2", f"--data_dir={tmp_path}", "--max_drop=1"))
+    assert (chosen["seq_len"], chosen["seq_lens"]) == (12, [12, 8])
+    assert chosen["mb"] == min(trial["mb"] for trial in chosen["trials"])
+    assert chosen["delegated"] + len(chosen["not_delegated"]) == chosen["nodes"]
+    refused = run("convert", *flags, "--task=sst2", f"--data_dir={tmp_path}", "--max_mb=0.001")
+    assert refused.returncode == 1
+    assert "no mode holds" in refused.stderr and "max_mb" in refused.stdout
+
     flags = (f"--model={files[0]}", f"--model_dir={folder}", "--task=sst2", f"--data_dir={tmp_path}")
     scored = result(run("evaluate", *flags, "--max_drop=0.01"))
     assert scored["drop"] == scored["keras_score"] - scored["tflite_score"] == 0
@@ -48,7 +58,11 @@ def test_convert_evaluate_benchmark(model_dir, tmp_path):
     assert refused.returncode == 1
     assert "--max_drop=-1.0 allows less" in refused.stderr and "Traceback" not in refused.stderr
 
-    rows = result(run("benchmark", f"--models={','.join(files)}", "--threads=1,2", "--runs=3"))["models"]
+    flags = (f"--models={','.join(files)}", "--threads=1,2", "--runs=3")
+    scored = ("--task=sst2", f"--data_dir={tmp_path}", f"--output_dir={tmp_path}/card")
+    rows = result(run("benchmark", *flags, *scored))["models"]
+    assert {path.suffix for path in (tmp_path / "card").iterdir()} == {".md", ".csv", ".png", ".json"}
+    assert rows[0]["score"] in (0.0, 0.5, 1.0) and rows[0]["drop"] == 0
     assert [(row["path"], row["threads"]) for row in rows] == [(f, t) for t in (1, 2) for f in files]
     assert {"path", "mb", "threads", "seq", "median_ms", "p90_ms"} <= rows[0].keys()
 

@@ -50,6 +50,7 @@ class LatencyReport:
         mb: size of the file, in millions of bytes.
         seq: length of its input.
         median_ms, p90_ms: of one inference on a text of full length.
+        best_ms: the fastest one, which hardly depends on what else the machine does.
         memory_mb: how much a process grows at its peak by loading and running it at its longest length; None for other
             runtimes than TFLite's, and where Linux' /proc is missing.
         delegated: "operations that XNNPACK takes/all operations"; None for other runtimes.
@@ -61,6 +62,7 @@ class LatencyReport:
     seq: int
     median_ms: float
     p90_ms: float
+    best_ms: float
     memory_mb: float | None
     delegated: str | None
 
@@ -109,6 +111,7 @@ def benchmark(
                     seq=entry.seq,
                     median_ms=round(float(np.median(seconds)) * 1e3, 4),
                     p90_ms=round(float(np.percentile(seconds, 90)) * 1e3, 4),
+                    best_ms=round(min(seconds) * 1e3, 4),
                     **facts[entry.path],
                 )
             )
