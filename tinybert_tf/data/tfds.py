@@ -3,6 +3,7 @@
 import importlib.resources.abc
 import importlib.util
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,15 @@ _FEATURES = {"cola": ("sentence", None), "mrpc": ("sentence1", "sentence2"), "ax
 _FEATURES["mnli"] = _FEATURES["ax"]
 
 
+def import_tfds() -> types.ModuleType:
+    """`tensorflow_datasets`, whose release 4.9.10 uses a backport without requiring it."""
+    if importlib.util.find_spec("importlib_resources") is None:
+        sys.modules["importlib_resources"] = importlib.resources
+    import tensorflow_datasets
+
+    return tensorflow_datasets
+
+
 def prepare(task: Task, split: str, data_dir: str | Path | None = None) -> tuple[Any, Any]:
     """The builder of a task, and the `tf.data.Dataset` of one split; fetched and prepared if it is not there yet.
 
@@ -33,11 +43,7 @@ def prepare(task: Task, split: str, data_dir: str | Path | None = None) -> tuple
     Raises:
         InputError: the data set is neither prepared here nor can be fetched.
     """
-    import tensorflow_datasets
-
-    # TensorFlow Datasets 4.9.10 uses this backport without requiring it.
-    if importlib.util.find_spec("importlib_resources") is None:
-        sys.modules["importlib_resources"] = importlib.resources
+    tensorflow_datasets = import_tfds()
     where = {"data_dir": data_dir} if data_dir else {}
     try:
         builder = tensorflow_datasets.builder(task.tfds, **where)
