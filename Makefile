@@ -47,7 +47,7 @@ $(BIN)/python:
 	@touch $@
 
 .venv/.dev: pyproject.toml | $(BIN)/python
-	$(PIP) install -e '.[dev]'
+	$(PIP) install -e '.[dev,beam]'
 	@touch $@ .venv/.run
 
 .venv/.beam: pyproject.toml | $(BIN)/python

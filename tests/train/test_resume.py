@@ -46,15 +46,26 @@ def programs(glue, corpus, make_directory, tmp_path):
         ),
         "distill_task": lambda output: distill_task(
             DistillSettings(
-                **task, teacher=str(teacher), student=str(student), output_dir=str(output), intermediate_epochs=1,
-                prediction_epochs=1, teacher_dtype="float32",
-            )  # fmt: skip
+                **task,
+                teacher=str(teacher),
+                student=str(student),
+                output_dir=str(output),
+                intermediate_epochs=1,
+                prediction_epochs=1,
+                teacher_dtype="float32",
+            )
         ),
         "distill_general": lambda output: distill_general(
             GeneralSettings(
-                **text, teacher=str(encoder), student="2x8x2x16", init="random", output_dir=str(output), max_steps=8,
-                teacher_dtype="float32", accumulation_steps=2,
-            )  # fmt: skip
+                **text,
+                teacher=str(encoder),
+                student="2x8x2x16",
+                init="random",
+                output_dir=str(output),
+                max_steps=8,
+                teacher_dtype="float32",
+                accumulation_steps=2,
+            )
         ),
         "pretrain": lambda output: pretrain(
             PretrainSettings(**text, model=str(encoder), output_dir=str(output), max_steps=8, learning_rate=1e-2)

@@ -1,0 +1,63 @@
+"""A grid is run once, compared by its means over seeds, and its best model kept."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from tinybert_tf.checkpoints import load_model
+from tinybert_tf.errors import InputError
+from tinybert_tf.train import sweep as sweep_module
+from tinybert_tf.train.sweep import SweepSettings, sweep
+
+
+def settings(glue, teacher, student, output, **changes):
+    return SweepSettings(**{
+        "task": "sst2", "data_dir": str(glue), "seq_len": 16, "teacher": str(teacher), "student": str(student),
+        "output_dir": str(output), "batch_sizes": "8,16", "learning_rates": "1e-2", "seeds": "0,1", "evaluations": 1,
+        "prediction_epochs": 1.0, "teacher_dtype": "float32",
+    } | changes)  # fmt: skip
+
+
+def test_a_sweep_keeps_the_best_run_of_the_best_cell_and_resumes(glue, make_directory, tmp_path, monkeypatch):
+    teacher, student = make_directory("t"), make_directory("s", num_hidden_layers=2)
+    swept = settings(glue, teacher, student, tmp_path / "sweep")
+    runs, distill_task = [], sweep_module.distill_task
+
+    def counted(cell):
+        runs.append((cell.train_batch_size, cell.prediction_learning_rate, cell.seed))
+        if len(runs) == 3:
+            raise KeyboardInterrupt
+        return distill_task(cell)
+
+    monkeypatch.setattr(sweep_module, "distill_task", counted)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(swept)
+    monkeypatch.setattr(sweep_module, "distill_task", distill_task)
+    result = sweep(swept)
+    assert runs == [(8, 1e-2, 0), (8, 1e-2, 1), (16, 1e-2, 0)]
+
+    scores = {}
+    for folder in (tmp_path / "sweep").glob("batch*"):
+        run = json.loads((folder / "run.json").read_text())
+        scores[run["settings"]["train_batch_size"], run["seed"]] = run["result"]["score"]
+    assert len(scores) == 4
+    means = {size: np.mean([scores[size, seed] for seed in (0, 1)]) for size in (8, 16)}
+    with (tmp_path / "sweep" / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["mean accuracy"]) for row in rows] == pytest.approx(
+        sorted(means.values(), reverse=True), abs=1e-4
+    )
+    best = result["train_batch_size"]
+    assert means[best] == max(means.values())
+    assert result["score"] == max(scores[best, seed] for seed in (0, 1))
+    for ours, theirs in zip(
+        load_model(result["model"]).get_weights(), load_model(f"{result['run']}/model").get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_list_that_is_none_is_refused_by_its_flag(glue, tmp_path):
+    with pytest.raises(InputError, match="--learning_rates=fast: must be numbers"):
+        settings(glue, "t", "s", tmp_path, learning_rates="fast").grid()
