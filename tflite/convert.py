@@ -54,6 +54,8 @@ def main(settings: ConvertSettings) -> dict:
         )
     needed = "with TensorFlow Text's tokenizer" if settings.text_input else "all builtin"
     print(f"wrote {report.path}: {report.mb:.1f} MB, {sum(report.operators.values())} operations, {needed}")
+    if len(lengths) > 1:
+        print("MediaPipe's tasks load files of one length; this one is for LiteRT's signatures")
     if not settings.text_input:  # which LiteRT's own interpreter does not load
         nodes = delegation(report.path)
         print(

@@ -79,13 +79,14 @@ def test_mediapipes_own_reader_agrees(exported, words):
     assert root.minParserVersion == b"1.1.0"
 
 
-def test_mediapipe_classifies_with_the_file_as_it_is(exported, model_dir):
+@pytest.mark.parametrize("quantize", ["none", "float16", "dynamic", "int8", "int4_embeddings", "int4"])
+def test_mediapipe_classifies_with_the_file_as_it_is(quantize, exported, model_dir):
     text = pytest.importorskip("mediapipe.tasks.python.text")
     from tinybert_tf.data import Tokenizer
     from tinybert_tf.export import TFLiteModel
 
     sentences = ["w1 w2 film", "Film w7, w3!", "w9", "w4 w4 w4 w4 w4 w4 w4 w4 w4 w4 w4 w4 w4 w4 w4 w4"]
-    path = exported().path
+    path = exported(quantize=quantize).path
     ours = TFLiteModel(path).predict(Tokenizer.from_directory(model_dir())(sentences, seq_len=12))
     with text.TextClassifier.create_from_model_path(path) as classifier:
         for sentence, expected in zip(sentences, ours, strict=True):

@@ -74,7 +74,8 @@ def export_tflite(
         model: a model directory, or a network with a classification, token_classification, regression or span head.
         output: the .tflite file; replaced if it exists, and left alone if the export fails.
         seq_len: the fixed length, special tokens included. With several, the longest is `serving_default`, and each
-            shorter one N has a signature `seq_N`: weights are shared, and a short text costs little.
+            shorter one N has a signature `seq_N`: weights are shared, and a short text costs little. MediaPipe's tasks want
+            one length.
         quantize: one of `QUANTIZE_MODES`.
         tokenizer_from: the directory with vocab.txt; by default that of the model.
         calibration_texts: for "int8", some 200 texts, or pairs of them, like those that the file will see.
