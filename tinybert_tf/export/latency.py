@@ -50,7 +50,8 @@ class LatencyReport:
         mb: size of the file, in millions of bytes.
         seq: length of its input.
         median_ms, p90_ms: of one inference on a text of full length.
-        best_ms: the fastest one, which hardly depends on what else the machine does.
+        cpu_ms: median time that the processor worked for one, all threads together: without the waiting for a core that
+            others use. With several threads it counts how they spin while they wait for each other.
         memory_mb: how much a process grows at its peak by loading and running it at its longest length; None for other
             runtimes than TFLite's, and where Linux' /proc is missing.
         delegated: "operations that XNNPACK takes/all operations"; None for other runtimes.
@@ -62,7 +63,7 @@ class LatencyReport:
     seq: int
     median_ms: float
     p90_ms: float
-    best_ms: float
+    cpu_ms: float
     memory_mb: float | None
     delegated: str | None
 
@@ -100,7 +101,8 @@ def benchmark(
         for entry in entries:
             for _ in range(warmup):
                 entry.run()
-        for entry, seconds in zip(entries, _take_turns(entries, runs), strict=True):
+        for entry, times in zip(entries, _take_turns(entries, runs), strict=True):
+            seconds, cpu_seconds = zip(*times, strict=True)
             if entry.path not in facts:
                 facts[entry.path] = _facts(entry.path, threads[0])
             reports.append(
@@ -111,7 +113,7 @@ def benchmark(
                     seq=entry.seq,
                     median_ms=round(float(np.median(seconds)) * 1e3, 4),
                     p90_ms=round(float(np.percentile(seconds, 90)) * 1e3, 4),
-                    best_ms=round(min(seconds) * 1e3, 4),
+                    cpu_ms=round(float(np.median(cpu_seconds)) * 1e3, 4),
                     **facts[entry.path],
                 )
             )
@@ -146,17 +148,18 @@ def _entries(path: Path, threads: int, lengths: Sequence[int] | None) -> list[_E
     return [_Entry(path, model, length, _full_length_text(path, length)) for length in chosen]
 
 
-def _take_turns(entries: Sequence[_Entry], runs: int) -> list[list[float]]:
-    times: list[list[float]] = [[] for _ in entries]
+def _take_turns(entries: Sequence[_Entry], runs: int) -> list[list[tuple[float, float]]]:
+    """(seconds on the clock, seconds of the processor) of each run of each entry."""
+    times: list[list[tuple[float, float]]] = [[] for _ in entries]
     while len(times[0]) < runs:
-        for entry, seconds in zip(entries, times, strict=True):
+        for entry, measured in zip(entries, times, strict=True):
             if len(entries) > 1:
                 time.sleep(_PAUSE_SECONDS)
                 entry.run()  # untimed: caches hold the previous model
-            for _ in range(min(_RUNS_PER_ROUND, runs - len(seconds))):
-                start = time.perf_counter()
+            for _ in range(min(_RUNS_PER_ROUND, runs - len(measured))):
+                start, cpu_start = time.perf_counter(), time.process_time()
                 entry.run()
-                seconds.append(time.perf_counter() - start)
+                measured.append((time.perf_counter() - start, time.process_time() - cpu_start))
     return times
 
 

@@ -18,7 +18,7 @@ COLUMNS = (
     Column("seq", "tokens"),
     Column("median_ms", "median ms", "{:.2f}".format),
     Column("p90_ms", "p90 ms", "{:.2f}".format),
-    Column("best_ms", "best ms", "{:.2f}".format),
+    Column("cpu_ms", "CPU ms", "{:.2f}".format),
     Column("memory_mb", "memory MB", "{:.0f}".format),
     Column("delegated", "XNNPACK"),
     Column("score", "dev score", "{:.4f}".format),
