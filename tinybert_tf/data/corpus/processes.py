@@ -45,7 +45,9 @@ class _Workers:
     def __init__(self, job: Job):
         self._job = job
         self._processes, self._idle, self.busy = {}, [], set()
-        context = multiprocessing.get_context("spawn")
+        # Importing TensorFlow costs seconds: it is done once, in a process that all others are forked from.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
         for _ in range(job.settings.num_processes):
             ours, theirs = context.Pipe()
             process = context.Process(target=_work, args=(job, theirs), daemon=True)
