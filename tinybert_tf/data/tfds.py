@@ -1,9 +1,5 @@
 """GLUE from TensorFlow Datasets: the same rows in the same order as from the TSV files."""
 
-import importlib.resources.abc
-import importlib.util
-import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,15 +19,6 @@ _FEATURES = {"cola": ("sentence", None), "mrpc": ("sentence1", "sentence2"), "ax
 _FEATURES["mnli"] = _FEATURES["ax"]
 
 
-def import_tfds() -> types.ModuleType:
-    """`tensorflow_datasets`, whose release 4.9.10 uses a backport without requiring it."""
-    if importlib.util.find_spec("importlib_resources") is None:
-        sys.modules["importlib_resources"] = importlib.resources
-    import tensorflow_datasets
-
-    return tensorflow_datasets
-
-
 def prepare(task: Task, split: str, data_dir: str | Path | None = None) -> tuple[Any, Any]:
     """The builder of a task, and the `tf.data.Dataset` of one split; fetched and prepared if it is not there yet.
 
@@ -43,7 +30,8 @@ def prepare(task: Task, split: str, data_dir: str | Path | None = None) -> tuple
     Raises:
         InputError: the data set is neither prepared here nor can be fetched.
     """
-    tensorflow_datasets = import_tfds()
+    import tensorflow_datasets
+
     where = {"data_dir": data_dir} if data_dir else {}
     try:
         builder = tensorflow_datasets.builder(task.tfds, **where)

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from tinybert_tf.evaluate.predict import score
 from tinybert_tf.evaluate.task_model import ModelSettings, open_for_task
 from tinybert_tf.settings import setting
 
@@ -10,7 +9,7 @@ from tinybert_tf.settings import setting
 @dataclasses.dataclass(frozen=True)
 class EvaluateSettings(ModelSettings):
     task: str = setting(
-        "", "the task: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, sample, custom or token_classification",
+        "", "cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2, sample, custom or token_classification",
         required=True,
     )  # fmt: skip
     split: str | None = setting(None, "absent: the task's dev set, for mnli both of them; e.g. dev_mismatched")
@@ -28,6 +27,6 @@ def evaluate_model(settings: EvaluateSettings) -> dict:
     metrics = {}
     for split in splits:
         prefix = "" if split is splits[0] else f"{split.name}_"
-        scores = score(data.task, *trained.predict(split))
+        scores = trained.score(split)
         metrics |= {f"{prefix}{name}": value for name, value in scores.items()}
     return {"task": data.task.name, "score": metrics[data.task.main_metric], "metrics": metrics}

@@ -10,8 +10,10 @@ import scipy.special
 
 from tinybert_tf.data import Example, Split, Task
 from tinybert_tf.data.lines import numbered_lines, without_end
+from tinybert_tf.data.squad import allows_no_answer
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.predict import Logits, predict_logits
+from tinybert_tf.evaluate.squad import write_squad_predictions
 from tinybert_tf.evaluate.submission import submission_names, submission_words, write_submission, zip_submissions
 from tinybert_tf.evaluate.task_model import ModelSettings, checked_seq_len, open_for_task, open_model
 from tinybert_tf.files import written_aside
@@ -26,7 +28,8 @@ class PredictSettings(ModelSettings):
     task: str | None = setting(
         None,
         "cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli or ax (with the model of mnli): writes GLUE's prediction files; "
-        "custom or token_classification: predicts the rows of --dev_file",
+        "squad1 or squad2: answers the dev set as the official scripts read it; custom or token_classification: predicts the "
+        "rows of --dev_file",
     )
     text: str | None = setting(None, "a text to predict; no --task then")
     text_pair: str | None = setting(None, "the second text, for a model of pairs")
@@ -53,6 +56,11 @@ def predict(settings: PredictSettings) -> dict:
         return _predict_raw_text(settings)
     trained = open_for_task(settings, settings.task)
     task, directory = trained.data.task, Path(settings.output_dir)
+    if task.kind == "span":
+        answers = trained.answer(trained.data.dev)
+        write_squad_predictions(directory, task, answers)
+        print(f"wrote {directory}: predictions.json, nbest.json{', null_odds.json' if allows_no_answer(task) else ''}")
+        return {"task": task.name, "rows": {"predictions.json": len(answers)}}
     names = submission_names(task)
     if not names:
         split = trained.data.test

@@ -8,7 +8,8 @@ from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Split, TaskData, Tokenizer, label_ids, load_task
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate.predict import Labels, Logits, predict_logits
+from tinybert_tf.evaluate.predict import Labels, Logits, predict_logits, score
+from tinybert_tf.evaluate.squad import Prediction, predict_squad, score_squad
 from tinybert_tf.settings import setting
 
 
@@ -41,7 +42,7 @@ class TaskModel:
     batch_size: int
 
     def predict(self, split: Split) -> tuple[Logits, Labels]:
-        """See `predictor`."""
+        """See `predictor`; not for spans."""
         return predict_logits(
             self.model,
             split,
@@ -51,6 +52,17 @@ class TaskModel:
             seq_len=self.seq_len,
             ids=self.ids,
         )
+
+    def answer(self, split: Split) -> dict[str, Prediction]:
+        """Answers to SQuAD's questions; see `predict_squad`."""
+        return predict_squad(self.model, split, self.tokenizer, seq_len=self.seq_len, batch_size=self.batch_size)
+
+    def score(self, split: Split) -> dict[str, float]:
+        """The task's metrics, the main one first."""
+        task = self.data.task
+        if task.kind == "span":
+            return score_squad(task, split, self.answer(split))
+        return score(task, *self.predict(split))
 
 
 def open_for_task(settings: ModelSettings, task: str) -> TaskModel:

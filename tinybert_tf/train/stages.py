@@ -27,7 +27,7 @@ class TaskSettings(CustomFiles):
     """What every program that trains on a task is told."""
 
     task: str = setting(
-        "", "the task: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, sample, custom or token_classification",
+        "", "cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2, sample, custom or token_classification",
         required=True,
     )  # fmt: skip
     output_dir: str = setting("", "where the run is written", required=True)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from tinybert_tf.data.corpus import make_corpus, read_corpus
 from tinybert_tf.data.corpus.tfds import DatasetText, plain_lines
-from tinybert_tf.data.tfds import import_tfds
 from tinybert_tf.errors import InputError
 
 WIKI40B = (
@@ -27,7 +27,6 @@ def test_another_data_set_is_refused():
 @pytest.fixture
 def lm1b(tmp_path, monkeypatch):
     """A prepared lm1b of 40 rows in two files, without a network."""
-    tfds = import_tfds()
     rows = [{"text": f"ban ben number {number}."} for number in range(40)]
 
     class Lm1b(tfds.core.GeneratorBasedBuilder):

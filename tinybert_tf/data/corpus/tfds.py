@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from tinybert_tf.data.corpus.text import Text
-from tinybert_tf.data.tfds import import_tfds
 from tinybert_tf.errors import InputError
 
 DATASETS = ("wikipedia", "wiki40b", "lm1b")
@@ -28,7 +27,9 @@ class DatasetText:
         if self.dataset not in DATASETS:
             raise InputError(f"--tfds={name}: must be one of {', '.join(DATASETS)}; give other text with --input")
         try:
-            self._builder = import_tfds().builder(name)
+            import tensorflow_datasets
+
+            self._builder = tensorflow_datasets.builder(name)
             self._builder.download_and_prepare()
         except Exception as error:  # every way to fail here (network, disk, unknown configuration) has the one remedy
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

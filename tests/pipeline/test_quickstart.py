@@ -1,0 +1,45 @@
+"""The quickstart on a small task, with a small pretrained teacher and with none."""
+
+import json
+
+import pytest
+
+from tinybert_tf.pipeline.quickstart import QuickstartSettings, quickstart
+
+
+def settings(glue, output, **changes):
+    return QuickstartSettings(
+        **{
+            "task": "sst2", "data_dir": str(glue), "output_dir": str(output), "seq_len": 16, "train_batch_size": 8,
+            "teacher_epochs": 1.0, "general_epochs": 1.0, "masked_lm_epochs": 1.0, "copies": 1, "evaluations": 1,
+            "intermediate_epochs": 1.0, "prediction_epochs": 1.0, "max_steps": 4,
+        } | changes
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_everything_is_trained_measured_and_reported(glue, make_directory, tmp_path, capsys):
+    pretrained = make_directory(
+        "pretrained", "encoder", hidden_size=252, num_attention_heads=12, intermediate_size=1000
+    )
+    result = quickstart(settings(glue, tmp_path / "run", teacher=str(pretrained)))
+    assert result["student_params"] < result["teacher_params"]
+    assert result["retention"] == pytest.approx(result["student_score"] / result["teacher_score"])
+    assert result["int8_mb"] < result["float_mb"]
+    runs = {name: json.loads((tmp_path / "run" / name / "run.json").read_text()) for name in ("student", "no_teacher")}
+    assert runs["student"]["result"]["steps"] == runs["no_teacher"]["result"]["steps"] == 8
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "student without teacher" in report and report.count("data:image/png") >= 4
+
+    capsys.readouterr()
+    assert quickstart(settings(glue, tmp_path / "run", teacher=str(pretrained))) == result
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[step")]
+    assert said and all(line.endswith("done already") for line in said)
+
+
+@pytest.mark.slow
+def test_without_a_pretrained_teacher_one_learns_from_the_text(glue, tmp_path, capsys):
+    result = quickstart(settings(glue, tmp_path / "run", teacher=str(tmp_path / "nowhere")))
+    assert "no pretrained teacher" in capsys.readouterr().out
+    assert (tmp_path / "run" / "pretrained" / "model" / "model.safetensors").is_file()
+    assert 0 <= result["student_score"] <= 1
