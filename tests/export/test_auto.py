@@ -23,7 +23,7 @@ def task_files(model_dir, tmp_path_factory):
 def test_the_smallest_or_the_most_faithful_is_kept(task_files, tmp_path):
     model, data = task_files
     modes = ("none", "dynamic", "int8")
-    arguments = {"task": "sst2", "data_dir": data, "seq_len": 8, "modes": modes}
+    arguments = {"task": "sst2", "data_dir": data, "seq_len": (4, 8), "modes": modes}
     report, trials = export_best(model, tmp_path / "a.tflite", limits=Limits(max_drop=1.0), **arguments)
     assert [trial.quantize for trial in trials] == list(modes)
     assert [trial.chosen for trial in trials].count(True) == 1

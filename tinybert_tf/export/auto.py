@@ -89,7 +89,7 @@ def export_best(
             parity = comparison(TFLiteModel(path))
             print(f"{mode}: {reports[mode].mb:.1f} MB, score {parity.tflite_score:.4f}", flush=True)
             trials.append((mode, parity, delegation(path)))
-        times = benchmark([reports[mode].path for mode in modes])
+        times = benchmark([reports[mode].path for mode in modes], lengths=[longest])
         rows = [
             _trial(reports[mode], time.median_ms, parity, f"{nodes.delegated}/{nodes.nodes}", limits)
             for (mode, parity, nodes), time in zip(trials, times, strict=True)
