@@ -1,4 +1,4 @@
-"""Every configuration file sets known settings to values that they take."""
+"""Every configuration file sets known settings to values that they take, and says how to use it."""
 
 import dataclasses
 from pathlib import Path
@@ -6,22 +6,41 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tinybert_tf.data import get_task
+from tinybert_tf.pipeline.run_task import RunTaskSettings
+from tinybert_tf.train.general import GeneralSettings
 from tinybert_tf.train.stages import DistillSettings
 
-FILES = sorted((Path(__file__).resolve().parents[1] / "configs").rglob("*.yaml"))
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+TASKS = sorted((CONFIGS / "task").glob("*.yaml"))
+GENERAL = sorted((CONFIGS / "general").glob("*.yaml"))
+SETTINGS = {"run_task": RunTaskSettings, "distill_task": DistillSettings, "distill_general": GeneralSettings}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_task_configuration_can_be_used(path):
-    values = yaml.safe_load(path.read_text())
-    settings = DistillSettings(**(values | {"teacher": "t", "output_dir": "o"}))
-    fields = {field.name: field.type for field in dataclasses.fields(settings)}
+def check(settings, values):
+    fields = {field.name: str(field.type) for field in dataclasses.fields(settings)}
     for name, value in values.items():
-        assert not isinstance(value, str) or "str" in str(fields[name]), f"{path}: {name} must be a number"
+        assert not isinstance(value, str) or "str" in fields[name], f"{name} must be a number"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*TASKS, *GENERAL], ids=lambda path: path.stem)
 def test_a_configuration_says_how_to_run_it_and_what_is_proven(path):
-    header = path.read_text().split("\ntask:")[0]
-    assert f"--config_file=configs/task/{path.name}" in header
-    assert "unproven" in header or "Score:" in header
+    text = path.read_text()
+    header = [line for line in text.splitlines() if line.startswith("#")]
+    program = next(name for name in SETTINGS if any(f"bin/{name}.py" in line for line in header))
+    assert any(f"--config_file={path.relative_to(CONFIGS.parent)}" in line for line in header)
+    assert any("unproven" in line or "Score:" in line for line in header)
+    values = yaml.safe_load(text)
+    required = {"output_dir": "o", "teacher": "t"} | ({"corpus": "c"} if program == "distill_general" else {})
+    check(SETTINGS[program](**values | required), values)
+
+
+@pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)
+def test_a_task_is_trained_as_long_as_the_paper_says(path):
+    values = yaml.safe_load(path.read_text())
+    task = get_task(path.stem)
+    assert values["task"] == path.stem
+    assert values["seq_len"] == task.seq_len
+    if task.kind != "span":
+        assert values["intermediate_epochs"] == task.intermediate_epochs
+        assert values["prediction_epochs"] == task.prediction_epochs
