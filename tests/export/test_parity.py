@@ -102,3 +102,31 @@ def test_positions_are_compared_where_there_are_tokens(model_dir, exported, feat
         report = comparison(TFLiteModel(exported(head).path))
         assert report.max_logit_error < 1e-4
         assert (report.agreement, report.examples, report.keras_score) == (1.0, 4, 4.0)
+
+
+def test_questions_are_scored_by_their_answers(model_dir, tmp_path):
+    from tinybert_tf.data import get_task, squad
+
+    examples = [
+        squad.SquadExample(str(number), f"w{number} w2", "w3 film w4 w5 w6 w7", (squad.Answer("film w4", 3),))
+        for number in range(3)
+    ]
+    squad.write_squad(tmp_path / "dev-v1.1.json", examples, get_task("squad1"))
+    export_tflite(model_dir("span"), tmp_path / "a.tflite", seq_len=16)
+    report = compare_on_task(model_dir("span"), tmp_path / "a.tflite", "squad1", tmp_path)
+    assert (report.examples, report.drop, report.agreement) == (3, 0.0, 1.0)
+    assert report.max_logit_error < 1e-4
+    assert 0 <= report.keras_score <= 1
+
+
+def test_tags_are_scored_by_entities(model_dir, tmp_path, features):
+    from tinybert_tf.data import Task
+    from tinybert_tf.export.parity import _entity_score
+
+    task = Task("tags", "token_classification", "", ("O", "B-x"), 0, None, 1, ("f1",))
+    labels = np.array([[0, 1, 0], [1, 0, 0]])
+    weights = np.array([[1, 1, 0], [1, 0, 1]], np.float32)
+    score = _entity_score(task, {"O": 0, "B-x": 1}, labels, weights)
+    assert score(np.eye(2)[labels]) == 1.0
+    # One of two entities found, none too many; what has no weight is no word.
+    assert score(np.eye(2)[[[0, 1, 1], [0, 1, 0]]]) == pytest.approx(2 / 3)
