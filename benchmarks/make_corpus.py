@@ -2,13 +2,13 @@
 
 python benchmarks/make_corpus.py --inputs=SMALL.txt,LARGE.txt.xz --vocab=vocab.txt [--processes=1,2]
 
-The program is run as a whole for each input and number of processes. Memory is the resident memory of it and the processes it
-starts, at the highest of ten looks a second. CPU seconds tell more than seconds on a machine that is shared.
+The program is run as a whole for each input and number of processes. Memory is the resident memory of it and the processes
+it starts, what they share counted in each, at the highest of ten looks a second. CPU seconds include starting; they tell
+more than seconds on a machine that is shared.
 """
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -32,33 +32,32 @@ flags.DEFINE_list("processes", ["1", "2"], "numbers of processes")
 flags.DEFINE_integer("rounds", 3, "measurements of the work without starting, in turn; the best one is shown")
 
 
-def resident_mb(pid: int) -> float:
-    """Resident memory of a process and of those it started (Linux)."""
+def look(pid: int, cpu_seconds: dict[int, float]) -> float:
+    """Resident MB of a process and of those it started; notes the CPU seconds of each (Linux)."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except (FileNotFoundError, ProcessLookupError):  # it has just ended
         return 0.0
-    return pages * resource.getpagesize() / 1e6 + sum(map(resident_mb, map(int, children)))
+    cpu_seconds[pid] = (int(status[11]) + int(status[12])) / os.sysconf("SC_CLK_TCK")
+    resident = int(status[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return resident + sum(look(int(child), cpu_seconds) for child in children)
 
 
 def run_program(text: str, processes: str) -> tuple[dict, float, float]:
     """(its result, CPU seconds, peak MB)."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(PROGRAM), f"--input={text}"]
-        command += [f"--vocab={FLAGS.vocab}", f"--output_dir={folder}/corpus", f"--num_processes={processes}"]
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = [sys.executable, str(PROGRAM), f"--input={text}", f"--vocab={FLAGS.vocab}"]
+        command += [f"--output_dir={folder}/corpus", f"--num_processes={processes}"]
         program = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        peak = 0.0
+        peak, cpu_seconds = 0.0, {}
         while program.poll() is None:
-            peak = max(peak, resident_mb(program.pid))
+            peak = max(peak, look(program.pid, cpu_seconds))
             time.sleep(0.1)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         printed = program.stdout.read()
     if program.returncode:
         raise SystemExit(f"{' '.join(command)} failed with exit code {program.returncode}")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return json.loads(printed.splitlines()[-1].removeprefix("RESULT ")), cpu, peak
+    return json.loads(printed.splitlines()[-1].removeprefix("RESULT ")), sum(cpu_seconds.values()), peak
 
 
 def measure_work(text: str) -> dict[str, float]:
