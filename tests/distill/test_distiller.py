@@ -102,12 +102,14 @@ def test_two_training_steps_without_learning_have_one_loss(distiller, network, b
     assert losses[0] == losses[1] == loss_of(made, batch())
 
 
-def test_the_students_dropout_is_on_in_training_and_off_in_evaluation(distiller, network, batch):
+@pytest.mark.parametrize("student_dropout", [False, True])
+def test_the_students_dropout_is_on_where_it_is_asked_for(network, batch, student_dropout):
     student = network(layers=2, hidden=8, hidden_dropout_prob=0.5)
-    made = distiller(student=student, optimizer=keras.optimizers.SGD(0.0))
+    made = Distiller(network(layers=4, hidden=12), student)
+    made.compile(keras.optimizers.SGD(0.0), student_dropout=student_dropout)
     data = tf.data.Dataset.from_tensors(batch())
     losses = [made.fit(data, verbose=0).history["loss"][0] for _ in range(2)]
-    assert losses[0] != losses[1]
+    assert (losses[0] != losses[1]) == student_dropout
     assert loss_of(made, batch()) == loss_of(made, batch())
 
 

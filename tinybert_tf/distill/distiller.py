@@ -61,7 +61,14 @@ class Distiller(keras.Model):
         self.term_trackers = {name: keras.metrics.Mean(name=name) for name in _terms(self._student_reads)}
         self.built = True
 
-    def compile(self, optimizer="adam", jit_compile: bool | None = None, accumulation_steps: int = 1, **kwargs):
+    def compile(
+        self,
+        optimizer="adam",
+        jit_compile: bool | None = None,
+        accumulation_steps: int = 1,
+        student_dropout: bool = False,
+        **kwargs,
+    ):
         """As `keras.Model.compile`, without a loss: the objective is the loss. `metrics` see the student's logits.
 
         XLA is on by default only where there is an accelerator: on CPU it gains nothing and loses bfloat16 products.
@@ -69,12 +76,15 @@ class Distiller(keras.Model):
         Args:
             accumulation_steps: parts that a batch is computed in, one after the other, to save memory. The update is that
                 of the whole batch, however unevenly its tokens are spread. Must divide the rows of a replica's batch.
+            student_dropout: whether the student's dropout is on, as in the published code. Off, it comes nearer to its
+                teacher: dropout's noise is most of the distillation loss once the two are close.
         """
         if "loss" in kwargs:
             raise ValueError("Distiller.compile takes no loss: the objective given to Distiller is the loss")
         if jit_compile is None:
             jit_compile = bool(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
         self.accumulation_steps = accumulation_steps
+        self.student_dropout = student_dropout
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
 
     def call(self, inputs, training=False):
@@ -108,7 +118,7 @@ class Distiller(keras.Model):
 
     def _gradients(self, features, label, weight, counts=None):
         with tf.GradientTape() as tape:
-            loss, terms = self._forward(features, label, weight, counts, training=True)
+            loss, terms = self._forward(features, label, weight, counts, training=self.student_dropout)
             scaled = self.optimizer.scale_loss(loss)
         return tape.gradient(scaled, self.trainable_variables), loss, terms
 

@@ -27,6 +27,7 @@ class GeneralSettings(CorpusSettings):
     init: str = setting("auto", f"the student's weights: a model directory to continue from, or {INIT_HELP}")
     accumulation_steps: int = setting(1, "parts that a batch is computed in, one after the other, to save memory")
     layer_map: str = setting("uniform", "uniform, top or bottom")
+    student_dropout: bool = setting(False, "keep the student's dropout on, as the published code does")
     padding: str = setting("exclude", "exclude padding from the losses, or reference: as the published code")
     teacher_dtype: str = setting("auto", "auto, float32 or bfloat16")
 
@@ -62,7 +63,9 @@ def distill_general(settings: GeneralSettings) -> dict:
         read, steps = training_batches(settings, corpus, corpus.batches)
         batches = lambda first: read(first).map(_with_weight, num_parallel_calls=tf.data.AUTOTUNE)
         optimizer = bert_adamw(settings.learning_rate, steps, warmup_proportion=settings.warmup_proportion)
-        distiller.compile(optimizer, accumulation_steps=settings.accumulation_steps)
+        distiller.compile(
+            optimizer, accumulation_steps=settings.accumulation_steps, student_dropout=settings.student_dropout
+        )
         losses = held_out_means(distiller, corpus, corpus.batches, _with_weight)
         run = Run(settings.output_dir, settings)
         keep = lambda name: distiller.save_projections(run.save(student, name, teacher_dir))

@@ -75,6 +75,7 @@ class DistillSettings(TaskSettings):
     layer_map: str = setting("uniform", "uniform, top or bottom")
     temperature: float = setting(1.0, "of the prediction loss")
     prediction_target: str = setting("teacher", "teacher, or label: what the prediction stage learns from")
+    student_dropout: bool = setting(False, "keep the student's dropout on, as the published code does")
     padding: str = setting("exclude", "exclude padding from the losses, or reference: as the published code")
     teacher_dtype: str = setting("auto", "auto, float32 or bfloat16")
 

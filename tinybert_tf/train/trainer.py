@@ -30,7 +30,7 @@ class Trainer:
     Attributes:
         evaluate: scores `model` on dev, the main metric first.
         tokenizer_from: the directory whose vocabulary goes with what is saved.
-        settings: `max_steps`, `evaluations` and `save_every_seconds` are read.
+        settings: `max_steps`, `evaluations`, `save_every_seconds` and, with a teacher, `stage` and `student_dropout` are read.
         steps: how many were trained for, over all stages so far.
     """
 
@@ -63,7 +63,7 @@ class Trainer:
         if self.run.resumed is not None and self.run.resumed.stage == "prediction":
             return None  # it is done, and its student's weights are in the checkpoint
         distiller = Distiller(teacher, self.model, objective, projections)
-        distiller.compile(bert_adamw(learning_rate, steps))
+        distiller.compile(bert_adamw(learning_rate, steps), student_dropout=self.settings.student_dropout)
         self._fit("intermediate", distiller, from_batch, steps, frozen=teacher)
         for name in ("intermediate", "last", "model") if is_last else ("intermediate",):
             distiller.save_projections(self.run.save(self.model, name, self.tokenizer_from))
@@ -83,7 +83,10 @@ class Trainer:
     ) -> dict[str, float]:
         """The prediction stage on `training`; as `learn_labels`, with the teacher's logits for labels."""
         distiller = Distiller(teacher, self.model, objective)
-        return self._fit_scored("prediction", distiller, training, epochs, learning_rate, frozen=teacher)
+        return self._fit_scored(
+            "prediction", distiller, training, epochs, learning_rate, frozen=teacher,
+            student_dropout=self.settings.student_dropout,
+        )  # fmt: skip
 
     def _fit_scored(
         self, stage, trained, training, epochs, learning_rate, frozen=None, **compiling
