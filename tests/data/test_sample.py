@@ -53,3 +53,10 @@ def test_unlabelled_sentences_are_new(sample):
 def test_every_word_is_one_piece_of_berts_vocabulary(sample, real_data):
     vocabulary = set((real_data / "vocab.txt").read_text("utf-8").split("\n"))
     assert not {word for rows in sample.values() for row in rows for word in row.text.split()} - vocabulary
+
+
+def test_an_augmented_sample_is_read_from_its_folder(tmp_path):
+    (tmp_path / "sample").mkdir()
+    (tmp_path / "sample" / "train.tsv").write_text("sentence\tlabel\nthe film was dull\tnegative\n")
+    (row,) = load_task("sample", tmp_path).train
+    assert (row.text, row.label) == ("the film was dull", "negative")

@@ -109,7 +109,7 @@ def load_task(
     """The data of a task.
 
     Args:
-        name: see `TASKS`; "sample" is the built-in set, which needs no files. "custom" and "token_classification" are the
+        name: see `TASKS`; "sample" is the built-in set, which needs no files (`data_dir` reads an augmented one). "custom" and "token_classification" are the
             user's own files.
         data_dir: a folder in GLUE's layout (`CoLA/train.tsv`, ...), or the task's own folder in it; or a folder that
             TensorFlow Datasets has prepared (`glue/cola/2.0.0`, ...). Without it the data comes from TensorFlow Datasets,
@@ -126,7 +126,7 @@ def load_task(
         load = custom.load_custom if name == "custom" else conll.load_conll
         return load(files or custom.CustomFiles(), labels)
     task = get_task(name)
-    if task.name == "sample":
+    if task.name == "sample" and data_dir is None:
         from tinybert_tf.data.sample import sample_split
 
         return TaskData(task, sample_split)
@@ -134,7 +134,7 @@ def load_task(
         from tinybert_tf.data.squad import squad_split
 
         return TaskData(task, lambda split: squad_split(task, data_dir, split))
-    if data_dir is None or (Path(data_dir) / task.tfds).is_dir():
+    if data_dir is None or (task.tfds and (Path(data_dir) / task.tfds).is_dir()):
         from tinybert_tf.data.tfds import tfds_split
 
         return TaskData(task, lambda split: tfds_split(task, split, data_dir))

@@ -36,15 +36,17 @@ class QuickstartSettings(TaskSettings):
     task: str = setting("sample", "the task; others need --data_dir")
     output_dir: str = setting("runs/quickstart", "where everything is written")
     teacher: str = setting("minilm_l6", "a pretrained model directory or preset")
-    teacher_epochs: float = setting(3.0, "of the teacher's fine-tuning")
+    teacher_epochs: float = setting(2.0, "of the teacher's fine-tuning")
     teacher_learning_rate: float = setting(1e-4, "of the teacher's fine-tuning")
-    general_epochs: float = setting(20.0, "of general distillation, on the text of the training set")
-    masked_lm_epochs: float = setting(20.0, "of the masked LM that augments, on the same text")
-    copies: int = setting(2, "augmented copies of a training row")
-    intermediate_epochs: float = setting(2.0, "of the student's first stage, on the augmented set")
-    intermediate_learning_rate: float = setting(1e-3, "high, since this student is small")
-    prediction_epochs: float = setting(2.0, "of the student's second stage, on the augmented set")
-    prediction_learning_rate: float = setting(2e-4, "of the student's second stage")
+    general_epochs: float = setting(4.0, "of general distillation, on the text of the training set")
+    masked_lm_epochs: float = setting(6.0, "of the masked LM that augments, on the same text")
+    copies: int = setting(1, "augmented copies of a training row")
+    intermediate_epochs: float = setting(1.0, "of the student's first stage, on the augmented set")
+    intermediate_learning_rate: float = setting(
+        3e-4, "of general distillation, of the first stage, and of the student without a teacher"
+    )
+    prediction_epochs: float = setting(1.0, "of the student's second stage, on the augmented set")
+    prediction_learning_rate: float = setting(1e-4, "of the student's second stage")
 
 
 def quickstart(settings: QuickstartSettings) -> dict:
@@ -167,7 +169,7 @@ class _Job:
         training = FinetuneSettings(
             **self.common | {"output_dir": "no_teacher", "max_steps": steps},
             model=f"{_DEPTH}x{_WIDTH}x{config.num_attention_heads}x{_INTERMEDIATE}", vocab=str(teacher / "vocab.txt"),
-            epochs=steps * self.settings.train_batch_size / rows + 1, learning_rate=self.settings.prediction_learning_rate,
+            epochs=steps * self.settings.train_batch_size / rows + 1, learning_rate=self.settings.intermediate_learning_rate,
         )  # fmt: skip
         return Path(self.program("no_teacher", finetune, training, vocabulary=teacher / "vocab.txt")["model"])
 
