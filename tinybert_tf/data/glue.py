@@ -109,11 +109,11 @@ def load_task(
     """The data of a task.
 
     Args:
-        name: see `TASKS`; "sample" is the built-in set, which needs no files (`data_dir` reads an augmented one). "custom" and "token_classification" are the
-            user's own files.
+        name: see `TASKS`; "sample" is the built-in set, which needs no files; "custom" and "token_classification" are the
+            user's own.
         data_dir: a folder in GLUE's layout (`CoLA/train.tsv`, ...), or the task's own folder in it; or a folder that
             TensorFlow Datasets has prepared (`glue/cola/2.0.0`, ...). Without it the data comes from TensorFlow Datasets,
-            which may fetch it.
+            which may fetch it. For "sample", a folder that holds it augmented.
         files: of a custom task; settings that inherit from `CustomFiles` will do.
         labels: of a custom task, in the order of their ids, where there is no training file to collect them from.
 
