@@ -1,0 +1,129 @@
+"""The Android sample's plain Kotlin, compiled and run on the JVM, against the code that the models are trained with.
+
+Needs `java` and a Kotlin compiler: $KOTLIN_HOME, `kotlinc` on the PATH, or the jars of the package kotlin-jupyter-kernel.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tinybert_tf.data import Tokenizer
+
+ANDROID = Path(__file__).resolve().parents[2] / "tflite" / "android"
+SOURCES = [ANDROID / "bert" / "src" / kind / "kotlin" for kind in ("main", "test")]
+
+
+def find_compiler() -> tuple[list[str], list[Path]]:
+    """A command that compiles Kotlin, and the jars that what it compiled needs; skips where there is none."""
+    if shutil.which("java") is None:
+        pytest.skip("no java on the PATH")
+    home = os.environ.get("KOTLIN_HOME")
+    kotlinc = Path(home, "bin", "kotlinc") if home else shutil.which("kotlinc")
+    if kotlinc:
+        return [str(kotlinc), "-include-runtime"], []
+    package = importlib.util.find_spec("run_kotlin_kernel")
+    if package is None:
+        pytest.skip("no Kotlin compiler: set $KOTLIN_HOME, or pip install --no-deps kotlin-jupyter-kernel")
+    jars = Path(package.origin).parent / "jars"
+    library = next(jars.glob("kotlin-stdlib-*.jar"))
+    compiler = "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler"
+    java = ["java", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*", compiler]
+    return [*java, "-no-stdlib", "-no-reflect", "-cp", str(library)], [library]
+
+
+def load_vectors_module():
+    spec = importlib.util.spec_from_file_location("make_test_vectors", ANDROID / "make_test_vectors.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def check(tmp_path_factory):
+    """A function: a folder of vectors -> what CheckVectors.kt says of it."""
+    command, jars = find_compiler()
+    program = tmp_path_factory.mktemp("kotlin") / "check.jar"
+    done = subprocess.run([*command, "-d", str(program), *map(str, SOURCES)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    classes = os.pathsep.join(map(str, [program, *jars]))
+
+    def run(folder) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            ["java", "-cp", classes, "tinybert.CheckVectorsKt", folder], capture_output=True, text=True
+        )
+
+    return run
+
+
+def test_made_vectors(check, tmp_path):
+    vectors = load_vectors_module()
+    vectors.write(tmp_path)
+    done = check(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"made: {len(vectors.TEXTS)} texts" in done.stdout
+    assert f"cased: {len(vectors.TEXTS)} texts" in done.stdout
+    assert f"made: {len(vectors.PAIRS)} pairs" in done.stdout
+    assert f"made: {len(vectors.QUESTIONS) + 1} questions" in done.stdout
+    assert "characters: " in done.stdout
+
+
+def test_a_wrong_vector_is_noticed(check, tmp_path):
+    vectors = load_vectors_module()
+    tokenizer = vectors.make_tokenizer(tmp_path / "made", vectors.VOCABULARY)
+    right, wrong = vectors.text_rows(tokenizer, ["the film", "was bad"])
+    wrong[2] = right[2]
+    vectors.put(tmp_path / "made", "texts", [right, wrong])
+    done = check(tmp_path)
+    assert done.returncode == 1
+    assert "made, texts: [was bad]" in done.stdout and "1 differences" in done.stdout
+
+
+@pytest.mark.realdata
+def test_real_text(check, real_data, tmp_path):
+    load_vectors_module().write_real(tmp_path / "real", real_data)
+    done = check(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "real: 5000 texts" in done.stdout
+
+
+@pytest.mark.parametrize("lower_case", [True, False])
+def test_vocabulary_labels_and_case_are_read_from_a_model_file(check, tmp_path, lower_case):
+    vectors = load_vectors_module()
+    labels = {"no": 0, "so so": 1, "na\u00efve": 2}
+    folder = tmp_path / "vectors" / "model"
+    export_tiny(folder / "model.tflite", vectors, labels, lower_case)
+    tokenizer = Tokenizer(folder / "vocab.txt", lower_case)
+    vectors.put(folder, "texts", vectors.text_rows(tokenizer, vectors.TEXTS))
+    vectors.put(folder, "labels", [[str(index), "=>", vectors.escaped(label)] for label, index in labels.items()])
+    (folder / "vocab.txt").unlink()  # the words can come from the model file alone
+    done = check(folder.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"model: {len(vectors.TEXTS)} texts" in done.stdout and "model: 3 labels" in done.stdout
+
+
+def export_tiny(output: Path, vectors, labels: dict[str, int], lower_case: bool) -> None:
+    """A file of an untrained network with the vectors' vocabulary, and that vocabulary beside it."""
+    import json
+
+    from tinybert_tf.bert import BertConfig, build_model
+    from tinybert_tf.checkpoints import save_model
+    from tinybert_tf.export import export_tflite
+
+    vectors.make_tokenizer(output.parent, vectors.VOCABULARY)
+    (output.parent / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": lower_case}))
+    config = BertConfig(
+        vocab_size=len(vectors.VOCABULARY),
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=16,
+        label2id=labels,
+    )
+    model_dir = output.parent.parent.with_name("tiny")
+    save_model(build_model(config, "classification"), model_dir, tokenizer_from=output.parent)
+    export_tflite(model_dir, output, seq_len=16, quantize="none")
