@@ -1,4 +1,4 @@
-"""The one error that programs show as a single line."""
+"""The errors that programs show as a single line."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one line that says what is wrong, where (file, row, flag or tensor), both sides of a mismatch, and what
     to do about it. Programs print it without a traceback and exit with code 1.
     """
+
+
+class LostWorkerError(RuntimeError):
+    """Another worker has ended or cannot be reached; this one cannot go on without it."""

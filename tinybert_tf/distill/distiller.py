@@ -108,6 +108,17 @@ class Distiller(keras.Model):
         loss, terms = self._forward(*batch, training=False)
         return self._track(loss, terms, *batch)
 
+    def measure(self, data):
+        """(means, rows): the loss and its terms over one whole batch, and how many rows it holds.
+
+        For scoring outside of a strategy's replicas, as `predict_on_batch` is outside of `fit`; no metric sees the batch.
+        """
+        features, _, weight = keras.utils.unpack_x_y_sample_weight(data)
+        student = self._student_outputs(features, training=False)
+        teacher = self._teacher_outputs(features, training=False)
+        loss, terms = self._loss(student, teacher, features, weight)
+        return {"loss": loss, **terms}, _rows(features, weight)
+
     def _forward(self, features, label, weight, counts=None, training=False):
         """(loss, terms) of a batch; the compiled metrics see its logits."""
         teacher = self._teacher_outputs(features, training=False)
@@ -185,9 +196,8 @@ class Distiller(keras.Model):
         return loss, means
 
     def _track(self, loss, terms, features, label, weight):
-        rows = tf.cast(tf.shape(features["input_mask"])[0], tf.float32) if weight is None else tf.reduce_sum(weight)
         # The global batch's rows: replicas whose rows count differently still hold equal shares of one loss.
-        rows = over_replicas(tf.cast(rows, tf.float32))
+        rows = over_replicas(_rows(features, weight))
         # Replica shares of the loss add up to it; a mean over replicas has to undo that.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self._loss_tracker.update_state(loss * replicas, sample_weight=rows)
@@ -198,6 +208,11 @@ class Distiller(keras.Model):
     def save_projections(self, directory: str | Path) -> None:
         """Writes `distill.safetensors` beside a saved student; hidden states that are not matched get no entry."""
         write_projections([(p.kernel.numpy(), p.bias.numpy()) for p in self.projections.values()], directory)
+
+
+def _rows(features, weight) -> tf.Tensor:
+    rows = tf.shape(features["input_mask"])[0] if weight is None else tf.reduce_sum(weight)
+    return tf.cast(rows, tf.float32)
 
 
 def _terms(reads: Reads) -> list[str]:

@@ -38,10 +38,15 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """The last two checkpoints of a run, a folder each; older ones are removed."""
+    """The last two checkpoints of a run, a folder each; older ones are removed.
 
-    def __init__(self, directory: str | Path):
-        self.directory = Path(directory)
+    Args:
+        directory: made when the first one is written.
+        read_only: leave a damaged one where it is: it is for another process to remove.
+    """
+
+    def __init__(self, directory: str | Path, read_only: bool = False):
+        self.directory, self.read_only = Path(directory), read_only
 
     def write(self, checkpoint: Checkpoint) -> Path:
         """Writes a checkpoint aside and renames it.
@@ -77,7 +82,8 @@ class CheckpointFolder:
                 print(
                     f"{folder}: not a whole checkpoint ({error}); it is removed and the one before it used", flush=True
                 )
-                shutil.rmtree(folder, ignore_errors=True)
+                if not self.read_only:
+                    shutil.rmtree(folder, ignore_errors=True)
         return None
 
     def remove(self) -> None:

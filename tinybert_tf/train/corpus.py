@@ -12,6 +12,7 @@ from tinybert_tf.data import Tokenizer
 from tinybert_tf.data.corpus import Corpus
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import setting
+from tinybert_tf.train.distribution import STRATEGY_HELP
 from tinybert_tf.train.fit import SAVE_EVERY_SECONDS
 
 # Held-out examples that an evaluation looks at, at most, and how many at a time.
@@ -31,7 +32,7 @@ class CorpusSettings:
     learning_rate: float = setting(1e-4, "peak of the schedule, which falls to zero at the last step")
     warmup_proportion: float = setting(0.03, "share of the steps with a rising learning rate")
     evaluations: int = setting(20, "how often the held-out text is looked at")
-    strategy: str = setting("one_device", "one_device, mirrored or tpu")
+    strategy: str = setting("one_device", STRATEGY_HELP)
     num_devices: int | None = setting(None, "of --strategy=mirrored; without GPUs that many logical CPU devices")
     save_every_seconds: float = setting(SAVE_EVERY_SECONDS, "how often a checkpoint is written")
 
@@ -65,9 +66,12 @@ def training_batches(
 def held_out_means(
     model: keras.Model, corpus: Corpus, read: Callable[..., tf.data.Dataset], prepare=None, **reading
 ) -> Callable[[], dict[str, float]]:
-    """A function that returns the means of a compiled model's metrics over the corpus' held-out text.
+    """A function that returns the means of what `model` measures over the corpus' held-out text.
+
+    Every worker reads all of it, so that they all get the same.
 
     Args:
+        model: with a method `measure`, as `Distiller` has.
         read: `corpus.batches` or `corpus.masked_batches`, with its further arguments in `reading`.
         prepare: what the batches are mapped by.
     """
@@ -75,14 +79,15 @@ def held_out_means(
         raise InputError("the corpus has no held-out examples; make it anew with some")
     dataset = read(batch_size=_HELD_OUT_BATCH, held_out=True, **reading).take(_HELD_OUT // _HELD_OUT_BATCH)
     dataset = (dataset if prepare is None else dataset.map(prepare)).cache()
+    measure = tf.function(model.measure)
 
     def evaluate() -> dict[str, float]:
-        # Keras keeps the means of training and of evaluation in the same variables.
-        training = [np.asarray(variable) for variable in model.metrics_variables]
-        means = model.evaluate(dataset, return_dict=True, verbose=0)
-        for variable, value in zip(model.metrics_variables, training, strict=True):
-            variable.assign(value)
-        return means
+        batches = [measure(batch) for batch in dataset]
+        weights = [float(weight) for _, weight in batches]
+        return {
+            name: float(np.average([float(means[name]) for means, _ in batches], weights=weights))
+            for name in batches[0][0]
+        }
 
     return evaluate
 

@@ -1,29 +1,109 @@
-"""The strategies that programs train under."""
+"""Many devices, many machines: the strategy that a program trains under, and what its workers agree on."""
 
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+import keras
 import tensorflow as tf
 
-from tinybert_tf.errors import InputError
+from tinybert_tf.errors import InputError, LostWorkerError
 
-STRATEGIES = ("one_device", "mirrored", "tpu")
+STRATEGIES = ("one_device", "mirrored", "multi_worker", "tpu", "auto")
+
+STRATEGY_HELP = (
+    "one_device, mirrored (all GPUs of this machine), multi_worker (several machines; TF_CONFIG says which), tpu, or auto: "
+    "tpu where there is one, multi_worker if TF_CONFIG names several, mirrored if there are several GPUs, else one_device"
+)
+
+_TF_CONFIG_EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
+
+# How TensorFlow reports a worker that is gone: to those that wait for it, to those that talk to it, to those that are told.
+_LOST_WORKER = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.UnknownError,
+)
+
+
+@contextlib.contextmanager
+def distributed(settings: Any) -> Iterator[tf.distribute.Strategy]:
+    """What a program trains in: the scope of the strategy that its settings name.
+
+    Enter it before anything else touches TensorFlow's devices. Of several workers, number 0 is the chief, who writes for
+    all; the others' lines begin with `worker 1: `. All leave it together.
+
+    Args:
+        settings: with `strategy`, `num_devices` and `train_batch_size`.
+
+    Raises:
+        InputError: a strategy that cannot be had, or a batch that its replicas cannot share equally.
+        LostWorkerError: another worker has ended.
+    """
+    strategy = make_strategy(settings.strategy, settings.num_devices)
+    replicas = strategy.num_replicas_in_sync
+    if settings.train_batch_size % replicas:
+        raise InputError(
+            f"--train_batch_size={settings.train_batch_size}: {replicas} replicas cannot share it equally; take a multiple "
+            f"of {replicas}"
+        )
+    with strategy.scope(), _prefixed_lines(worker_number()):
+        try:
+            yield strategy
+            any_worker()  # a worker that left while the chief still writes would be taken for lost
+        except _LOST_WORKER as error:
+            if not several_workers():
+                raise
+            raise LostWorkerError(
+                f"worker {worker_number()}: another worker has ended or cannot be reached; start the same command on all "
+                f"of them again to go on from the last checkpoint ({str(error.message).splitlines()[0]})"
+            ) from None
 
 
 def make_strategy(name: str = "one_device", num_devices: int | None = None) -> tf.distribute.Strategy:
-    """The strategy of `--strategy`; call it before anything else touches TensorFlow's devices.
+    """The strategy of `--strategy`.
 
     Args:
-        name: "one_device", "mirrored" or "tpu".
+        name: one of `STRATEGIES`; see `STRATEGY_HELP`.
         num_devices: of "mirrored": how many GPUs, by default all. Without a GPU, that many logical devices of the CPU.
 
     Raises:
-        InputError: an unknown name, or more devices than there are.
+        InputError: an unknown name, more devices than there are, or a TF_CONFIG that names no workers.
     """
     if name not in STRATEGIES:
         raise InputError(f"--strategy={name}: must be one of {', '.join(STRATEGIES)}")
-    if name == "one_device":
-        return tf.distribute.get_strategy()
+    if name == "auto":
+        name = _best_strategy()
     if name == "tpu":
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
         return tf.distribute.TPUStrategy(resolver)
+    if name == "multi_worker":
+        workers = _workers()
+        if not workers:
+            raise InputError(
+                f"--strategy=multi_worker: TF_CONFIG is not set; set it on each worker, as in {_TF_CONFIG_EXAMPLE}"
+            )
+        print(f"waiting for all {len(workers)} workers: {', '.join(workers)}", flush=True)
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return _mirrored(num_devices) if name == "mirrored" else tf.distribute.get_strategy()
+
+
+def _best_strategy() -> str:
+    if os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"):
+        return "tpu"
+    if len(_workers()) > 1:
+        return "multi_worker"
+    return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "one_device"
+
+
+def _mirrored(num_devices: int | None) -> tf.distribute.Strategy:
     gpus = len(tf.config.list_physical_devices("GPU"))
     if gpus:
         if num_devices and num_devices > gpus:
@@ -33,3 +113,122 @@ def make_strategy(name: str = "one_device", num_devices: int | None = None) -> t
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
     return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(count)])
+
+
+def _workers() -> list[str]:
+    """The addresses in TF_CONFIG, the chief first; none where it is not set."""
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return []
+    try:
+        config = json.loads(text)
+        addresses = {job: list(config["cluster"].get(job, [])) for job in ("chief", "worker")}
+        job, index = config["task"]["type"], int(config["task"]["index"])
+        addresses[job][index]
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"TF_CONFIG={text}: names no chief or worker that this process is ({type(error).__name__}: {error}); it looks "
+            f"like {_TF_CONFIG_EXAMPLE}"
+        ) from None
+    return addresses["chief"] + addresses["worker"]
+
+
+def several_workers() -> bool:
+    """Whether the current strategy has more than one process."""
+    strategy = tf.distribute.get_strategy()
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and len(_workers()) > 1
+
+
+def worker_number() -> int:
+    """The number of this process among the workers of the current strategy; 0 is the chief."""
+    if not several_workers():
+        return 0
+    resolver = tf.distribute.get_strategy().cluster_resolver
+    before = resolver.cluster_spec().num_tasks("chief") if "chief" in resolver.cluster_spec().jobs else 0
+    return resolver.task_id + (before if resolver.task_type == "worker" else 0)
+
+
+def any_worker(*flags: bool) -> tuple[bool, ...]:
+    """For each flag, whether it is set on any worker: the same answer on all of them, all of whom have to ask."""
+    if not several_workers():
+        return flags
+    votes = _sum_over_workers(tf.constant([0.0, *map(float, flags)]))
+    return tuple(bool(count > 0) for count in votes.numpy()[1:])
+
+
+def copy_from_chief(variables: list[keras.Variable]) -> None:
+    """Makes the workers equal: weights that each of them computed by itself may differ in the last digits."""
+    if not several_workers():
+        return
+    own = [tf.reshape(tf.cast(variable, tf.float32), [-1]) for variable in variables]
+    own = tf.concat(own, axis=0) if worker_number() == 0 else tf.zeros(sum(map(tf.size, own)))
+    values = _sum_over_workers(own) / len(tf.distribute.get_strategy().extended.worker_devices)
+    sizes = [int(tf.size(variable)) for variable in variables]
+    for variable, value in zip(variables, tf.split(values, sizes), strict=True):
+        variable.assign(tf.cast(tf.reshape(value, variable.shape), variable.dtype))
+
+
+@tf.function
+def _sum_over_workers(value: tf.Tensor) -> tf.Tensor:
+    """The sum over all replicas of what their workers give."""
+    strategy = tf.distribute.get_strategy()
+    add = lambda own: tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own)
+    return strategy.experimental_local_results(strategy.run(add, args=(value,)))[0]
+
+
+def sharded(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    """Global batches -> to each replica its rows of each: the first replica the first rows, and so on, none twice.
+
+    Every worker reads all of the batches, which the same seeds make the same, and takes its own rows out of them.
+
+    Args:
+        batches: of nested tensors [batch_size, ...].
+        batch_size: a multiple of the number of replicas.
+    """
+    strategy = tf.distribute.get_strategy()
+    if strategy.num_replicas_in_sync == 1:
+        return batches
+
+    def for_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        count = batch_size // context.num_input_pipelines
+        begin = context.input_pipeline_id * count
+        own_rows = lambda *batch: tf.nest.map_structure(lambda tensor: tensor[begin : begin + count], batch)
+        return batches.map(own_rows, tf.data.AUTOTUNE).rebatch(batch_size // context.num_replicas_in_sync)
+
+    return strategy.distribute_datasets_from_function(for_worker)
+
+
+def prepare_for_fit(model: keras.Model) -> None:
+    """Mends what fails under a strategy in the `fit` of Keras 3.15, for one compiled model."""
+    # It would draw a batch to build the model with, and with it the seeds of the shuffle; several workers' it cannot read.
+    model._maybe_symbolic_build = lambda **_: None
+    if several_workers():
+        # It takes the mean of the workers' logs over their first axis, which a scalar does not have.
+        train_step = model.train_step
+        model.train_step = lambda data: {name: value[tf.newaxis] for name, value in train_step(data).items()}
+
+
+@contextlib.contextmanager
+def _prefixed_lines(worker: int) -> Iterator[None]:
+    """Begins what any worker but the chief prints with its number."""
+    if worker == 0:
+        yield
+        return
+    with contextlib.redirect_stdout(_Prefixed(sys.stdout, f"worker {worker}: ")):
+        yield
+
+
+class _Prefixed:
+    """A text stream whose lines begin with `prefix`."""
+
+    def __init__(self, stream: TextIO, prefix: str):
+        self._stream, self._prefix, self._at_begin = stream, prefix, True
+
+    def write(self, text: str) -> int:
+        for line in text.splitlines(keepends=True):
+            self._stream.write(self._prefix + line if self._at_begin else line)
+            self._at_begin = line.endswith("\n")
+        return len(text)
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)

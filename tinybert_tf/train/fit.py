@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.train.checkpoint import Checkpoint, Interruption, noticed_interruptions, restore, training_variables
+from tinybert_tf.train.checkpoint import Interruption, noticed_interruptions, restore, training_variables
+from tinybert_tf.train.distribution import any_worker, copy_from_chief, prepare_for_fit, sharded
 from tinybert_tf.train.run import Run
 
 SAVE_EVERY_SECONDS = 300.0
@@ -125,13 +126,13 @@ class _FiniteLoss(StepCallback):
     def on_step(self, step, logs):
         if np.isfinite(float(logs["loss"])):
             return
-        path = self.run.directory / "not_finite.npz"
         features, label, weight = keras.utils.unpack_x_y_sample_weight(next(iter(self.batches(step - 1))))
         arrays = features | {"label": label, "weight": weight}
-        np.savez(path, **{name: np.asarray(value) for name, value in arrays.items() if value is not None})
+        arrays = {key: np.asarray(value) for key, value in arrays.items() if value is not None}
+        self.run.write_arrays("not_finite.npz", arrays)
         raise FloatingPointError(
-            f"{self.stage}, step {step}: the loss is not finite; the batch is in {path}. Lower the learning rate, and name "
-            "another --output_dir"
+            f"{self.stage}, step {step}: the loss is not finite; the batch is in {self.run.directory / 'not_finite.npz'}. "
+            "Lower the learning rate, and name another --output_dir"
         )
 
 
@@ -151,15 +152,15 @@ class _Checkpointing(StepCallback):
 
     def on_step(self, step, logs):
         overdue = time.perf_counter() - self._written_at >= self.every_seconds
-        if not (step == self.steps or overdue or self.interruption.received):
+        interrupted, overdue = any_worker(self.interruption.received, overdue)
+        if not (step == self.steps or overdue or interrupted):
             return
-        state = {"metrics_bytes": self.run.metrics_bytes}
-        if self.evaluation is not None:
-            state["best"] = self.evaluation.best
+        state = {} if self.evaluation is None else {"best": self.evaluation.best}
+        # Every worker reads them: those of the metrics are sums over all.
         arrays = [np.asarray(variable) for variable in self.variables]
-        self.run.checkpoints.write(Checkpoint(self.stage, step, self.steps, state, arrays))
+        self.run.write_checkpoint(self.stage, step, self.steps, state, arrays)
         self._written_at = time.perf_counter()
-        if self.interruption.received:
+        if interrupted:
             raise KeyboardInterrupt(f"after step {step} of {self.stage}; start the same command again to go on")
 
 
@@ -179,7 +180,7 @@ def fit(
 
     Args:
         batches: `batches(first)` are the stage's batches without the first so many.
-        batch_size: examples in a batch, for the rate that is shown.
+        batch_size: examples in a batch, over all replicas.
         evaluation: scores the model on the way.
         frozen: a part of the model that does not train.
         save_every_seconds: how often a checkpoint is written.
@@ -203,14 +204,13 @@ def fit(
         print(f"{stage}  goes on after step {first}/{steps}", flush=True)
     if first == steps:
         return
-    # Under a strategy Keras would draw a batch to build the model with, and with it the seeds of the shuffle.
-    model._maybe_symbolic_build = lambda **_: None
+    prepare_for_fit(model)
+    copy_from_chief(model.trainable_variables)
     with noticed_interruptions() as interruption:
         callbacks = [_FiniteLoss(run, stage, batches), Progress(run, stage, steps, batch_size)]
         callbacks += [evaluation] if evaluation is not None else []
         callbacks.append(_Checkpointing(run, stage, steps, variables, evaluation, save_every_seconds, interruption))
         for callback in callbacks:
             callback.first_step = first
-        model.fit(
-            batches(first), epochs=1, steps_per_epoch=steps - first, shuffle=False, verbose=0, callbacks=callbacks
-        )
+        data = sharded(batches(first), batch_size)
+        model.fit(data, epochs=1, steps_per_epoch=steps - first, shuffle=False, verbose=0, callbacks=callbacks)

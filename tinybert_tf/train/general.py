@@ -12,12 +12,12 @@ from tinybert_tf.distill import Distiller, TinyBertObjective
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import setting
 from tinybert_tf.train.corpus import CorpusSettings, check_vocabulary, held_out_means, training_batches
-from tinybert_tf.train.distribution import make_strategy
+from tinybert_tf.train.distribution import distributed
 from tinybert_tf.train.fit import Evaluation, fit
 from tinybert_tf.train.optimizer import bert_adamw
 from tinybert_tf.train.precision import fast_inference_dtype
 from tinybert_tf.train.run import Run, finished_result
-from tinybert_tf.train.student import INIT_HELP, ROWS_FOR_INIT, make_student
+from tinybert_tf.train.student import INIT_HELP, make_student
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,17 +46,16 @@ def distill_general(settings: GeneralSettings) -> dict:
     """
     if finished := finished_result(settings):
         return finished
-    strategy = make_strategy(settings.strategy, settings.num_devices)
-    settings.check_batch_size(strategy.num_replicas_in_sync)
-    keras.utils.set_random_seed(settings.seed)
-    corpus = read_corpus(settings.corpus)
-    teacher_dir = resolve_directory(settings.teacher)
-    check_vocabulary(corpus, teacher_dir)
-    with strategy.scope():
+    with distributed(settings) as strategy:
+        settings.check_batch_size(strategy.num_replicas_in_sync)
+        keras.utils.set_random_seed(settings.seed)
+        corpus = read_corpus(settings.corpus)
+        teacher_dir = resolve_directory(settings.teacher)
+        check_vocabulary(corpus, teacher_dir)
         dtype = fast_inference_dtype() if settings.teacher_dtype == "auto" else settings.teacher_dtype
         teacher = load_model(teacher_dir, head="encoder", dtype=dtype)
         name = settings.init if Path(settings.init).is_dir() else settings.student
-        rows = lambda: corpus.batches(batch_size=64, shuffle_seed=settings.seed).take(ROWS_FOR_INIT // 64)
+        rows = lambda: corpus.batches(batch_size=32, shuffle_seed=settings.seed)
         student, projections = make_student(teacher, teacher_dir, name, settings.init, settings.layer_map, rows)
         objective = TinyBertObjective.intermediate(layers=settings.layer_map, padding=settings.padding)
         distiller = Distiller(teacher, student, objective, projections)
@@ -68,7 +67,7 @@ def distill_general(settings: GeneralSettings) -> dict:
         )
         losses = held_out_means(distiller, corpus, corpus.batches, _with_weight)
         run = Run(settings.output_dir, settings)
-        keep = lambda name: distiller.save_projections(run.save(student, name, teacher_dir))
+        keep = lambda name: run.save(student, name, teacher_dir, also=distiller.save_projections)
         evaluation = Evaluation(
             run, "general", lambda: _scored(losses()), lambda: keep("model"), steps, settings.evaluations,
             split="held_out", before_training=True,
@@ -76,8 +75,8 @@ def distill_general(settings: GeneralSettings) -> dict:
         fit(run, "general", distiller, batches, steps, batch_size=settings.train_batch_size, evaluation=evaluation,
             frozen=teacher, save_every_seconds=settings.save_every_seconds)  # fmt: skip
         keep("last")
-    scores = evaluation.best
-    return run.finish({"task": "general", "score": scores["score"], "metrics": scores, "model": str(run.model_dir)})
+        scores = evaluation.best
+        return run.finish({"task": "general", "score": scores["score"], "metrics": scores, "model": str(run.model_dir)})
 
 
 def _scored(losses: dict[str, float]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from tinybert_tf.distill.distiller import over_replicas
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import setting
 from tinybert_tf.train.corpus import CorpusSettings, check_vocabulary, held_out_means, training_batches
-from tinybert_tf.train.distribution import make_strategy
+from tinybert_tf.train.distribution import distributed
 from tinybert_tf.train.fit import Evaluation, fit
 from tinybert_tf.train.optimizer import bert_adamw
 from tinybert_tf.train.run import Run, finished_result
@@ -75,6 +75,11 @@ class MaskedLanguageModel(keras.Model):
     def test_step(self, data):
         return self._track(*self._loss(*keras.utils.unpack_x_y_sample_weight(data), training=False))
 
+    def measure(self, data):
+        """(means, words): loss and accuracy over one whole batch, and how many words were masked; see `Distiller.measure`."""
+        loss, right, count = self._loss(*keras.utils.unpack_x_y_sample_weight(data), training=False)
+        return {"loss": loss, "accuracy": right}, count
+
     def _loss(self, features, labels, weights, training):
         """This replica's shares of the global batch's mean cross-entropy and accuracy, and the global number of words."""
         logits = tf.cast(self(features, training=training), tf.float32)
@@ -95,10 +100,9 @@ def pretrain(settings: PretrainSettings) -> dict:
     """Masked-LM pre-training; the result of `bin/pretrain.py`. The score is the accuracy on held-out masked words."""
     if finished := finished_result(settings):
         return finished
-    strategy = make_strategy(settings.strategy, settings.num_devices)
-    keras.utils.set_random_seed(settings.seed)
-    corpus = read_corpus(settings.corpus)
-    with strategy.scope():
+    with distributed(settings):
+        keras.utils.set_random_seed(settings.seed)
+        corpus = read_corpus(settings.corpus)
         model, vocabulary = _model_for(settings, corpus)
         trainer = MaskedLanguageModel(model, settings.freeze_encoder)
         batches, steps = training_batches(settings, corpus, corpus.masked_batches, masking=settings.masking)
@@ -114,10 +118,10 @@ def pretrain(settings: PretrainSettings) -> dict:
         fit(run, "pretrain", trainer, batches, steps, batch_size=settings.train_batch_size, evaluation=evaluation,
             save_every_seconds=settings.save_every_seconds)  # fmt: skip
         run.save(model, "last", vocabulary)
-    scores = evaluation.best
-    return run.finish(
-        {"task": "masked_lm", "score": scores["accuracy"], "metrics": scores, "model": str(run.model_dir)}
-    )
+        scores = evaluation.best
+        return run.finish(
+            {"task": "masked_lm", "score": scores["accuracy"], "metrics": scores, "model": str(run.model_dir)}
+        )
 
 
 def _scored(means: dict[str, float]) -> dict[str, float]:

@@ -1,14 +1,17 @@
 """What a training program leaves behind: settings, measurements, models."""
 
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import os
 import platform
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tinybert_tf.bert import BertModel
@@ -16,14 +19,27 @@ from tinybert_tf.checkpoints.huggingface import save_model
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json, write_json
 from tinybert_tf.train.checkpoint import Checkpoint, CheckpointFolder
+from tinybert_tf.train.distribution import worker_number
 
 _PACKAGES = ("tinybert_tf", "tensorflow", "keras", "tensorflow-text", "numpy")
+
+
+def _by_the_chief(method: Callable[..., None]) -> Callable[..., None]:
+    """A method of `Run` that writes: of several workers the chief alone does it."""
+
+    @functools.wraps(method)
+    def of_this_worker(run: "Run", *arguments, **options) -> None:
+        if run.is_chief:
+            method(run, *arguments, **options)
+
+    return of_this_worker
 
 
 class Run:
     """A run directory: `run.json`, `metrics.jsonl`, TensorBoard events, checkpoints and models.
 
-    A directory that holds a run of the same settings is gone on with: `resumed` is its last checkpoint.
+    A directory that holds a run of the same settings is gone on with: `resumed` is its last checkpoint. Of several workers
+    all read it, and only the chief writes.
 
     Args:
         directory: made if it does not exist.
@@ -35,19 +51,24 @@ class Run:
 
     def __init__(self, directory: str | Path, settings: Any):
         self.directory = Path(directory)
+        self.is_chief = worker_number() == 0
         earlier = _earlier_run(self.directory, settings)
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.checkpoints = CheckpointFolder(self.directory / "checkpoints")
+        self.checkpoints = CheckpointFolder(self.directory / "checkpoints", read_only=not self.is_chief)
         self.resumed: Checkpoint | None = self.checkpoints.last() if earlier else None
         self.metrics_file = self.directory / "metrics.jsonl"
-        self._cut_metrics()
-        self._events = tf.summary.create_file_writer(str(self.directory / "events"))
         self.description = {
             "settings": dataclasses.asdict(settings),
             "seed": settings.seed,
             "command": sys.argv,
             "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
         }
+        self._begin()
+
+    @_by_the_chief
+    def _begin(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._cut_metrics()
+        self._events = tf.summary.create_file_writer(str(self.directory / "events"))
         write_json(self.directory / "run.json", self.description)
 
     @property
@@ -55,17 +76,13 @@ class Run:
         """The best model on dev: what the run is for."""
         return self.directory / "model"
 
-    @property
-    def metrics_bytes(self) -> int:
-        """The length of metrics.jsonl."""
-        return self.metrics_file.stat().st_size
-
     def _cut_metrics(self) -> None:
         """Takes away the rows that came after the checkpoint: the steps that they tell of are done once more."""
         self.metrics_file.touch()
         kept = self.resumed.state["metrics_bytes"] if self.resumed else 0
-        os.truncate(self.metrics_file, min(kept, self.metrics_bytes))
+        os.truncate(self.metrics_file, min(kept, self.metrics_file.stat().st_size))
 
+    @_by_the_chief
     def log(self, stage: str, step: int, split: str, values: dict[str, float]) -> None:
         """Appends a line to metrics.jsonl and the same numbers to TensorBoard."""
         values = {name: float(value) for name, value in values.items()}
@@ -76,16 +93,38 @@ class Run:
             for name, value in values.items():
                 tf.summary.scalar(f"{stage}/{split}/{name}", value)
 
-    def save(self, model: BertModel, name: str, tokenizer_from: str | Path) -> Path:
+    @_by_the_chief
+    def save(
+        self, model: BertModel, name: str, tokenizer_from: str | Path, also: Callable[[Path], None] | None = None
+    ) -> None:
+        """Writes a model directory; `also` adds to it what is no model's."""
         save_model(model, self.directory / name, tokenizer_from=tokenizer_from)
-        return self.directory / name
+        if also is not None:
+            also(self.directory / name)
+
+    @_by_the_chief
+    def write_checkpoint(
+        self, stage: str, step: int, steps: int, state: dict[str, Any], arrays: Sequence[np.ndarray]
+    ) -> None:
+        """See `Checkpoint`; adds the length of metrics.jsonl to its state."""
+        state = state | {"metrics_bytes": self.metrics_file.stat().st_size}
+        self.checkpoints.write(Checkpoint(stage, step, steps, state, list(arrays)))
+
+    @_by_the_chief
+    def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+        """Writes arrays as a `.npz` file."""
+        np.savez(self.directory / name, **arrays)
 
     def finish(self, result: dict[str, Any]) -> dict[str, Any]:
         """Adds the result to run.json and returns it. The checkpoints have done their service."""
+        self._end(result)
+        return result
+
+    @_by_the_chief
+    def _end(self, result: dict[str, Any]) -> None:
         self._events.close()
         write_json(self.directory / "run.json", self.description | {"result": result})
         self.checkpoints.remove()
-        return result
 
 
 def finished_result(settings: Any) -> dict[str, Any] | None:

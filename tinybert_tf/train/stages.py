@@ -13,11 +13,11 @@ from tinybert_tf.data.tasks import CUSTOM_TASKS
 from tinybert_tf.distill import TinyBertObjective
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import setting
-from tinybert_tf.train.distribution import make_strategy
+from tinybert_tf.train.distribution import STRATEGY_HELP, distributed
 from tinybert_tf.train.fit import SAVE_EVERY_SECONDS
 from tinybert_tf.train.precision import fast_inference_dtype
 from tinybert_tf.train.run import Run, finished_result
-from tinybert_tf.train.student import INIT_HELP, ROWS_FOR_INIT, make_student
+from tinybert_tf.train.student import INIT_HELP, make_student
 from tinybert_tf.train.trainer import Trainer
 from tinybert_tf.train.training_set import SpanTrainingSet, TrainingSet, dev_evaluation
 
@@ -38,7 +38,7 @@ class TaskSettings(CustomFiles):
     max_train_examples: int | None = setting(None, "use only the first rows of the training set")
     max_steps: int | None = setting(None, "end each stage after this many steps")
     evaluations: int = setting(5, "how often a stage is scored on dev")
-    strategy: str = setting("one_device", "one_device, mirrored or tpu")
+    strategy: str = setting("one_device", STRATEGY_HELP)
     num_devices: int | None = setting(None, "of --strategy=mirrored; without GPUs that many logical CPU devices")
     save_every_seconds: float = setting(SAVE_EVERY_SECONDS, "how often a checkpoint is written")
 
@@ -95,10 +95,9 @@ def finetune(settings: FinetuneSettings) -> dict:
     """Fine-tunes a model on a task with its labels; the result line of `bin/finetune.py`."""
     if finished := finished_result(settings):
         return finished
-    strategy = make_strategy(settings.strategy, settings.num_devices)
-    keras.utils.set_random_seed(settings.seed)
-    data = load_task(settings.task, settings.data_dir, settings)
-    with strategy.scope():
+    with distributed(settings):
+        keras.utils.set_random_seed(settings.seed)
+        data = load_task(settings.task, settings.data_dir, settings)
         model, source = _model_for(data.task, settings.model, settings.vocab, "--model")
         tokenizer = Tokenizer.from_directory(source)
         training = _training_set(settings, data, model, tokenizer)
@@ -106,31 +105,29 @@ def finetune(settings: FinetuneSettings) -> dict:
         run = Run(settings.output_dir, settings)
         trainer = Trainer(run, model, training, evaluate, source, settings)
         scores = trainer.learn_labels("finetune", settings.epochs, settings.learning_rate)
-    return _finish(trainer, scores)
+        return _finish(trainer, scores)
 
 
 def distill_task(settings: DistillSettings) -> dict:
     """Stage 2 of TinyBERT: a student learns a task from its fine-tuned teacher; the result of `bin/distill_task.py`."""
     if finished := finished_result(settings):
         return finished
-    strategy = make_strategy(settings.strategy, settings.num_devices)
-    keras.utils.set_random_seed(settings.seed)
-    data = load_task(settings.task, settings.data_dir, settings)
-    teacher_dir = resolve_directory(settings.teacher)
-    _, head = read_config(teacher_dir)
-    if head != data.task.head:
-        raise InputError(
-            f"--teacher={settings.teacher}: has the head {head!r}, but task {data.task.name} needs {data.task.head!r}; "
-            "fine-tune it first (bin/finetune.py)"
-        )
-    with strategy.scope():
+    with distributed(settings):
+        keras.utils.set_random_seed(settings.seed)
+        data = load_task(settings.task, settings.data_dir, settings)
+        teacher_dir = resolve_directory(settings.teacher)
+        _, head = read_config(teacher_dir)
+        if head != data.task.head:
+            raise InputError(
+                f"--teacher={settings.teacher}: has the head {head!r}, but task {data.task.name} needs {data.task.head!r}; "
+                "fine-tune it first (bin/finetune.py)"
+            )
         dtype = fast_inference_dtype() if settings.teacher_dtype == "auto" else settings.teacher_dtype
         teacher = load_model(teacher_dir, head=data.task.head, dtype=dtype, strict_head=True)
         tokenizer = Tokenizer.from_directory(teacher_dir)
         training = _training_set(settings, data, teacher, tokenizer)
-        rows = lambda: training.some_rows(ROWS_FOR_INIT)
         student, projections = make_student(
-            teacher, teacher_dir, settings.student, settings.init, settings.layer_map, rows
+            teacher, teacher_dir, settings.student, settings.init, settings.layer_map, training.texts
         )
         evaluate = dev_evaluation(
             student, data, tokenizer, training.seq_len, label_ids(data.task, teacher.config.label2id)
@@ -138,7 +135,7 @@ def distill_task(settings: DistillSettings) -> dict:
         run = Run(settings.output_dir, settings)
         trainer = Trainer(run, student, training, evaluate, teacher_dir, settings)
         scores = _both_stages(trainer, teacher, data, projections, settings)
-    return _finish(trainer, scores)
+        return _finish(trainer, scores)
 
 
 def _both_stages(trainer: Trainer, teacher: BertModel, data: TaskData, projections, settings: DistillSettings) -> dict:

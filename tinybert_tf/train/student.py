@@ -1,7 +1,9 @@
 """The student of a distillation: where its weights come from."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from tinybert_tf.bert import BertModel, build_model, size_of
 from tinybert_tf.checkpoints import load_model, read_projections, resolve_directory
@@ -13,8 +15,9 @@ INIT_HELP = (
     "teacher_projection where the shapes allow it, which they do for a student no wider than its teacher, else random"
 )
 
-# Rows of text that the teacher's hidden states are looked at over, for teacher_projection.
-ROWS_FOR_INIT = 512
+# Tokens that the teacher's hidden states are looked at over, for teacher_projection: some ten times what the largest of its
+# regressions has unknowns for an output. Memory grows by 80 KB a token.
+TOKENS_FOR_INIT = 16_000
 
 
 def make_student(
@@ -34,7 +37,7 @@ def make_student(
             projections that lie beside it.
         init: of a student given as a size; see `INIT_HELP`.
         layers: which teacher layers the student's stand for.
-        rows: gives batches of features, for teacher_projection.
+        rows: gives batches of features, for teacher_projection; the first `TOKENS_FOR_INIT` tokens are used.
 
     Raises:
         InputError: an unknown name, or shapes that `init` cannot bring together.
@@ -57,9 +60,18 @@ def make_student(
     full_precision = load_model(teacher_dir, head=teacher.head, dtype="float32")
     try:
         kind = "teacher_projection" if init == "auto" else init
-        return student, initialise_student(student, full_precision, kind, layers, rows())
+        return student, initialise_student(student, full_precision, kind, layers, _some_text(rows()))
     except InputError as error:
         if init != "auto":
             raise
         print(f"--init=auto: random weights ({error})", flush=True)
         return student, None
+
+
+def _some_text(batches: Iterable[Mapping]) -> Iterator[Mapping]:
+    tokens = 0
+    for features in batches:
+        yield features
+        tokens += int(np.sum(features["input_mask"]))
+        if tokens >= TOKENS_FOR_INIT:
+            return

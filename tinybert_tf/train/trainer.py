@@ -66,7 +66,7 @@ class Trainer:
         distiller.compile(bert_adamw(learning_rate, steps), student_dropout=self.settings.student_dropout)
         self._fit("intermediate", distiller, from_batch, steps, frozen=teacher)
         for name in ("intermediate", "last", "model") if is_last else ("intermediate",):
-            distiller.save_projections(self.run.save(self.model, name, self.tokenizer_from))
+            self.run.save(self.model, name, self.tokenizer_from, also=distiller.save_projections)
         if not is_last:
             return None
         scores = self.evaluate()

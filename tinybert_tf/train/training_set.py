@@ -37,12 +37,10 @@ class TrainingSet:
         read = lambda: batches(self.split, self.tokenizer, self.task, shuffle_seed=self.seed, **common)
         return _part(read, steps, epochs, max_steps)
 
-    def some_rows(self, count: int) -> list[dict[str, tf.Tensor]]:
-        """Batches of features that hold about so many rows."""
-        dataset = batches(
-            self.split.limit(count), self.tokenizer, self.task, batch_size=32, seq_len=self.seq_len, ids=self.ids
-        )
-        return [features for features, _, _ in dataset]
+    def texts(self) -> tf.data.Dataset:
+        """Batches of features, shuffled."""
+        common = {"batch_size": 32, "seq_len": self.seq_len, "ids": self.ids, "shuffle_seed": self.seed}
+        return batches(self.split, self.tokenizer, self.task, **common).map(lambda features, *_: features)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +65,9 @@ class SpanTrainingSet:
         read = lambda: self._features.batches(shuffle_seed=self.seed, **common)
         return _part(read, steps, epochs, max_steps)
 
-    def some_rows(self, count: int) -> list[dict[str, tf.Tensor]]:
-        """Batches of features that hold about so many windows."""
-        dataset = self._features.batches(batch_size=32, shuffle_seed=self.seed).take(-(-count // 32))
-        return [features for features, _, _ in dataset]
+    def texts(self) -> tf.data.Dataset:
+        """See `TrainingSet.texts`."""
+        return self._features.batches(batch_size=32, shuffle_seed=self.seed).map(lambda features, *_: features)
 
 
 def dev_evaluation(
