@@ -4,10 +4,14 @@ Needs `java` and a Kotlin compiler: $KOTLIN_HOME, `kotlinc` on the PATH, or the 
 """
 
 import importlib.util
+import json
 import os
+import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -105,10 +109,31 @@ def test_vocabulary_labels_and_case_are_read_from_a_model_file(check, tmp_path, 
     assert f"model: {len(vectors.TEXTS)} texts" in done.stdout and "model: 3 labels" in done.stdout
 
 
+def test_every_resource_and_library_that_is_named_exists():
+    """What the Android build would find out first; it cannot run without an SDK."""
+    main = ANDROID / "app" / "src" / "main"
+    xml = {path: path.read_text() for path in [*main.glob("res/*/*.xml"), main / "AndroidManifest.xml"]}
+    for text in xml.values():
+        ElementTree.fromstring(text)
+    declared = {("id", name) for text in xml.values() for name in re.findall(r"@\+id/(\w+)", text)}
+    declared |= {("string", name) for text in xml.values() for name in re.findall(r'<string name="(\w+)"', text)}
+    declared |= {("layout", path.stem) for path in main.glob("res/layout/*.xml")}
+    code = "".join(path.read_text() for path in main.rglob("*.kt"))
+    named = set(re.findall(r"\bR\.(\w+)\.(\w+)", code))
+    named |= {pair for text in xml.values() for pair in re.findall(r'"@(string|layout)/(\w+)"', text)}
+    assert named == declared
+
+    catalog = tomllib.loads((ANDROID / "gradle" / "libs.versions.toml").read_text())
+    builds = "".join(path.read_text() for path in ANDROID.rglob("*.gradle.kts"))
+    aliases = {name.replace("-", ".") for name in catalog["libraries"]}
+    aliases |= {f"plugins.{name.replace('-', '.')}" for name in catalog["plugins"]}
+    assert set(re.findall(r"\blibs\.([\w.]+)", builds)) == aliases
+    entries = [*catalog["libraries"].values(), *catalog["plugins"].values()]
+    assert {entry["version"]["ref"] for entry in entries} == set(catalog["versions"])
+
+
 def export_tiny(output: Path, vectors, labels: dict[str, int], lower_case: bool) -> None:
     """A file of an untrained network with the vectors' vocabulary, and that vocabulary beside it."""
-    import json
-
     from tinybert_tf.bert import BertConfig, build_model
     from tinybert_tf.checkpoints import save_model
     from tinybert_tf.export import export_tflite
