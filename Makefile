@@ -4,7 +4,7 @@
 #   make test           the quick tests                             (ARGS="-k losses", or ARGS="-m slow")
 #   make lint           ruff: format and rules
 #   make bench          seconds per distillation step               (ARGS as above)
-#   make android, beam  optional packages: MediaPipe's runtime, Apache Beam
+#   make android, kotlin, beam  optional packages: MediaPipe's runtime, a Kotlin compiler for tests on a JVM, Apache Beam
 #   make clean          everything that these targets made
 
 # The first Python that is in range *and starts*: a pyenv shim may be found on the PATH and still start nothing.
@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check $(if $(CI),--quiet)
 
-.PHONY: quickstart test lint bench android beam clean
+.PHONY: quickstart test lint bench android kotlin beam clean
 .DELETE_ON_ERROR:
 
 quickstart: .venv/.run .venv/.teacher
@@ -31,6 +31,8 @@ bench: .venv/.run
 	$(BIN)/python benchmarks/distill_step.py $(ARGS)
 
 android: .venv/.android
+
+kotlin: .venv/.kotlin
 
 beam: .venv/.beam
 
@@ -56,7 +58,7 @@ $(BIN)/python:
 
 # Groups that are good to have: without them the quickstart trains its own teacher and some tests are skipped. The list of a
 # group is read out of pyproject.toml and installed without dependencies (the reasons stand there).
-.venv/.android .venv/.teacher: .venv/.%: pyproject.toml | $(BIN)/python
+.venv/.android .venv/.kotlin .venv/.teacher: .venv/.%: pyproject.toml | $(BIN)/python
 	@$(BIN)/python -c 'import sys, tomllib; \
 	print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")' $* > .venv/$*.txt
 	@if $(PIP) install --no-deps -r .venv/$*.txt; then touch $@; \
