@@ -16,8 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from absl import app, flags
 
-from tinybert_tf.errors import InputError
+from tinybert_tf.errors import InputError, LostWorkerError
 
+# What goes wrong outside of the program: said in one line, without a traceback.
+_ONE_LINE = (InputError, LostWorkerError, FloatingPointError, PermissionError, FileExistsError, NotADirectoryError)
 _DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 
 
@@ -41,7 +43,7 @@ def run(settings_class: type, main: Callable) -> None:
             if len(argv) > 1:
                 raise InputError(f"unknown argument {argv[1]!r}; settings are given as --name=value")
             result = main(_settings(settings_class))
-        except (InputError, FloatingPointError, PermissionError, FileExistsError, NotADirectoryError) as error:
+        except _ONE_LINE as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt as interrupt:

@@ -264,9 +264,9 @@ def _global_counts(terms) -> dict[str, list[tf.Tensor]]:
     return {name: [over_replicas(count) for _, _, count in parts] for name, parts in terms.items()}
 
 
-def over_replicas(count: tf.Tensor) -> tf.Tensor:
-    """A count summed over all replicas, so that each divides by the global batch's."""
+def over_replicas(values):
+    """Tensors summed over all replicas: counts, so that each replica divides by the global batch's; or gradients."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
-        return count
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, count)
+        return values
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)

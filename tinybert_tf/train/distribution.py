@@ -1,6 +1,7 @@
 """Many devices, many machines: the strategy that a program trains under, and what its workers agree on."""
 
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -63,12 +64,19 @@ def distributed(settings: Any) -> Iterator[tf.distribute.Strategy]:
                 raise
             raise LostWorkerError(
                 f"worker {worker_number()}: another worker has ended or cannot be reached; start the same command on all "
-                f"of them again to go on from the last checkpoint ({str(error.message).splitlines()[0]})"
+                f"of them again to go on from the last checkpoint ({_first_line(error)})"
             ) from None
 
 
+def _first_line(error: tf.errors.OpError) -> str:
+    """What TensorFlow says, without the graph's nodes that it begins with."""
+    return error.message.splitlines()[0].rsplit("}} ")[-1]
+
+
+@functools.cache
 def make_strategy(name: str = "one_device", num_devices: int | None = None) -> tf.distribute.Strategy:
-    """The strategy of `--strategy`.
+    """The strategy of `--strategy`: the same object each time, since a second one in a process would number its collective
+    operations as the first did, and TensorFlow confuse them.
 
     Args:
         name: one of `STRATEGIES`; see `STRATEGY_HELP`.
@@ -172,7 +180,7 @@ def copy_from_chief(variables: list[keras.Variable]) -> None:
 def _sum_over_workers(value: tf.Tensor) -> tf.Tensor:
     """The sum over all replicas of what their workers give."""
     strategy = tf.distribute.get_strategy()
-    add = lambda own: tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own)
+    add = lambda own: tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(own))
     return strategy.experimental_local_results(strategy.run(add, args=(value,)))[0]
 
 

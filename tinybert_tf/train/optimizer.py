@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from tinybert_tf.distill.distiller import over_replicas
+
 # Biases and normalisation parameters are not decayed (Devlin et al.'s optimization.py names them in the same way).
 UNDECAYED = ("bias", "gamma", "beta")
 
@@ -41,11 +43,15 @@ class AdamW(keras.optimizers.AdamW):
 
     Keras writes the update as a dozen elementwise passes over every variable. For a small BERT, most of whose parameters
     are the vocabulary, that costs as much as the matrix products of a short batch; TensorFlow's own kernel does it in one.
-    Gradients of embeddings are summed into dense ones before the norm is taken, so that the clipping is exact.
+    Gradients of embeddings are summed into dense ones before the norm is taken, and those of all replicas into one, so that
+    the clipping is exact. (Keras clips each replica's own: another update than that of one device.)
     """
 
     def _clip_gradients(self, gradients):
-        return super()._clip_gradients([tf.convert_to_tensor(gradient) for gradient in gradients])
+        return super()._clip_gradients(over_replicas([tf.convert_to_tensor(gradient) for gradient in gradients]))
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return grads_and_vars  # they are summed already
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
