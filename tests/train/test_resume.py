@@ -105,8 +105,12 @@ def test_an_interrupted_run_goes_on_exactly(programs, program, tmp_path, monkeyp
             with pytest.raises(KeyboardInterrupt, match="start the same command again"):
                 run(parts)
     result = run(parts)
-    assert result["metrics"] == expected["metrics"]
-    assert measurements(parts) == measurements(whole)
+    assert result["metrics"] == pytest.approx(expected["metrics"], rel=1e-6)
+    # Graphs that are traced anew may add up the parts of a loss in another order: its last digit, not a weight, differs.
+    for ours, theirs in zip(measurements(parts), measurements(whole), strict=True):
+        assert (ours["stage"], ours["step"], ours["split"]) == (theirs["stage"], theirs["step"], theirs["split"])
+        number = lambda row: {name: value for name, value in row.items() if name not in ("stage", "split")}
+        assert number(ours) == pytest.approx(number(theirs), rel=1e-6)
     for name in ("model", "last"):
         for ours, theirs in zip(
             load_model(parts / name).get_weights(), load_model(whole / name).get_weights(), strict=True

@@ -100,7 +100,7 @@ def test_a_teachers_own_label_order_is_kept(glue, make_directory, tmp_path):
     config = json.loads((swapped / "config.json").read_text())
     config |= {"label2id": {"POSITIVE": 0, "NEGATIVE": 1}, "id2label": {"0": "POSITIVE", "1": "NEGATIVE"}}
     (swapped / "config.json").write_text(json.dumps(config))
-    assert evaluate_model(EvaluateSettings(str(swapped), "sst2", str(glue)))["score"] == 1.0
+    assert evaluate_model(EvaluateSettings(model_dir=str(swapped), task="sst2", data_dir=str(glue)))["score"] == 1.0
 
 
 @pytest.mark.parametrize(
