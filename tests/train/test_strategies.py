@@ -2,16 +2,26 @@
 
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.data.corpus import CorpusSettings, make_corpus
+from tinybert_tf.errors import InputError
+from tinybert_tf.train import distribution
+from tinybert_tf.train.distribution import best_strategy, make_strategy, sharded
+from tinybert_tf.train.stages import FinetuneSettings, finetune
 
 # Runs training programs one after the other: [[name, settings], ...] -> a line of JSON with their results.
 PROGRAM = """
@@ -116,13 +126,24 @@ def finish(processes: list[subprocess.Popen], timeout: float = 500) -> list[tupl
     return found
 
 
-def check_equal(folder: Path, expected: Path, results: dict, wanted: dict) -> None:
+def wait_for(happened: Callable[[], bool], processes: list[subprocess.Popen], seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end and all(process.poll() is None for process in processes)
+        time.sleep(0.05)
+
+
+def check_equal(folder: Path, expected: Path, results: dict, wanted: dict, models=("model", "last")) -> None:
     for name, result in results.items():
         assert result["score"] == pytest.approx(wanted[name]["score"], abs=1e-5), name
-        for model in ("model", "last"):
+        for model in models:
             ours, theirs = load_model(folder / name / model), load_model(expected / name / model)
             for weight, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
                 np.testing.assert_allclose(weight, other, atol=1e-5, rtol=0, err_msg=f"{folder.name} {name} {model}")
+
+
+def measurements(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def files(folder: Path) -> set[str]:
@@ -130,16 +151,141 @@ def files(folder: Path) -> set[str]:
 
 
 def test_devices_and_processes_learn_what_one_device_learns(jobs):
-    one, alone = jobs("one_device", 4)
-    two, devices = jobs("mirrored", 4, num_devices=2)
-    pair, workers = jobs("multi_worker", 4)
-    (wanted, _), (results, _) = finish([start(alone), start(devices)])
+    programs = ("finetune", "distill_task", "distill_general")
+    one, alone = jobs("one_device", 3, *programs)
+    two, devices = jobs("mirrored", 3, *programs, num_devices=2)
+    pair, workers = jobs("multi_worker", 3, *programs)
+    (wanted, _), (results, _), (of_chief, said), (of_worker, also_said) = finish(
+        [start(alone), start(devices), *start_workers(workers, 2)]
+    )
     check_equal(two, one, results, wanted)
-    (of_chief, said), (of_worker, also_said) = finish(start_workers(workers, 2))
     check_equal(pair, one, of_chief, wanted)
     assert of_worker == of_chief
     assert files(pair) == files(one)
-    for lines, prefix in ((said, "finetune  step 4/4"), (also_said, "worker 1: finetune  step 4/4")):
-        assert any(line.startswith(prefix) for line in lines.splitlines()), lines
-    rows = [json.loads(line) for line in (pair / "finetune" / "metrics.jsonl").read_text().splitlines()]
-    assert len(rows) == len((one / "finetune" / "metrics.jsonl").read_text().splitlines())
+    # Each worker says what it does, with its number if it is not the chief; the measurements are written once.
+    assert any(line.startswith("finetune  step 3/3") for line in said.splitlines())
+    assert any(line.startswith("worker 1: finetune  step 3/3") for line in also_said.splitlines())
+    for name in programs:
+        rows = [
+            [(row["stage"], row["step"], row["split"]) for row in measurements(folder / name)] for folder in (pair, one)
+        ]
+        assert rows[0] == rows[1]
+
+
+@pytest.mark.slow
+def test_more_devices_and_processes_over_fifty_steps(jobs):
+    one, alone = jobs("one_device", 50)
+    four, devices = jobs("mirrored", 50, num_devices=4)
+    three, workers = jobs("multi_worker", 50)
+    (wanted, _), (results, _) = finish([start(alone), start(devices)])
+    check_equal(four, one, results, wanted)
+    found = finish(start_workers(workers, 3))
+    check_equal(three, one, found[0][0], wanted)
+    assert found[0][0] == found[1][0] == found[2][0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_worker_stops_the_other_and_the_restarted_pair_goes_on(jobs, lost):
+    """SIGKILL in the middle of a stage, whose every step leaves a checkpoint."""
+    one, alone = jobs("one_device", 50, "distill_task")
+    pair, job = jobs("multi_worker", 50, "distill_task", save_every_seconds=0.0)
+    wanted = finish([start(alone)])[0][0]
+    workers = start_workers(job, 2)
+    wait_for(lambda: any((pair / "distill_task" / "checkpoints").glob("*_intermediate_?")), workers)
+    workers[lost].kill()
+    begun = time.monotonic()
+    _, errors = workers[1 - lost].communicate(timeout=60)
+    assert time.monotonic() - begun < 60
+    assert workers[1 - lost].returncode == 1
+    assert (
+        f"LostWorkerError: worker {1 - lost}: another worker has ended or cannot be reached; start the same" in errors
+    )
+    workers[lost].communicate()
+
+    (results, said), _ = finish(start_workers(job, 2))
+    assert "intermediate  goes on after step" in said
+    check_equal(pair, one, results, wanted)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_told_to_stop_stops_all_after_the_same_step(jobs):
+    one, alone = jobs("one_device", 50, "pretrain")
+    pair, job = jobs("multi_worker", 50, "pretrain", evaluations=50)
+    wanted = finish([start(alone)])[0][0]
+    workers = start_workers(job, 2)
+    wait_for(lambda: (pair / "pretrain" / "model").is_dir(), workers)
+    workers[1].send_signal(signal.SIGTERM)
+    for worker in workers:
+        _, errors = worker.communicate(timeout=120)
+        assert "KeyboardInterrupt: after step" in errors
+    (results, said), _ = finish(start_workers(job, 2))
+    assert "pretrain  goes on after step" in said
+    check_equal(pair, one, results, wanted, models=("last",))
+
+
+@pytest.mark.parametrize("batch_size, workers, replicas", [(12, 2, 4), (12, 3, 3), (1024, 1024, 1024)])
+def test_every_row_goes_to_one_replica(monkeypatch, batch_size, workers, replicas):
+    """The shares of all workers, one beside the other, are the batch. Only what TensorFlow says of the cluster is made up."""
+    cluster = SimpleNamespace(
+        num_replicas_in_sync=replicas, distribute_datasets_from_function=lambda function: function
+    )
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: cluster)
+    rows = np.arange(3 * batch_size, dtype=np.int32)
+    batches = tf.data.Dataset.from_tensor_slices(({"ids": rows}, rows)).batch(batch_size)
+    share = sharded(batches, batch_size)
+    chosen = {0, 1, workers // 2, workers - 1}
+    for worker in chosen:
+        parts = list(share(tf.distribute.InputContext(workers, worker, replicas)))
+        per_worker, per_replica = batch_size // workers, batch_size // replicas
+        assert {len(features["ids"]) for features, _ in parts} == {per_replica}
+        given = np.concatenate([label for _, label in parts]).reshape(3, per_worker)
+        begin = worker * per_worker
+        np.testing.assert_array_equal(given, rows.reshape(3, batch_size)[:, begin : begin + per_worker])
+
+
+def test_a_batch_that_replicas_cannot_share_is_refused(glue, make_directory, tmp_path, monkeypatch):
+    settings = FinetuneSettings(
+        task="sst2",
+        data_dir=str(glue),
+        output_dir=str(tmp_path / "r"),
+        model=str(make_directory("m")),
+        train_batch_size=8,
+    )
+    monkeypatch.setattr(distribution, "make_strategy", lambda *_: SimpleNamespace(num_replicas_in_sync=3))
+    with pytest.raises(
+        InputError, match="--train_batch_size=8: 3 replicas cannot share it equally; take a multiple of 3"
+    ):
+        finetune(settings)
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (None, "TF_CONFIG is not set; set it on each worker"),
+        ("{", "TF_CONFIG={: names no chief or worker"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "IndexError"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}', "KeyError: 'ps'"),
+    ],
+)
+def test_a_cluster_that_is_not_one_is_refused(monkeypatch, config, message):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if config:
+        monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(InputError, match=re.escape(message)):
+        make_strategy("multi_worker")
+
+
+def test_auto_takes_what_there_is(monkeypatch):
+    devices = {"GPU": [], "TPU": []}
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: devices[kind])
+    for name in ("TF_CONFIG", "TPU_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    assert best_strategy() == "one_device"
+    devices["GPU"] = ["GPU:0", "GPU:1"]
+    assert best_strategy() == "mirrored"
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}')
+    assert best_strategy() == "multi_worker"
+    devices["TPU"] = ["TPU:0"]
+    assert best_strategy() == "tpu"

@@ -88,7 +88,7 @@ def make_strategy(name: str = "one_device", num_devices: int | None = None) -> t
     if name not in STRATEGIES:
         raise InputError(f"--strategy={name}: must be one of {', '.join(STRATEGIES)}")
     if name == "auto":
-        name = _best_strategy()
+        name = best_strategy()
     if name == "tpu":
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
         return tf.distribute.TPUStrategy(resolver)
@@ -103,7 +103,8 @@ def make_strategy(name: str = "one_device", num_devices: int | None = None) -> t
     return _mirrored(num_devices) if name == "mirrored" else tf.distribute.get_strategy()
 
 
-def _best_strategy() -> str:
+def best_strategy() -> str:
+    """What "auto" stands for here."""
     if os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"):
         return "tpu"
     if len(_workers()) > 1:
