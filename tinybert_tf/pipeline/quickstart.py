@@ -39,7 +39,7 @@ class QuickstartSettings(TaskSettings):
     teacher_epochs: float = setting(2.0, "of the teacher's fine-tuning")
     teacher_learning_rate: float = setting(1e-4, "of the teacher's fine-tuning")
     general_epochs: float = setting(4.0, "of general distillation, on the text of the training set")
-    masked_lm_epochs: float = setting(6.0, "of the masked LM that augments, on the same text")
+    masked_lm_epochs: float = setting(4.0, "of the masked LM that augments, on the same text")
     copies: int = setting(1, "augmented copies of a training row")
     intermediate_epochs: float = setting(1.0, "of the student's first stage, on the augmented set")
     intermediate_learning_rate: float = setting(
