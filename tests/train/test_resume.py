@@ -129,6 +129,23 @@ def test_a_finished_run_is_not_run_again_and_other_settings_are_refused(programs
         finetune(FinetuneSettings(**settings | {"learning_rate": 0.5}))
 
 
+def test_a_malformed_row_is_named_before_anything_is_written(glue, make_directory, tmp_path):
+    train = glue / "SST-2" / "train.tsv"
+    train.write_text(train.read_text() + "the film\n")
+    settings = FinetuneSettings(
+        **TASK, data_dir=str(glue), model=str(make_directory("m")), output_dir=str(tmp_path / "run"), epochs=1
+    )
+    with pytest.raises(InputError, match="train.tsv, line 42: 1 columns"):
+        finetune(settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_came_to_nothing_does_not_stand_in_the_way(programs, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text('{"settings": {"learning_rate": 0.5}, "seed": 0}')
+    assert programs["finetune"](tmp_path / "run")["task"] == "sst2"
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, capsys):
     folder = CheckpointFolder(tmp_path)
     for step in (1, 2, 3):

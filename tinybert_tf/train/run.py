@@ -144,9 +144,12 @@ _NO_MATTER = {"output_dir", "save_every_seconds"}
 
 
 def _earlier_run(directory: Path, settings: Any) -> dict[str, Any]:
-    """What run.json says, or nothing where there is none; refused if its settings are others."""
+    """What run.json says, or nothing where there is none; refused if its settings are others.
+
+    A run that left neither a checkpoint nor a model is as good as none.
+    """
     path = directory / "run.json"
-    if not path.is_file():
+    if not path.is_file() or not any((directory / name).exists() for name in ("checkpoints", "intermediate", "model")):
         return {}
     earlier, now = read_json(path), json.loads(json.dumps(dataclasses.asdict(settings)))
     then = earlier.get("settings", {})

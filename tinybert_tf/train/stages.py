@@ -183,9 +183,12 @@ def _training_set(
     split = source.train.limit(settings.max_train_examples)
     sizes = {"batch_size": settings.train_batch_size, "seq_len": seq_len, "seed": settings.seed}
     if data.task.kind == "span":
-        return SpanTrainingSet(split, tokenizer, data.task, **sizes)
-    ids = label_ids(data.task, labelled.config.label2id)
-    return TrainingSet(split, tokenizer, data.task, ids, **sizes)
+        training = SpanTrainingSet(split, tokenizer, data.task, **sizes)
+    else:
+        training = TrainingSet(split, tokenizer, data.task, label_ids(data.task, labelled.config.label2id), **sizes)
+    if not training.rows:  # which reads them all: a malformed row is named before anything is written
+        raise InputError(f"{split.source}: no rows to train on")
+    return training
 
 
 def _finish(trainer: Trainer, scores: dict[str, float]) -> dict:

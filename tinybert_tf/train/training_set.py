@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 
 from tinybert_tf.bert import BertModel
-from tinybert_tf.data import Split, Task, TaskData, Tokenizer, batches, count_batches
+from tinybert_tf.data import Split, Task, TaskData, Tokenizer, batches
 from tinybert_tf.data.spans import SpanFeatures
 from tinybert_tf.evaluate import predictor, score
 from tinybert_tf.evaluate.squad import squad_evaluation
@@ -27,13 +27,18 @@ class TrainingSet:
     seq_len: int
     seed: int
 
+    @functools.cached_property
+    def rows(self) -> int:
+        """How many there are. Counting reads them all, and so finds every malformed one."""
+        return sum(1 for _ in self.split)
+
     def batches(self, epochs: float, max_steps: int | None) -> tuple[Batches, int]:
         """(batches, steps): shuffled batches for so many passes; a part of a pass is so many of its batches.
 
         `batches(first)` leaves out the first so many, the rest being the same whatever `first` is.
         """
         common = {"batch_size": self.batch_size, "seq_len": self.seq_len, "ids": self.ids, "epochs": _whole(epochs)}
-        _, steps = count_batches(self.split, self.tokenizer, self.task, **common)
+        steps = -(-self.rows * _whole(epochs) // self.batch_size)
         read = lambda: batches(self.split, self.tokenizer, self.task, shuffle_seed=self.seed, **common)
         return _part(read, steps, epochs, max_steps)
 
@@ -57,6 +62,11 @@ class SpanTrainingSet:
     @functools.cached_property
     def _features(self) -> SpanFeatures:
         return SpanFeatures(self.split, self.tokenizer, self.seq_len)
+
+    @property
+    def rows(self) -> int:
+        """How many windows there are."""
+        return len(self._features.lengths)
 
     def batches(self, epochs: float, max_steps: int | None) -> tuple[Batches, int]:
         """See `TrainingSet.batches`."""
