@@ -21,7 +21,7 @@ def run(tmp_path, source, settings=1, calls=None, fail=False):
         (output / "copy").write_text(source.read_text())
         return {"text": source.read_text()}
 
-    return Steps(tmp_path / "out").run("copy", make, settings, {"source": source, "absent": None})
+    return Steps(tmp_path / "out").run("copy", make, settings, source=source, absent=None)
 
 
 def test_a_finished_step_is_not_run_again(tmp_path, source, capsys):

@@ -1,12 +1,8 @@
 """The whole of TinyBERT on the built-in sample, in some ten minutes: each step is what one of the programs does."""
 
 import dataclasses
-import gc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import keras
 
 from tinybert_tf.checkpoints import read_config, resolve_directory
 from tinybert_tf.data import load_task
@@ -63,11 +59,11 @@ def quickstart(settings: QuickstartSettings) -> dict:
     augmented = job.augment(pretrained, corpus)
     models["student"], steps = job.distill(models["teacher"], general, augmented)
     models["student without teacher"] = job.train_alone(models["teacher"], steps)
-    scores = job.step("scores", lambda output: job.scores(models, output), {}, **models)
+    scores = job.steps.run("scores", lambda output: job.scores(models, output), {}, **models)
     deployed = {name: models[name] for name in ("teacher", "student")}
     convert_all = lambda output: convert(deployed, output, job.seq_len)
-    files = job.step("tflite", convert_all, job.seq_len, **deployed)
-    measured = job.step("latency", lambda output: measure(files), {}, **files)
+    files = job.steps.run("tflite", convert_all, job.seq_len, **deployed)
+    measured = job.steps.run("latency", lambda output: measure(files), {}, **files)
     rows = [
         model_row(name, folder, scores[name], scores["teacher"], job.seq_len, measured)
         for name, folder in models.items()
@@ -87,17 +83,6 @@ class _Job:
         names = ("seed", "max_steps", "strategy", "num_devices", "save_every_seconds")
         self.on_text = {name: self.common[name] for name in names}
 
-    def step(self, name: str, make: Callable[[Path], Any], settings: Any, **files) -> Any:
-        keras.backend.clear_session()  # lets go of the networks and graphs of the step before
-        gc.collect()
-        return self.steps.run(name, make, settings, files)
-
-    def program(self, name: str, run: Callable[[Any], dict], settings: Any, **files) -> dict:
-        """A step that is a call of a program, whose output directory is that of the step."""
-        described = {key: value for key, value in dataclasses.asdict(settings).items() if key != "output_dir"}
-        make = lambda output: run(dataclasses.replace(settings, output_dir=str(output)))
-        return self.step(name, make, described, **files)
-
     def pretrained(self) -> Path | None:
         """The pretrained teacher, if it can be had."""
         try:
@@ -114,14 +99,14 @@ class _Job:
             **self.on_text, output_dir="pretrained", corpus=str(corpus), model=_OWN_TEACHER,
             epochs=self.settings.masked_lm_epochs, train_batch_size=16, learning_rate=3e-4, evaluations=4,
         )  # fmt: skip
-        return Path(self.program("pretrained", pretrain, pretraining, corpus=corpus)["model"])
+        return Path(self.steps.run_program("pretrained", pretrain, pretraining, corpus=corpus)["model"])
 
     def finetune(self, pretrained: Path) -> Path:
         finetuning = FinetuneSettings(
             **self.common | {"output_dir": "teacher"}, model=str(pretrained),
             epochs=self.settings.teacher_epochs, learning_rate=self.settings.teacher_learning_rate,
         )  # fmt: skip
-        return Path(self.program("teacher", finetune, finetuning, pretrained=pretrained)["model"])
+        return Path(self.steps.run_program("teacher", finetune, finetuning, pretrained=pretrained)["model"])
 
     def distill_general(self, pretrained: Path, corpus: Path) -> Path:
         """Stage 1: the general student."""
@@ -131,7 +116,9 @@ class _Job:
             student=f"{_DEPTH}x{_WIDTH}x{heads}x{_INTERMEDIATE}", epochs=self.settings.general_epochs,
             train_batch_size=16, learning_rate=self.settings.intermediate_learning_rate, evaluations=4,
         )  # fmt: skip
-        return Path(self.program("general", distill_general, distilling, teacher=pretrained, corpus=corpus)["model"])
+        return Path(
+            self.steps.run_program("general", distill_general, distilling, teacher=pretrained, corpus=corpus)["model"]
+        )
 
     def augment(self, pretrained: Path, corpus: Path) -> Path:
         """Augmented rows, by a masked LM that is the pretrained teacher with a head that is trained on the sample's text."""
@@ -141,13 +128,15 @@ class _Job:
                 **self.on_text, output_dir="masked_lm", corpus=str(corpus), model=str(pretrained), freeze_encoder=True,
                 epochs=self.settings.masked_lm_epochs, train_batch_size=16, learning_rate=1e-3, evaluations=2,
             )  # fmt: skip
-            masked_lm = Path(self.program("masked_lm", pretrain, pretraining, model=pretrained, corpus=corpus)["model"])
+            masked_lm = Path(
+                self.steps.run_program("masked_lm", pretrain, pretraining, model=pretrained, corpus=corpus)["model"]
+            )
         augmenting = AugmentSettings(
             task=self.settings.task, data_dir=self.settings.data_dir, output_dir="augmented", masked_lm=str(masked_lm),
             word_vectors="none", copies=self.settings.copies, seed=self.settings.seed, num_processes=1,
             max_train_examples=self.settings.max_train_examples, batch_size=128,
         )  # fmt: skip
-        self.program("augmented", augment_task, augmenting, masked_lm=masked_lm)
+        self.steps.run_program("augmented", augment_task, augmenting, masked_lm=masked_lm)
         return self.root / "augmented"
 
     def distill(self, teacher: Path, general: Path, augmented: Path) -> tuple[Path, int]:
@@ -159,7 +148,9 @@ class _Job:
             intermediate_epochs=own.intermediate_epochs, intermediate_learning_rate=own.intermediate_learning_rate,
             prediction_epochs=own.prediction_epochs, prediction_learning_rate=own.prediction_learning_rate,
         )  # fmt: skip
-        result = self.program("student", distill_task, distilling, teacher=teacher, general=general, data=augmented)
+        result = self.steps.run_program(
+            "student", distill_task, distilling, teacher=teacher, general=general, data=augmented
+        )
         return Path(result["model"]), result["steps"]
 
     def train_alone(self, teacher: Path, steps: int) -> Path:
@@ -171,7 +162,7 @@ class _Job:
             model=f"{_DEPTH}x{_WIDTH}x{config.num_attention_heads}x{_INTERMEDIATE}", vocab=str(teacher / "vocab.txt"),
             epochs=steps * self.settings.train_batch_size / rows + 1, learning_rate=self.settings.intermediate_learning_rate,
         )  # fmt: skip
-        return Path(self.program("no_teacher", finetune, training, vocabulary=teacher / "vocab.txt")["model"])
+        return Path(self.steps.run_program("no_teacher", finetune, training, vocabulary=teacher / "vocab.txt")["model"])
 
     def scores(self, models: dict[str, Path], output: Path) -> dict[str, float]:
         """The main metric of each model on dev, from what was saved."""
@@ -192,7 +183,7 @@ class _Job:
             with written_aside(output) as aside:
                 aside.write_text("\n".join([*SPECIAL_TOKENS, *sorted(words)]) + "\n", encoding="utf-8")
 
-        self.step("vocab.txt", write, self.settings.task)
+        self.steps.run("vocab.txt", write, self.settings.task)
         return self.root / "vocab.txt"
 
     def corpus(self, vocabulary: Path) -> Path:
@@ -203,13 +194,13 @@ class _Job:
                 for row in self.data.train:
                     file.writelines(f"{part}\n" for part in (row.text, row.text_pair) if part)
 
-        self.step("text.txt", write, self.settings.task)
+        self.steps.run("text.txt", write, self.settings.task)
         text = self.root / "text.txt"
         making = CorpusSettings(
             input=str(text), vocab=str(vocabulary), output_dir="corpus", max_seq_length=64, held_out=0.05,
             seed=self.settings.seed,
         )  # fmt: skip
-        self.program("corpus", make_corpus, making, text=text, vocabulary=vocabulary)
+        self.steps.run_program("corpus", make_corpus, making, text=text, vocabulary=vocabulary)
         return self.root / "corpus"
 
 

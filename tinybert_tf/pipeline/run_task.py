@@ -1,12 +1,8 @@
 """Everything for one task in one call: augment, distil, evaluate, predict, convert, report."""
 
 import dataclasses
-import gc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import keras
 
 from tinybert_tf.checkpoints import resolve_directory
 from tinybert_tf.data import load_task
@@ -41,10 +37,12 @@ def run_task(settings: RunTaskSettings) -> dict:
     job = _Job(settings)
     augmented = job.augment()
     models = {"teacher": job.teacher, "student": job.distil(augmented)}
-    scores = job.step("scores", lambda _: {name: job.score(folder) for name, folder in models.items()}, {}, **models)
+    scores = job.steps.run(
+        "scores", lambda _: {name: job.score(folder) for name, folder in models.items()}, {}, **models
+    )
     job.predict(models["student"])
-    files = job.step("tflite", lambda output: convert(models, output, job.seq_len), job.seq_len, **models)
-    measured = job.step("latency", lambda _: measure(files), {}, **files)
+    files = job.steps.run("tflite", lambda output: convert(models, output, job.seq_len), job.seq_len, **models)
+    measured = job.steps.run("latency", lambda _: measure(files), {}, **files)
     metric = job.data.task.main_metric
     rows = [
         model_row(name, folder, scores[name][metric], scores["teacher"][metric], job.seq_len, measured)
@@ -71,11 +69,6 @@ class _Job:
         self.seq_len = settings.seq_len or self.data.task.seq_len
         self.steps = Steps(self.root)
 
-    def step(self, name: str, make: Callable[[Path], Any], settings: Any, **files) -> Any:
-        keras.backend.clear_session()  # lets go of the networks and graphs of the step before
-        gc.collect()
-        return self.steps.run(name, make, settings, files)
-
     def augment(self) -> Path | None:
         own = self.settings
         if own.masked_lm == own.word_vectors == "none":
@@ -85,7 +78,7 @@ class _Job:
             copies=own.copies, seed=own.seed, max_train_examples=own.max_train_examples,
         )  # fmt: skip
         sources = {name: getattr(own, name) for name in ("masked_lm", "word_vectors") if getattr(own, name) != "none"}
-        self._program("augmented", augment_task, augmenting, **sources, **self._data_files())
+        self.steps.run_program("augmented", augment_task, augmenting, **sources, **self._data_files())
         return self.root / "augmented"
 
     def distil(self, augmented: Path | None) -> Path:
@@ -98,7 +91,7 @@ class _Job:
         if self.settings.stage in ("intermediate", "both"):
             first = DistillSettings(**shared | {"stage": "intermediate"})
             student = shared["student"] if Path(shared["student"]).is_dir() else None
-            made = self._program("intermediate", distill_task, first, student=student, **files)
+            made = self.steps.run_program("intermediate", distill_task, first, student=student, **files)
             shared["student"] = made["model"]
         if self.settings.stage == "intermediate":
             return Path(shared["student"])
@@ -106,9 +99,9 @@ class _Job:
         if self.settings.sweep:
             grid = {name: getattr(self.settings, name) for name in ("batch_sizes", "learning_rates", "seeds")}
             second = SweepSettings(**shared | grid | {"stage": "prediction"})
-            return Path(self._program("sweep", sweep, second, **files)["model"])
+            return Path(self.steps.run_program("sweep", sweep, second, **files)["model"])
         second = DistillSettings(**shared | {"stage": "prediction"})
-        return Path(self._program("prediction", distill_task, second, **files)["model"])
+        return Path(self.steps.run_program("prediction", distill_task, second, **files)["model"])
 
     def score(self, folder: Path) -> dict[str, float]:
         own = self.settings
@@ -128,13 +121,7 @@ class _Job:
         predicting = PredictSettings(
             model_dir=str(student), task=own.task, data_dir=own.data_dir, seq_len=own.seq_len, output_dir="predictions"
         )
-        self._program("predictions", predict, predicting, model=student, **self._data_files())
-
-    def _program(self, name: str, run: Callable[[Any], dict], settings: Any, **files) -> dict:
-        """A step that is a call of a program, whose output directory is that of the step."""
-        described = {key: value for key, value in dataclasses.asdict(settings).items() if key != "output_dir"}
-        make = lambda output: run(dataclasses.replace(settings, output_dir=str(output)))
-        return self.step(name, make, described, **files)
+        self.steps.run_program("predictions", predict, predicting, model=student, **self._data_files())
 
     def _data_files(self) -> dict[str, str]:
         if self.settings.data_dir is None:

@@ -1,9 +1,13 @@
 """Steps of a pipeline: one whose output is complete and whose inputs are unchanged is skipped."""
 
+import dataclasses
+import gc
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import keras
 
 from tinybert_tf.files import read_json, write_json
 
@@ -19,9 +23,7 @@ class Steps:
         self.directory = Path(directory)
         self._number = 0
 
-    def run(
-        self, name: str, make: Callable[[Path], dict[str, Any]], settings: Any, files: Mapping[str, str | Path | None]
-    ) -> dict[str, Any]:
+    def run(self, name: str, make: Callable[[Path], Any], settings: Any, **files: str | Path | None) -> Any:
         """The result of a step: that of an earlier run where nothing has changed since, else of `make(output)`.
 
         A step that was interrupted finds its output directory as it left it, so that it can resume; one whose inputs
@@ -29,7 +31,7 @@ class Steps:
 
         Args:
             name: of the step, and of its output below `directory`.
-            make: fills the output, a directory or a file at the path it is given, and returns a result of JSON values.
+            make: fills the output, a directory or a file at the path it is given, and returns a JSON value.
             settings: whatever the result depends on besides files; JSON values.
             files: the files and directories that the step reads, by name.
         """
@@ -45,9 +47,19 @@ class Steps:
         if before.get("inputs") != inputs:
             _remove(output)
             write_json(record, {"inputs": inputs})
+        keras.backend.clear_session()  # lets go of the networks and graphs of the step before
+        gc.collect()
         result = make(output)
         write_json(record, {"inputs": inputs, "output": _identity(output), "result": result})
         return result
+
+    def run_program(
+        self, name: str, program: Callable[[Any], dict], settings: Any, **files: str | Path | None
+    ) -> dict[str, Any]:
+        """A step that is a call of a program, whose `--output_dir` is the step's output. See `run`."""
+        described = {key: value for key, value in dataclasses.asdict(settings).items() if key != "output_dir"}
+        make = lambda output: program(dataclasses.replace(settings, output_dir=str(output)))
+        return self.run(name, make, described, **files)
 
 
 def _identity(path: str | Path) -> list[list]:
