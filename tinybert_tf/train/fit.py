@@ -24,7 +24,7 @@ class StepCallback(keras.callbacks.Callback):
         self.on_step(self.first_step + batch + 1, logs or {})
 
     def on_step(self, step: int, logs: dict) -> None:
-        raise NotImplementedError
+        """Called after each update with the means of the metrics so far; a hook, like Keras' own."""
 
 
 class Progress(StepCallback):
