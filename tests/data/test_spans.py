@@ -55,7 +55,7 @@ def test_windows_overlap_and_leave_no_piece_out(tokenizer):
     assert features.lengths.tolist() == [22] * 5
     # w15 is the context's word 13; the fourth and fifth window do not hold it.
     assert [(w.start, w.end) for w in windows] == [(18, 19), (12, 13), (6, 7), (0, 0), (0, 0)]
-    rows, _ = collect(features.indexed_batches(batch_size=2))
+    rows, _ = collect(features.batches(batch_size=2, row_numbers=True))
     ids = dict(zip(tokenizer.vocabulary, range(tokenizer.vocab_size), strict=True))
     for (_, found, _), window in zip(sorted(rows), windows, strict=True):
         middle = [ids[word] for word in words[window.first : window.last]]
@@ -120,11 +120,11 @@ def features(tokenizer):
 
 
 def test_no_window_is_lost_and_every_batch_is_full(features):
-    rows, shapes = collect(features.indexed_batches(batch_size=4))
+    rows, shapes = collect(features.batches(batch_size=4, row_numbers=True))
     assert sorted(number for number, *_ in rows) == list(range(len(features.lengths)))
     assert {shape[0] for shape in shapes} == {4}
     assert {length for _, length in shapes} == {8, 12, 16, 20, 24}
-    padded, shapes = collect(features.indexed_batches(batch_size=64, buckets=(24,)))
+    padded, shapes = collect(features.batches(batch_size=64, buckets=(24,), row_numbers=True))
     assert shapes == [(64, 24)]
     assert sorted(padded) == sorted(rows)
 
@@ -140,7 +140,7 @@ def test_the_order_follows_the_seed_and_changes_with_the_epoch(features):
     count = len(features.lengths)
 
     def order(seed):
-        dataset = features.indexed_batches(batch_size=count, buckets=(24,), epochs=2, shuffle_seed=seed)
+        dataset = features.batches(batch_size=count, buckets=(24,), epochs=2, shuffle_seed=seed, row_numbers=True)
         return [tuple(numbers) for *_, numbers in dataset.as_numpy_iterator()]
 
     first, second = order(1)

@@ -84,6 +84,7 @@ class SpanFeatures:
         shuffle_seed: int | None = None,
         epochs: int = 1,
         buckets: Sequence[int] | None = None,
+        row_numbers: bool = False,
     ) -> tf.data.Dataset:
         """Batches `(features, label, weight)` for Keras, of windows of similar length, as `data.batches` makes them of rows.
 
@@ -92,23 +93,12 @@ class SpanFeatures:
             shuffle_seed: None keeps the order within each bucket. Otherwise each epoch has its own order.
             epochs: passes over the windows; they flow into each other.
             buckets: lengths to pad to; `(seq_len,)` pads everything to the full length.
+            row_numbers: add the number of each window as a fourth element, int32 [batch_size], -1 for filling.
 
         Returns:
             features: `input_word_ids`, `input_mask`, `input_type_ids`, int32 [batch_size, bucket];
             label: int32 [batch_size, 2], positions of the answer's first and last piece; weight: float32 [batch_size].
         """
-        indexed = self.indexed_batches(batch_size=batch_size, shuffle_seed=shuffle_seed, epochs=epochs, buckets=buckets)
-        return indexed.map(lambda features, label, weight, index: (features, label, weight))
-
-    def indexed_batches(
-        self,
-        *,
-        batch_size: int,
-        shuffle_seed: int | None = None,
-        epochs: int = 1,
-        buckets: Sequence[int] | None = None,
-    ) -> tf.data.Dataset:
-        """As `batches`, with the number of each window as a fourth element, int32 [batch_size], -1 for filling."""
         buckets = tuple(buckets or length_buckets(self.seq_len))
 
         def generate():
@@ -122,7 +112,10 @@ class SpanFeatures:
             tf.TensorSpec([batch_size], tf.float32),
             tf.TensorSpec([batch_size], tf.int32),
         )
-        return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(tf.data.AUTOTUNE)
+        dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+        if not row_numbers:
+            dataset = dataset.map(lambda features, label, weight, number: (features, label, weight))
+        return dataset.prefetch(tf.data.AUTOTUNE)
 
     def count_batches(
         self, *, batch_size: int, epochs: int = 1, buckets: Sequence[int] | None = None

@@ -91,7 +91,7 @@ def span_predictor(model: BertModel, features: SpanFeatures, batch_size: int = 3
         found: list[np.ndarray] = [np.empty((0, 2), np.float32)] * len(features.lengths)
         begun = shown = time.perf_counter()
         done = 0
-        for batch, _, _, numbers in features.indexed_batches(batch_size=batch_size):
+        for batch, _, _, numbers in features.batches(batch_size=batch_size, row_numbers=True):
             logits = tf.cast(forward(batch), tf.float32).numpy()
             if not np.isfinite(logits).all():
                 raise ValueError("logits are not finite: the training diverged; lower the learning rate")

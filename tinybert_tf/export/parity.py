@@ -273,7 +273,9 @@ def _span_comparison(model: BertModel, rows, tokenizer: Tokenizer, task: Task, s
     windows = SpanFeatures(rows, tokenizer, seq_len)
     count = len(windows.lengths)
     features = {name: np.zeros((count, seq_len), np.int32) for name in INPUT_NAMES}
-    for batch, _, _, numbers in windows.indexed_batches(batch_size=64, buckets=(seq_len,)).as_numpy_iterator():
+    for batch, _, _, numbers in windows.batches(
+        batch_size=64, buckets=(seq_len,), row_numbers=True
+    ).as_numpy_iterator():
         for name, values in features.items():
             values[numbers[numbers >= 0]] = batch[name][numbers >= 0]
 
