@@ -2,17 +2,13 @@ import functools
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tinybert_tf.data import get_task
 from tinybert_tf.data.squad import (
     Answer,
-    Replacement,
     SquadExample,
     find_squad_file,
     read_squad,
-    replace_words,
     squad_split,
     write_squad,
 )
@@ -142,50 +138,3 @@ def test_tensorflow_datasets_gives_what_the_file_gives(file_of, tmp_path, monkey
         tfds.download.DownloadManager, "download_and_extract", lambda self, urls: dict.fromkeys(urls, str(path))
     )
     assert list(squad_split(task, None, "dev")) == read_squad(path, task)
-
-
-EXAMPLE = SquadExample("q", "Where was it?", "In old Kraków, near old Wawel.", (Answer("Kraków", 7),))
-
-
-def test_replaced_words_move_the_answer():
-    found = replace_words(
-        EXAMPLE,
-        question=[Replacement(0, 5, "When")],
-        context=[Replacement(20, 23, "young"), Replacement(3, 6, "very old"), Replacement(0, 2, "")],
-    )
-    assert found == SquadExample("q", "When was it?", " very old Kraków, near young Wawel.", (Answer("Kraków", 10),))
-
-
-def test_replacements_that_touch_an_answer_are_left_out():
-    touching = [Replacement(7, 13, "Rome"), Replacement(3, 8, "x"), Replacement(12, 14, "x"), Replacement(8, 9, "x")]
-    assert replace_words(EXAMPLE, context=touching) == EXAMPLE
-    assert replace_words(EXAMPLE, context=[Replacement(13, 14, "!")]).context == "In old Kraków! near old Wawel."
-
-
-def test_questions_without_an_answer_stay_so():
-    for answers in ((), None):
-        found = replace_words(EXAMPLE._replace(answers=answers), context=[Replacement(7, 13, "Rome")])
-        assert found.context == "In old Rome, near old Wawel." and found.answers == answers
-
-
-def test_overlapping_replacements_are_refused():
-    with pytest.raises(ValueError, match="characters 2 to 5 overlap another"):
-        replace_words(EXAMPLE, question=[Replacement(2, 5, ""), Replacement(0, 3, "")])
-    with pytest.raises(ValueError, match="characters 20 to 21"):
-        replace_words(EXAMPLE, question=[Replacement(20, 21, "")])
-
-
-@given(st.data())
-def test_an_answer_is_found_after_any_replacement(data):
-    text = data.draw(st.text(min_size=1, max_size=30))
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8, unique=True)))
-    replacements = [
-        Replacement(b, e, data.draw(st.text(max_size=4))) for b, e in zip(cuts[::2], cuts[1::2], strict=False)
-    ]
-    start = data.draw(st.integers(0, len(text) - 1))
-    end = data.draw(st.integers(start + 1, len(text)))
-    example = SquadExample("q", "", text, (Answer(text[start:end], start),))
-    found = replace_words(example, context=replacements)
-    (answer,) = found.answers
-    assert found.context[answer.start :].startswith(answer.text)
-    assert answer.text == text[start:end]

@@ -29,14 +29,6 @@ class SquadExample(NamedTuple):
     answers: tuple[Answer, ...] | None
 
 
-class Replacement(NamedTuple):
-    """The characters [begin, end) of a text, and what takes their place."""
-
-    begin: int
-    end: int
-    text: str
-
-
 def allows_no_answer(task: Task) -> bool:
     """Whether questions may have no answer: SQuAD 2.0."""
     return task.name == "squad2"
@@ -69,7 +61,7 @@ def find_squad_file(task: Task, data_dir: Path, split: str) -> Path:
     inside = (child for child in sorted(data_dir.iterdir()) if child.is_dir() and child.name.lower() == "squad")
     folder = next(inside, data_dir)
     version = _VERSIONS[task.name]
-    for name in (f"{split}-v{version}.json", f"{split}.json"):
+    for name in (squad_file_name(task, split), f"{split}.json"):
         if (folder / name).is_file():
             return folder / name
     found = sorted(folder.glob(f"*{split}*v{version}*.json"))
@@ -103,57 +95,29 @@ def read_squad(path: str | Path, task: Task) -> list[SquadExample]:
 
 def write_squad(path: str | Path, examples: Iterable[SquadExample], task: Task) -> None:
     """Writes questions as a file that `read_squad` reads: one article, a paragraph for each context."""
-    paragraphs: dict[str, list[dict[str, Any]]] = {}
+    by_context: dict[str, list[SquadExample]] = {}
+    for example in examples:
+        by_context.setdefault(example.context, []).append(example)
+    paragraphs = [squad_paragraph(context, found, task) for context, found in by_context.items()]
+    write_json(path, {"version": _VERSIONS[task.name], "data": [{"title": "", "paragraphs": paragraphs}]})
+
+
+def squad_paragraph(context: str, examples: Iterable[SquadExample], task: Task) -> dict[str, Any]:
+    """A paragraph of the official files: a context and its questions."""
+    questions = []
     for example in examples:
         question: dict[str, Any] = {"id": example.id, "question": example.question}
         if example.answers is not None:
             question["answers"] = [{"text": text, "answer_start": start} for text, start in example.answers]
             if allows_no_answer(task):
                 question["is_impossible"] = not example.answers
-        paragraphs.setdefault(example.context, []).append(question)
-    article = {"title": "", "paragraphs": [{"context": text, "qas": found} for text, found in paragraphs.items()]}
-    write_json(path, {"version": _VERSIONS[task.name], "data": [article]})
+        questions.append(question)
+    return {"context": context, "qas": questions}
 
 
-def replace_words(
-    example: SquadExample, *, question: Iterable[Replacement] = (), context: Iterable[Replacement] = ()
-) -> SquadExample:
-    """An augmented question whose answers can still be found: they are left as they are, and their places moved along.
-
-    Args:
-        example: the original.
-        question: what is replaced in the question.
-        context: what is replaced in the context; replacements that touch an answer are left out.
-
-    Raises:
-        ValueError: replacements that overlap, or lie outside of the text.
-    """
-    answers = example.answers or ()
-    apart = [
-        replacement
-        for replacement in sorted(context)
-        if all(replacement.end <= start or start + len(text) <= replacement.begin for text, start in answers)
-    ]
-
-    def moved(answer: Answer) -> Answer:
-        before = (r for r in apart if r.end <= answer.start)
-        return answer._replace(start=answer.start + sum(len(r.text) - (r.end - r.begin) for r in before))
-
-    return example._replace(
-        question=_replaced(example.question, sorted(question)),
-        context=_replaced(example.context, apart),
-        answers=None if example.answers is None else tuple(map(moved, answers)),
-    )
-
-
-def _replaced(text: str, replacements: list[Replacement]) -> str:
-    parts, position = [], 0
-    for begin, end, new in replacements:
-        if not position <= begin <= end <= len(text):
-            raise ValueError(f"characters {begin} to {end} overlap another replacement or lie outside of the text")
-        parts += [text[position:begin], new]
-        position = end
-    return "".join([*parts, text[position:]])
+def squad_file_name(task: Task, split: str) -> str:
+    """The official name: train-v1.1.json, ..."""
+    return f"{split}-v{_VERSIONS[task.name]}.json"
 
 
 def _sorted(examples: Iterable[SquadExample]) -> list[SquadExample]:

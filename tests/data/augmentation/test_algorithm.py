@@ -86,7 +86,8 @@ def test_replacements_come_from_the_words_candidates_and_keep_its_case(make, mod
 def test_each_word_is_replaced_with_the_given_probability_by_a_uniformly_drawn_candidate(make):
     text = "king queen river stone"
     augmenter = make([text], copies=20_000, replace_probability=0.6, candidates=3, sources="masked_lm")
-    draws = augmenter._draw(0, (0,), 0, 4)
+    (row,), (sentence,) = rows([text]), split_sentences([text], augmenter.tokenizer)
+    draws = augmenter._draw(row, (0,), 0, sentence)
     assert abs(draws.replaced.mean() - 0.6) < 0.01
     counts = Counter((draws.choice[draws.replaced] * 3).astype(int).tolist())
     assert counts.keys() == {0, 1, 2} and max(counts.values()) < 1.05 * min(counts.values())

@@ -10,7 +10,7 @@ import pytest
 
 import tinybert_tf as tb
 from tinybert_tf.data import load_task
-from tinybert_tf.data.augmentation import AugmentSettings, augment_task, parts, program, workers
+from tinybert_tf.data.augmentation import AugmentSettings, augment_task, layout, parts, program, workers
 from tinybert_tf.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -129,7 +129,7 @@ def test_a_run_that_was_killed_while_it_wrote_the_result_ends_well(settings, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(program.Layout, "write_other_splits", write_half)
+        patched.setattr(layout.Layout, "write_other_splits", write_half)
         augment_task(broken)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(program, "_show", None)
@@ -283,7 +283,7 @@ def command(settings, **changes):
 
 
 def count_parts(folder):
-    return len(list(folder.glob("part-*.tsv")))
+    return len(list(folder.glob("part-*.rows")))
 
 
 @pytest.fixture

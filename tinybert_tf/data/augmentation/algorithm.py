@@ -108,8 +108,7 @@ class Augmenter:
         for row in rows:
             for sides in self._variants(row):
                 for side in sides:
-                    words = len(sentences[_side(row, side)].words)
-                    draws[row.index, sides, side] = self._draw(row.index, sides, side, words)
+                    draws[row.index, sides, side] = self._draw(row, sides, side, sentences[_side(row, side)])
         candidates = self._candidates(rows, sentences, draws)
         copies, counts = [], Counter(rows=len(rows))
         for row in rows:
@@ -126,9 +125,9 @@ class Augmenter:
             return ((0,),)
         return ((0,), (1,), (0, 1)) if self.settings.both_sides else ((0,), (1,))
 
-    def _draw(self, index: int, sides: tuple[int, ...], side: int, words: int) -> _Draw:
-        generator = np.random.default_rng((self.settings.seed, index, len(sides), side))
-        chance, choice = generator.random((2, self.settings.copies, words))
+    def _draw(self, row: Example, sides: tuple[int, ...], side: int, sentence: Sentence) -> _Draw:
+        generator = np.random.default_rng((self.settings.seed, row.index, len(sides), side))
+        chance, choice = generator.random((2, self.settings.copies, len(sentence.words)))
         return _Draw(chance < self.settings.replace_probability, choice)
 
     def _candidates(self, rows, sentences, draws) -> dict[tuple[str, int], tuple[str, list[str]]]:
@@ -165,26 +164,36 @@ class Augmenter:
         copies = []
         for sides in self._variants(row):
             for number in range(self.settings.copies):
-                texts, replaced = [row.text, row.text_pair], Counter()
+                replacements, replaced = {}, Counter()
                 for side in sides:
-                    replacements = {}
                     text = _side(row, side)
                     sentence, draw = sentences[text], draws[row.index, sides, side]
+                    replacements[side] = {}
                     for word in np.flatnonzero(draw.replaced[number]).tolist():
                         source, words = candidates.get((text, word), (None, ()))
                         if words:
                             drawn = words[int(draw.choice[number, word] * len(words))]
-                            replacements[word] = match_case(drawn, sentence.words[word].surface)
+                            replacements[side][word] = match_case(drawn, sentence.words[word].surface)
                             replaced[source] += 1
-                    texts[side] = replace_words(sentence, replacements)
                     replaced["words"] += len(sentence.words)
-                if tuple(texts) in seen or row_hash(*texts) in self.originals:
+                copy = self._copy(row, sentences, replacements)
+                texts = (copy.text, copy.text_pair)
+                if texts in seen or row_hash(*texts) in self.originals:
                     counts["duplicates"] += 1
                     continue
-                seen.add(tuple(texts))
+                seen.add(texts)
                 counts.update(replaced, copies=1)
-                copies.append(row._replace(text=texts[0], text_pair=texts[1]))
+                copies.append(copy)
         return copies
+
+    def _copy(
+        self, row: Example, sentences: Mapping[str, Sentence], replacements: dict[int, dict[int, str]]
+    ) -> Example:
+        """The row with words of its sides replaced: side -> number of the word -> what takes its place."""
+        texts = [row.text, row.text_pair]
+        for side, words in replacements.items():
+            texts[side] = replace_words(sentences[texts[side]], words)
+        return row._replace(text=texts[0], text_pair=texts[1])
 
 
 def _side(row: Example, side: int) -> str:

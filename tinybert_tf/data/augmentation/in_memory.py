@@ -46,7 +46,10 @@ def augment(
     """
     algorithm = Augmentation(**settings)
     split = data.train if isinstance(data, TaskData) else data
-    rows = [row._replace(index=index) for index, row in enumerate(split)]
+    rows = list(split)
+    if not all(isinstance(row, Example) for row in rows):
+        raise InputError(f"{split.source}: rows of questions; bin/augment.py augments SQuAD, into files")
+    rows = [row._replace(index=index) for index, row in enumerate(rows)]
     if masked_lm is not None:
         model, tokenizer = _open(masked_lm, tokenizer)
         masked_lm = MaskedLM(

@@ -74,6 +74,15 @@ class Layout:
     def header_line(self) -> bytes:
         return b"" if self.header is None else self.line(self.header)
 
+    def write_train(self, folder: Path, limit: int | None, parts: Iterable[Path]) -> None:
+        """The training set: the original rows, its first `limit`, then those of the parts."""
+        with (folder / "train.tsv").open("wb") as file:
+            file.write(self.header_line())
+            file.writelines(self.line(row.fields) for row in self.rows(limit))
+            for part in parts:
+                with part.open("rb") as lines:
+                    shutil.copyfileobj(lines, file)
+
     def fields(self, example: Example) -> list[str]:
         """The fields of a row that comes from elsewhere."""
         values = {self.task.text: example.text, self.task.text_pair: example.text_pair, self.task.label: example.label}

@@ -8,6 +8,7 @@ from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data.augmentation.algorithm import Augmenter, row_hash
 from tinybert_tf.data.augmentation.layout import Layout, Row
 from tinybert_tf.data.augmentation.masked_lm import MaskedLM
+from tinybert_tf.data.augmentation.questions import QuestionAugmenter, QuestionLayout
 from tinybert_tf.data.augmentation.settings import AugmentSettings
 from tinybert_tf.data.glue import load_task
 from tinybert_tf.data.tokenizer import Tokenizer
@@ -17,13 +18,15 @@ from tinybert_tf.files import read_json, write_json, written_aside
 PART_ROWS = 256
 SHOWN_EXAMPLES = 3
 
+AnyLayout = Layout | QuestionLayout
+
 
 def parts_folder(settings: AugmentSettings) -> Path:
     return Path(settings.output_dir) / "parts"
 
 
 def part_file(settings: AugmentSettings, number: int) -> Path:
-    return parts_folder(settings) / f"part-{number:06d}.tsv"
+    return parts_folder(settings) / f"part-{number:06d}.rows"
 
 
 def neighbours_file(settings: AugmentSettings) -> Path:
@@ -34,15 +37,16 @@ def count_parts(rows: int) -> int:
     return -(-rows // PART_ROWS)
 
 
-def blocks(layout: Layout, settings: AugmentSettings) -> Iterator[list[Row]]:
+def blocks(layout: AnyLayout, settings: AugmentSettings) -> Iterator[list[Row]]:
     """The training set, a part's rows at a time."""
     rows = layout.rows(settings.max_train_examples)
     while block := list(itertools.islice(rows, PART_ROWS)):
         yield block
 
 
-def open_layout(settings: AugmentSettings) -> Layout:
-    return Layout.of(load_task(settings.task, settings.data_dir), settings.data_dir)
+def open_layout(settings: AugmentSettings) -> AnyLayout:
+    data = load_task(settings.task, settings.data_dir)
+    return QuestionLayout(data) if data.task.kind == "span" else Layout.of(data, settings.data_dir)
 
 
 def open_tokenizer(settings: AugmentSettings) -> Tokenizer | None:
@@ -55,7 +59,7 @@ def open_tokenizer(settings: AugmentSettings) -> Tokenizer | None:
 def write_parts(settings: AugmentSettings, numbers: Sequence[int]) -> Iterator[int]:
     """Writes these parts, in order; yields the number of rows of each.
 
-    Beside part-N.tsv, the copies, stands part-N.json: what was counted, and a few rows before and after.
+    Beside part-N.rows, the copies, stands part-N.json: what was counted, and a few rows before and after.
     """
     layout = open_layout(settings)
     augmenter = _open_augmenter(settings, layout)
@@ -69,7 +73,7 @@ def write_parts(settings: AugmentSettings, numbers: Sequence[int]) -> Iterator[i
             return
 
 
-def _open_augmenter(settings: AugmentSettings, layout: Layout) -> Augmenter:
+def _open_augmenter(settings: AugmentSettings, layout: AnyLayout) -> Augmenter:
     originals = (row.example for row in layout.rows(settings.max_train_examples))
     hashes = frozenset(row_hash(row.text, row.text_pair) for row in originals)
     neighbours = read_json(neighbours_file(settings)) if settings.uses_word_vectors else None
@@ -84,10 +88,11 @@ def _open_augmenter(settings: AugmentSettings, layout: Layout) -> Augmenter:
             batch_size=settings.batch_size,
             seq_len=settings.seq_len,
         )
-    return Augmenter(settings, masked_lm, neighbours, hashes)
+    augmenter = QuestionAugmenter if layout.task.kind == "span" else Augmenter
+    return augmenter(settings, masked_lm, neighbours, hashes)
 
 
-def _write_part(path: Path, layout: Layout, rows: list[Row], augmenter: Augmenter) -> None:
+def _write_part(path: Path, layout: AnyLayout, rows: list[Row], augmenter: Augmenter) -> None:
     copies, counts = augmenter([row.example for row in rows])
     original = {row.example.index: row for row in rows}
     examples = []

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tinybert_tf.checkpoints import read_config, resolve_directory
 from tinybert_tf.data.augmentation.algorithm import SOURCES, words_for_vectors
-from tinybert_tf.data.augmentation.layout import Layout
 from tinybert_tf.data.augmentation.parts import (
     SHOWN_EXAMPLES,
+    AnyLayout,
     blocks,
     count_parts,
     neighbours_file,
@@ -63,14 +63,14 @@ def augment_task(settings: AugmentSettings) -> dict:
 
         run_pipeline(settings, numbers)
     result, examples = _summarise(settings, job["rows"])
-    _assemble(settings, layout, folder)
+    _assemble(settings, layout, job["rows"], folder)
     write_json(summary_file, {"result": result, "examples": examples, "job": job})
     shutil.rmtree(parts)
     _show(result["metrics"], examples)
     return result
 
 
-def _describe(settings: AugmentSettings, layout: Layout) -> dict:
+def _describe(settings: AugmentSettings, layout: AnyLayout) -> dict:
     """All that the output follows from: settings, and digests of what is read. Reads, and so checks, every row."""
     rows, count = hashlib.sha256(), 0
     for row in layout.rows(settings.max_train_examples):
@@ -129,7 +129,7 @@ def _take_up(settings: AugmentSettings, job: dict, folder: Path) -> list[int]:
     return left
 
 
-def _write_neighbours(settings: AugmentSettings, layout: Layout) -> None:
+def _write_neighbours(settings: AugmentSettings, layout: AnyLayout) -> None:
     """Looks up the neighbours of all words that need them, once for all processes."""
     path = neighbours_file(settings)
     if not settings.uses_word_vectors or path.is_file():
@@ -165,20 +165,13 @@ def _summarise(settings: AugmentSettings, rows: int) -> tuple[dict, list[dict]]:
     return result, examples[:: len(examples) // SHOWN_EXAMPLES + 1]
 
 
-def _assemble(settings: AugmentSettings, layout: Layout, folder: Path) -> None:
+def _assemble(settings: AugmentSettings, layout: AnyLayout, rows: int, folder: Path) -> None:
     """Writes the task's folder: original rows, then the parts in their order, and the other splits."""
     made = parts_folder(settings) / "layout"
     if made.exists():  # a run was killed here
         shutil.rmtree(made)
     made.mkdir()
-    with (made / "train.tsv").open("wb") as file:
-        file.write(layout.header_line())
-        rows = 0
-        for rows, row in enumerate(layout.rows(settings.max_train_examples), 1):  # noqa: B007
-            file.write(layout.line(row.fields))
-        for number in range(count_parts(rows)):
-            with part_file(settings, number).open("rb") as part:
-                shutil.copyfileobj(part, file)
+    layout.write_train(made, settings.max_train_examples, (part_file(settings, n) for n in range(count_parts(rows))))
     layout.write_other_splits(made)
     if folder.exists():
         shutil.rmtree(folder)

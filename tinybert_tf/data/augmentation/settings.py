@@ -12,8 +12,12 @@ from tinybert_tf.settings import setting
 class AugmentSettings(Augmentation):
     """What `bin/augment.py` is told."""
 
-    task: str = setting("", "the task: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli or sample", required=True)
-    data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
+    task: str = setting(
+        "", "the task: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2 or sample", required=True
+    )
+    data_dir: str | None = setting(
+        None, "a folder of GLUE's or SQuAD's files in their original layout; absent: TensorFlow Datasets"
+    )
     masked_lm: str = setting("", "a model directory with a masked-LM head; none: word vectors only", required=True)
     word_vectors: str | None = setting(None, "a GloVe or word2vec text file; none: the masked LM only")
     output_dir: str = setting("", "where the augmented data is written, a --data_dir in its turn", required=True)
