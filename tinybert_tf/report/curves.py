@@ -78,8 +78,8 @@ def plot_curves(records: Sequence[dict[str, Any]], path: str | Path, title: str 
     """
     stages = list(dict.fromkeys(record["stage"] for record in records))
     losses = {stage: _loss_series(records, stage) for stage in stages}
-    metric = _dev_metric(records)
-    scores = {stage: _series(records, stage, "dev", metric) for stage in stages} if metric else {}
+    metric = dev_metric(records)
+    scores = {stage: series_of(records, stage, "dev", metric) for stage in stages} if metric else {}
     scores = {stage: series for stage, series in scores.items() if len(series[0])}
     panels = [("losses", stage) for stage in stages if losses[stage]] + ([("scores", "")] if scores else [])
     if not panels:
@@ -105,7 +105,8 @@ def plot_curves(records: Sequence[dict[str, Any]], path: str | Path, title: str 
     return Path(path)
 
 
-def _series(records, stage: str, split: str, key: str) -> tuple[np.ndarray, np.ndarray]:
+def series_of(records, stage: str, split: str, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """(steps, values) of one measurement."""
     points = [
         (record["step"], float(record[key]))
         for record in records
@@ -118,7 +119,7 @@ def _series(records, stage: str, split: str, key: str) -> tuple[np.ndarray, np.n
 def _loss_series(records, stage: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     names = dict.fromkeys(["loss", *(name for name in LOSS_COLORS if name != "loss")])
     names |= dict.fromkeys(key for record in records for key in record if key.endswith("_loss"))
-    series = {name: _series(records, stage, "train", name) for name in names}
+    series = {name: series_of(records, stage, "train", name) for name in names}
     series = {name: points for name, points in series.items() if len(points[0])}
     parts = [name for name in series if name != "loss"]
     if "loss" in series and len(parts) == 1:
@@ -126,12 +127,12 @@ def _loss_series(records, stage: str) -> dict[str, tuple[np.ndarray, np.ndarray]
         if len(whole) == len(part) and np.allclose(whole, part, rtol=1e-3, equal_nan=True):
             del series[parts[0]]  # the sum of one part: one line says it
     evaluated = {
-        f"{word} {name}": _series(records, stage, split, name) for split, word in EVALUATED.items() for name in series
+        f"{word} {name}": series_of(records, stage, split, name) for split, word in EVALUATED.items() for name in series
     }
     return series | {name: points for name, points in evaluated.items() if len(points[0])}
 
 
-def _dev_metric(records) -> str | None:
+def dev_metric(records) -> str | None:
     """The score that dev records carry: "score" where there is one, else the first that is no loss and no speed."""
     keys = dict.fromkeys(
         key
@@ -177,10 +178,10 @@ def _draw_losses(axis: Axes, series: dict[str, tuple[np.ndarray, np.ndarray]], s
         marker = "o" if len(values) < 12 else None
         axis.plot(steps, shown, linewidth=width, marker=marker, markersize=3.5, **style)
         labels.append((last[0] if len(last) else np.nan, label, color))
-    _finish(axis, f"{stage.replace('_', ' ')}: loss")
+    finish_axis(axis, f"{stage.replace('_', ' ')}: loss")
     if not np.all(np.isfinite(everything)):
         axis.text(0.03, 0.04, "has values that are not finite", transform=axis.transAxes, color=VERMILLION, fontsize=8)
-    _label_ends(axis, labels)
+    label_ends(axis, labels)
 
 
 def _draw_scores(axis: Axes, scores: dict[str, tuple[np.ndarray, np.ndarray]], metric: str, colors) -> None:
@@ -190,13 +191,14 @@ def _draw_scores(axis: Axes, scores: dict[str, tuple[np.ndarray, np.ndarray]], m
         label = f"{stage.replace('_', ' ')}  {values[-1]:.3f}"
         axis.plot(steps, values, color=colors[stage], marker=marker, markersize=4.5, linewidth=1.6)
         labels.append((values[-1], label, colors[stage]))
-    _finish(axis, f"dev: {metric.replace('_', ' ')}")
+    finish_axis(axis, f"dev: {metric.replace('_', ' ')}")
     axis.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(6, steps=[1, 2, 5, 10], min_n_ticks=4))
     axis.margins(y=0.1)
-    _label_ends(axis, labels)
+    label_ends(axis, labels)
 
 
-def _finish(axis: Axes, title: str) -> None:
+def finish_axis(axis: Axes, title: str) -> None:
+    """What every panel has: title, grid, steps below."""
     axis.set_title(title, fontsize=10.5, loc="left")
     axis.set_xlabel("step", fontsize=9)
     axis.tick_params(labelsize=8.5)
@@ -206,7 +208,7 @@ def _finish(axis: Axes, title: str) -> None:
     axis.set_axisbelow(True)
 
 
-def _label_ends(axis: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
+def label_ends(axis: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
     """Writes each line's name and last value where the line ends: no legend to look up, no line hidden behind one.
 
     Names that would overlap are moved apart; they keep the order of the lines.

@@ -11,6 +11,7 @@ from typing import Any
 
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import written_aside
+from tinybert_tf.report.comparison import plot_comparison
 from tinybert_tf.report.curves import plot_curves, read_metrics
 from tinybert_tf.report.tables import Column, csv_table, escaped, is_numeric, markdown_table, plain, used_columns
 
@@ -77,6 +78,8 @@ def write_report(
             raise InputError(f"{path}: no such file; it should hold the picture {caption!r}")
 
     pictures = []  # (caption, file beside the report)
+    if together := plot_comparison(trainings, output_dir / "curves-together.png"):
+        pictures.append(("Trainings beside each other", together))
     for name, records in trainings.items():
         if records:
             file = output_dir / f"curves-{_slug(name)}.png"
