@@ -17,9 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from absl import app, flags
 
 from tinybert_tf.errors import InputError, LostWorkerError
+from tinybert_tf.files import system_error
 
 # What goes wrong outside of the program: said in one line, without a traceback.
-_ONE_LINE = (InputError, LostWorkerError, FloatingPointError, PermissionError, FileExistsError, NotADirectoryError)
+_ONE_LINE = (InputError, LostWorkerError, FloatingPointError, FileExistsError, NotADirectoryError)
 _DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 
 
@@ -49,10 +50,20 @@ def run(settings_class: type, main: Callable) -> None:
         except KeyboardInterrupt as interrupt:
             print(f"interrupted {interrupt}".rstrip(), file=sys.stderr)
             return 130
+        except Exception as error:
+            if system_error(error) is None:
+                raise
+            print(f"error: {_first_line(error)}", file=sys.stderr)
+            return 1
         print(f"RESULT {json.dumps(result)}")
         return 0
 
     app.run(guarded)
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says, without the names that TensorFlow puts before it and the causes it puts after."""
+    return str(error).splitlines()[0].rsplit("}} ")[-1]
 
 
 def _settings(settings_class: type):

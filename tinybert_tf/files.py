@@ -1,6 +1,7 @@
 """Writing so that an interruption leaves the old file or the new one, never half of one."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -10,31 +11,80 @@ from typing import Any
 
 from tinybert_tf.errors import InputError
 
+_SYSTEM_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+)
+
+
+def system_error(error: BaseException) -> str | None:
+    """What the operating system says of a disk that cannot be written or read ("No space left on device"), or None.
+
+    Python, safetensors and TensorFlow have an error of their own for it, but all of them pass on its words.
+    """
+    said = str(error)
+    return next((os.strerror(code) for code in _SYSTEM_ERRORS if os.strerror(code) in said), None)
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """Within it, a disk that is full, read-only or broken is an InputError that names `path`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = system_error(error)
+        if reason is None:
+            raise
+        raise InputError(
+            f"{path}: cannot be written: {reason}; make room or name another place, and start the same command again (what "
+            "was written before is whole)"
+        ) from None
+
 
 @contextlib.contextmanager
 def written_aside(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a path beside `path` to write a file or fill a directory at; on success it takes the place of `path`.
 
-    On an error what was written is removed and `path` stays as it was.
+    On an error what was written is removed and `path` stays as it was. What a killed process left is removed by the next
+    one that writes `path`.
+
+    Raises:
+        InputError: the disk is full or cannot be written.
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield aside
-        if aside.is_dir() and path.is_dir():
-            # A directory cannot be renamed onto one that holds files: step the old one aside first.
-            old = path.with_name(f".{path.name}.{os.getpid()}.old")
-            path.rename(old)
-            aside.rename(path)
-            shutil.rmtree(old)
-        else:
-            os.replace(aside, path)
-    finally:
-        if aside.is_dir():
-            shutil.rmtree(aside)
-        else:
-            aside.unlink(missing_ok=True)
+    aside, old = (path.with_name(f".{path.name}.{kind}") for kind in ("partial", "old"))
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if old.exists() and not path.exists():  # killed between the two renames below
+            old.rename(path)
+        remove(old)
+        remove(aside)
+        try:
+            yield aside
+            if aside.is_dir() and path.is_dir():
+                # A directory cannot be renamed onto one that holds files: step the old one aside first.
+                path.rename(old)
+                aside.rename(path)
+                remove(old)
+            else:
+                os.replace(aside, path)
+        finally:
+            remove(aside)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, a directory or nothing."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

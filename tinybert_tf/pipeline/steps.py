@@ -2,14 +2,13 @@
 
 import dataclasses
 import gc
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from tinybert_tf.files import read_json, write_json
+from tinybert_tf.files import read_json, remove, write_json
 
 
 class Steps:
@@ -45,7 +44,7 @@ class Steps:
             return before["result"]
         print(head, flush=True)
         if before.get("inputs") != inputs:
-            _remove(output)
+            remove(output)
             write_json(record, {"inputs": inputs})
         keras.backend.clear_session()  # lets go of the networks and graphs of the step before
         gc.collect()
@@ -71,10 +70,3 @@ def _identity(path: str | Path) -> list[list]:
         for file in files
         if file.exists()
     ]
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

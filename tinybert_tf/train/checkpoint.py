@@ -59,16 +59,12 @@ class CheckpointFolder:
         folder = self.directory / f"{number:06d}_{checkpoint.stage}_{checkpoint.step}"
         tensors = {str(index): array for index, array in enumerate(checkpoint.arrays)}
         description = {key: value for key, value in vars(checkpoint).items() if key != "arrays"}
-        try:
-            with written_aside(folder) as aside:
-                aside.mkdir()
-                safetensors.numpy.save_file(tensors, aside / "variables.safetensors")
-                write_json(aside / "state.json", description | {"sha256": _sha256(aside / "variables.safetensors")})
-        except (OSError, safetensors.SafetensorError) as error:
-            raise InputError(
-                f"{folder}: the checkpoint cannot be written ({error}); make room, and start the same command again to go "
-                "on from the one before"
-            ) from None
+        for left in self.directory.glob(".*.partial"):  # by a process that was killed
+            shutil.rmtree(left)
+        with written_aside(folder) as aside:
+            aside.mkdir()
+            safetensors.numpy.save_file(tensors, aside / "variables.safetensors")
+            write_json(aside / "state.json", description | {"sha256": _sha256(aside / "variables.safetensors")})
         for old in earlier[: len(earlier) - _KEPT + 1]:
             shutil.rmtree(old)
         return folder

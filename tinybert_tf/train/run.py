@@ -17,7 +17,7 @@ import tensorflow as tf
 from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints.huggingface import save_model
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json, write_json
+from tinybert_tf.files import read_json, write_json, writing, written_aside
 from tinybert_tf.train.checkpoint import Checkpoint, CheckpointFolder
 from tinybert_tf.train.distribution import worker_number
 
@@ -25,12 +25,13 @@ _PACKAGES = ("tinybert_tf", "tensorflow", "keras", "tensorflow-text", "numpy")
 
 
 def _by_the_chief(method: Callable[..., None]) -> Callable[..., None]:
-    """A method of `Run` that writes: of several workers the chief alone does it."""
+    """A method of `Run` that writes: of several workers the chief alone does it, and says where a disk is full."""
 
     @functools.wraps(method)
     def of_this_worker(run: "Run", *arguments, **options) -> None:
         if run.is_chief:
-            method(run, *arguments, **options)
+            with writing(run.directory):
+                method(run, *arguments, **options)
 
     return of_this_worker
 
@@ -87,8 +88,13 @@ class Run:
         """Appends a line to metrics.jsonl and the same numbers to TensorBoard."""
         values = {name: float(value) for name, value in values.items()}
         line = {"stage": stage, "step": step, "split": split} | values
-        with self.metrics_file.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        written = self.metrics_file.stat().st_size
+        try:
+            with self.metrics_file.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError:
+            os.truncate(self.metrics_file, written)  # no half line
+            raise
         with self._events.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(f"{stage}/{split}/{name}", value)
@@ -113,7 +119,8 @@ class Run:
     @_by_the_chief
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Writes arrays as a `.npz` file."""
-        np.savez(self.directory / name, **arrays)
+        with written_aside(self.directory / name) as aside, aside.open("wb") as file:
+            np.savez(file, **arrays)
 
     def finish(self, result: dict[str, Any]) -> dict[str, Any]:
         """Adds the result to run.json and returns it. The checkpoints have done their service."""
@@ -133,8 +140,10 @@ def finished_result(settings: Any) -> dict[str, Any] | None:
     Raises:
         InputError: `settings.output_dir` holds a run with other settings.
     """
-    result = _earlier_run(Path(settings.output_dir), settings).get("result")
+    directory = Path(settings.output_dir)
+    result = _earlier_run(directory, settings).get("result")
     if result:
+        CheckpointFolder(directory / "checkpoints").remove()  # left where a run was killed at its very end
         print(f"{settings.output_dir}: this run is finished; for another one name another --output_dir", flush=True)
     return result
 

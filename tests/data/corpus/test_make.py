@@ -158,7 +158,7 @@ def test_a_run_that_was_killed_before_the_first_shard_was_done_may_change_its_se
 
 def test_a_run_that_was_killed_at_its_end_ends_well(settings, monkeypatch, contents):
     make_corpus(settings("whole"))
-    for name in ("write_text", "_remove"):
+    for name in ("write_bytes", "_remove"):
         real = getattr(make, name)
 
         def die(directory, file, *content, real=real):

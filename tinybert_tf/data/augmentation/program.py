@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable
@@ -25,7 +26,7 @@ from tinybert_tf.data.augmentation.settings import AugmentSettings
 from tinybert_tf.data.augmentation.word_vectors import MEANS, WordVectors
 from tinybert_tf.data.augmentation.workers import run_workers
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json, write_json, written_aside
+from tinybert_tf.files import read_json, remove, write_json, writing, written_aside
 
 # Settings that the output does not follow from: paths (what is read has a digest), and how the work is shared out.
 _FREE = ("data_dir", "masked_lm", "word_vectors", "output_dir", "num_processes", "batch_size", "beam_args")
@@ -63,7 +64,8 @@ def augment_task(settings: AugmentSettings) -> dict:
 
         run_pipeline(settings, numbers)
     result, examples = _summarise(settings, job["rows"])
-    _assemble(settings, layout, job["rows"], folder)
+    with writing(output):
+        _assemble(settings, layout, job["rows"], folder)
     write_json(summary_file, {"result": result, "examples": examples, "job": job})
     shutil.rmtree(parts)
     _show(result["metrics"], examples)
@@ -116,17 +118,24 @@ def _take_up(settings: AugmentSettings, job: dict, folder: Path) -> list[int]:
     parts = parts_folder(settings)
     numbers = range(count_parts(job["rows"]))
     left = [number for number in numbers if not part_file(settings, number).is_file()]
-    if (parts / "job.json").is_file():
-        if len(left) < len(numbers):
-            _check_same(read_json(parts / "job.json"), job, parts.parent)
-            print(f"{parts.parent}: going on, {len(numbers) - len(left)} of {len(numbers)} parts are done", flush=True)
-            return left
-        shutil.rmtree(parts)  # nothing was done yet
-    if parts.exists() or folder.exists():
-        there = parts if parts.exists() else folder
+    if (parts / "job.json").is_file() and len(left) < len(numbers):
+        _check_same(read_json(parts / "job.json"), job, parts.parent)
+        print(f"{parts.parent}: going on, {len(numbers) - len(left)} of {len(numbers)} parts are done", flush=True)
+        return left
+    there = folder if folder.exists() else parts
+    if there.exists() and not (there == parts and _is_of_a_killed_run(parts)):
         raise InputError(f"{there}: exists and is not from an augmentation; name another --output_dir")
+    remove(parts)
     write_json(parts / "job.json", job)
     return left
+
+
+def _is_of_a_killed_run(parts: Path) -> bool:
+    """Whether a folder of parts without a finished part is ours: one whose run was killed early, perhaps in clearing it."""
+    return all(
+        path.name in ("job.json", "neighbours.json") or re.fullmatch(r"part-\d+\.json|\..*\.partial", path.name)
+        for path in parts.glob("*")
+    )
 
 
 def _write_neighbours(settings: AugmentSettings, layout: AnyLayout) -> None:

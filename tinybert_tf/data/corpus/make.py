@@ -14,10 +14,11 @@ import tensorflow as tf
 
 from tinybert_tf.data.corpus.processes import write_shards
 from tinybert_tf.data.corpus.settings import CorpusSettings
-from tinybert_tf.data.corpus.shards import SPLITS, UNFINISHED, Job, noted_shards, write_text
+from tinybert_tf.data.corpus.shards import SPLITS, UNFINISHED, Job, noted_shards, write_bytes
 from tinybert_tf.data.corpus.sources import open_source, read_blocks
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
+from tinybert_tf.files import writing
 
 MANIFEST, VOCABULARY, JOB = "manifest.json", "vocab.txt", f"{UNFINISHED}/job.json"
 _PACKAGES = ("tinybert_tf", "tensorflow", "tensorflow-text", "numpy")
@@ -107,8 +108,9 @@ def _take_up(job: Job, description: dict[str, Any]) -> set[str]:
         for name in there:
             if name.startswith(SPLITS):  # of a shard that was not finished, perhaps with other settings
                 _remove(output_dir, name)
-        tf.io.gfile.makedirs(os.path.join(output_dir, UNFINISHED))
-        write_text(output_dir, JOB, json.dumps(description))
+        with writing(output_dir):
+            tf.io.gfile.makedirs(os.path.join(output_dir, UNFINISHED))
+        write_bytes(output_dir, JOB, json.dumps(description).encode())
     return done
 
 
@@ -139,9 +141,8 @@ def _finish(job: Job, description: dict[str, Any]) -> dict[str, Any]:
     if not counts["examples"]:
         raise InputError("the text has no word in it; give other text")
     manifest = description | {"counts": counts, "shards": shards}
-    with tf.io.gfile.GFile(os.path.join(output_dir, VOCABULARY), "wb") as file:
-        file.write(job.vocabulary)
-    write_text(output_dir, MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    write_bytes(output_dir, VOCABULARY, job.vocabulary)
+    write_bytes(output_dir, MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     return manifest
 
 

@@ -1,5 +1,6 @@
 """From a block of text to a shard of examples, in TFRecord files."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -7,6 +8,7 @@ import os
 import re
 import tempfile
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from tinybert_tf.data.corpus.settings import CorpusSettings
 from tinybert_tf.data.corpus.sources import Block
 from tinybert_tf.data.corpus.text import documents
 from tinybert_tf.data.tokenizer import Tokenizer
+from tinybert_tf.files import writing
 
 FEATURE = "word_ids"
 SPLITS = ("train", "held_out")
@@ -117,7 +120,7 @@ def write_shard(job: Job, block: Block) -> dict[str, Any]:
             file = f"{split}-{block.name}.tfrecord.gz"
             entry[split] = {"file": file, "examples": len(rows), "bytes": _write_records(output_dir, file, rows)}
     # The note comes last: a shard is done when it is there.
-    write_text(output_dir, note_file(block.name), json.dumps(entry))
+    write_bytes(output_dir, note_file(block.name), json.dumps(entry).encode())
     return entry
 
 
@@ -128,13 +131,10 @@ def _write_records(output_dir: str, name: str, rows: np.ndarray) -> int:
     record = tf.train.Example(features=tf.train.Features(feature={FEATURE: feature})).SerializeToString()
     # All rows have the same length, so what stands around the bytes is the same in all records.
     before = record.removesuffix(payload)
-    aside = _aside(output_dir)
-    with tf.io.TFRecordWriter(aside, _OPTIONS) as writer:
+    with _written_aside(output_dir, name) as aside, tf.io.TFRecordWriter(aside, _OPTIONS) as writer:
         for row in rows:
             writer.write(before + row.tobytes())
-    size = tf.io.gfile.stat(aside).length
-    tf.io.gfile.rename(aside, os.path.join(output_dir, name), overwrite=True)
-    return size
+    return tf.io.gfile.stat(os.path.join(output_dir, name)).length
 
 
 def read_records(path: str, seq_len: int, dtype: np.dtype) -> np.ndarray:
@@ -145,14 +145,20 @@ def read_records(path: str, seq_len: int, dtype: np.dtype) -> np.ndarray:
     return np.frombuffer(b"".join(record for batch in records for record in batch), dtype).reshape(-1, seq_len)
 
 
-def write_text(output_dir: str, name: str, content: str) -> None:
+def write_bytes(output_dir: str, name: str, content: bytes) -> None:
     """Writes a file so that it is there as a whole or not at all."""
-    aside = _aside(output_dir)
-    with tf.io.gfile.GFile(aside, "w") as file:
+    with _written_aside(output_dir, name) as aside, tf.io.gfile.GFile(aside, "wb") as file:
         file.write(content)
-    tf.io.gfile.rename(aside, os.path.join(output_dir, name), overwrite=True)
 
 
-def _aside(output_dir: str) -> str:
-    """Where to write a file until it is complete; another machine may be writing the same one."""
-    return os.path.join(output_dir, UNFINISHED, f"{uuid.uuid4().hex}.partial")
+@contextlib.contextmanager
+def _written_aside(output_dir: str, name: str) -> Iterator[str]:
+    """As `files.written_aside`, on any file system; another machine may be writing the same file."""
+    path, aside = os.path.join(output_dir, name), os.path.join(output_dir, UNFINISHED, f"{uuid.uuid4().hex}.partial")
+    with writing(path):
+        try:
+            yield aside
+            tf.io.gfile.rename(aside, path, overwrite=True)
+        finally:
+            if tf.io.gfile.exists(aside):
+                tf.io.gfile.remove(aside)

@@ -1,0 +1,88 @@
+"""What is written stands as a whole or not at all, whatever happens on the way."""
+
+import errno
+import os
+
+import pytest
+
+from tinybert_tf.errors import InputError
+from tinybert_tf.files import system_error, write_json, written_aside
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def fill(folder, text="new"):
+    """Writes a directory of one file in its place."""
+    with written_aside(folder) as aside:
+        aside.mkdir()
+        (aside / "file").write_text(text)
+
+
+def test_a_file_and_a_directory_take_the_place_of_the_old_ones(tmp_path):
+    for text in ("one", "two"):
+        fill(tmp_path / "folder", text)
+        with written_aside(tmp_path / "file") as aside:
+            aside.write_text(text)
+        assert (tmp_path / "folder" / "file").read_text() == (tmp_path / "file").read_text() == text
+    assert names(tmp_path) == ["file", "folder"]
+
+
+def test_an_error_leaves_the_old_one(tmp_path):
+    fill(tmp_path / "folder", "old")
+    with pytest.raises(KeyboardInterrupt), written_aside(tmp_path / "folder") as aside:
+        aside.mkdir()
+        (aside / "file").write_text("half")
+        raise KeyboardInterrupt
+    assert names(tmp_path) == ["folder"] and (tmp_path / "folder" / "file").read_text() == "old"
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, monkeypatch, renames):
+    """Killed before the first rename of a directory onto another, between the two, and after both."""
+    fill(tmp_path / "folder", "old")
+    with monkeypatch.context() as patched:
+        done = []
+
+        def rename(path, target, really=os.rename):
+            if len(done) == renames:
+                os._exit(0)
+            done.append(really(path, target))
+
+        def removed_after_two_renames(path):
+            if len(done) == 2:
+                os._exit(0)
+
+        patched.setattr("pathlib.Path.rename", rename)
+        patched.setattr("tinybert_tf.files.remove", removed_after_two_renames)
+        child = os.fork()
+        if not child:
+            try:
+                fill(tmp_path / "folder")
+            finally:
+                os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+    assert (tmp_path / "folder").exists() == (renames != 1)
+    with pytest.raises(RuntimeError), written_aside(tmp_path / "folder"):
+        raise RuntimeError
+    assert (tmp_path / "folder" / "file").read_text() == ("new" if renames == 2 else "old")
+    assert names(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_disk_that_cannot_be_written_is_named_in_one_line(tmp_path, code):
+    write_json(tmp_path / "result.json", 1)
+    with pytest.raises(InputError) as caught, written_aside(tmp_path / "result.json") as aside:
+        aside.write_text("half")
+        raise OSError(code, os.strerror(code))
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path / 'result.json'}: cannot be written: {os.strerror(code)}; make room or name")
+    assert "\n" not in said
+    assert names(tmp_path) == ["result.json"] and (tmp_path / "result.json").read_text() == "1\n"
+
+
+def test_other_errors_are_left_as_they_are(tmp_path):
+    with pytest.raises(FileNotFoundError), written_aside(tmp_path / "copy") as aside:
+        aside.write_text((tmp_path / "nothing").read_text())
+    assert system_error(ValueError("no space left")) is None
