@@ -21,12 +21,23 @@ def flags(settings):
     return [f"--{name}={getattr(settings, name)}" for name in names]
 
 
-def start(settings):
+# The program, with other processes started at once, however little there is to do.
+PROGRAM = """
+import runpy, sys
+sys.path[:0] = [{root!r}, {root!r} + "/bin"]
+from tinybert_tf.data.corpus import processes
+processes.STARTING_SECONDS = -1.0
+runpy.run_path({root!r} + "/bin/make_corpus.py", run_name="__main__")
+""".format(root=str(REPOSITORY))
+
+
+def start(settings, **options):
     return subprocess.Popen(
-        [sys.executable, str(REPOSITORY / "bin" / "make_corpus.py"), *flags(settings)],
+        [sys.executable, "-c", PROGRAM, *flags(settings)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        **options,
     )
 
 
@@ -44,7 +55,8 @@ def kill_after(settings, shards, seconds):
 
 @pytest.fixture
 def waiting(monkeypatch):
-    """This process makes no shard while another one could: it waits for the first to start."""
+    """This process makes one shard, and none while another process could: it waits for the first to start."""
+    monkeypatch.setattr(processes, "STARTING_SECONDS", -1.0)
     reports = processes._Workers.reports
     monkeypatch.setattr(processes._Workers, "reports", lambda self, wait: reports(self, wait or not self._idle))
 
@@ -56,6 +68,13 @@ def test_two_processes_give_the_same_bytes_as_one(settings, contents, waiting, m
     result = make_corpus(settings("two", num_processes=2))
     assert contents(settings("one").output_dir) == contents(settings("two").output_dir)
     assert len(here) < result["shards"] / 2, "this process made the shards itself"
+
+
+def test_no_process_is_started_where_little_is_to_do(settings, contents, monkeypatch):
+    make_corpus(settings("one"))
+    monkeypatch.setattr(processes, "_Workers", None)
+    make_corpus(settings("two", num_processes=2))
+    assert contents(settings("one").output_dir) == contents(settings("two").output_dir)
 
 
 @pytest.mark.slow
@@ -87,15 +106,27 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(settings, contents, see
     assert contents(broken.output_dir) == contents(settings("whole").output_dir)
 
 
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_a_program_in_a_script_s_background_can_be_ended(settings, num_processes):
+    """A shell has such a program ignore SIGINT."""
+    ignore = lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)
+    program = start(settings(shard_mb=0.0005, num_processes=num_processes), preexec_fn=ignore)
+    while program.poll() is None and not list(Path(settings().output_dir).glob("unfinished/shard-*.json")):
+        time.sleep(0.001)
+    program.send_signal(signal.SIGTERM)
+    printed, _ = program.communicate(timeout=60)
+    assert (program.returncode, printed.splitlines()[-1]) == (130, "interrupted")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("num_processes", [1, 2])
 def test_a_run_that_was_killed_several_times_ends_with_the_same_bytes(settings, contents, seed, num_processes):
     make_corpus(settings("whole", shard_mb=0.0005))
     broken = settings("broken", shard_mb=0.0005, num_processes=num_processes)
     moment, kills = random.Random(seed), 0
-    for _ in range(6):
+    for _ in range(5):
         before = len(list(Path(broken.output_dir).glob("unfinished/shard-*.json")))
-        kill_after(broken, before + moment.randrange(0, 12), moment.random() * 0.1)
+        kill_after(broken, before + moment.randrange(0, 6), moment.random() * 0.01)
         kills += not (Path(broken.output_dir) / "manifest.json").is_file()
     assert kills >= 4
     program = start(broken)

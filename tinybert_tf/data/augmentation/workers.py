@@ -86,7 +86,9 @@ def _follow(workers: Sequence, reports, progress: Progress) -> None:
 
 def _work(settings: AugmentSettings, numbers: Sequence[int], threads: int, reports) -> None:
     """A worker process: makes its parts and reports the rows of each, or the error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    # The parent ends its workers, by SIGTERM; what it ignores itself they would ignore too.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import tensorflow as tf
 

@@ -3,7 +3,8 @@
 import multiprocessing
 import multiprocessing.connection
 import signal
-from collections.abc import Container, Iterable, Iterator
+import time
+from collections.abc import Container, Generator, Iterable, Iterator
 from typing import Any
 
 from tinybert_tf.data.corpus.shards import Job, write_shard
@@ -13,18 +14,20 @@ from tinybert_tf.errors import InputError
 # A block's share of the text, and its shard's entry in the manifest; None for one that was done before.
 Report = tuple[float, dict[str, Any] | None]
 
+# What starting processes takes, with a margin: importing TensorFlow takes most of it.
+STARTING_SECONDS = 10.0
+
 
 def write_shards(job: Job, blocks: Iterable[Block], done: Container[str]) -> Iterator[Report]:
     """Makes the shards of those blocks that are not `done`, in `num_processes` processes.
 
-    At any time each process has one block in memory, and this one the next.
+    At any time each process has one block in memory, and this one the next. Where little is left to do, this one does it.
 
     Raises:
         InputError: as `write_shard`, or a process was killed.
     """
-    if job.settings.num_processes == 1:
-        for block in blocks:
-            yield block.share, None if block.name in done else write_shard(job, block)
+    blocks = iter(blocks)
+    if not (yield from _alone(job, blocks, done)):
         return
     workers = _Workers(job)
     try:
@@ -37,6 +40,22 @@ def write_shards(job: Job, blocks: Iterable[Block], done: Container[str]) -> Ite
             yield from workers.reports(wait=True)
     finally:
         workers.end()
+
+
+def _alone(job: Job, blocks: Iterator[Block], done: Container[str]) -> Generator[Report, None, bool]:
+    """Makes shards in this process until it is clear that others, which take seconds to start, would pay; whether they would."""
+    started, made, left = time.monotonic(), 0.0, 1.0
+    for block in blocks:
+        left -= block.share
+        if block.name in done:
+            yield block.share, None
+            continue
+        yield block.share, write_shard(job, block)
+        made += block.share
+        seconds_left = (time.monotonic() - started) * left / max(made, 1e-9)
+        if job.settings.num_processes > 1 and seconds_left > STARTING_SECONDS:
+            return True
+    return False
 
 
 class _Workers:
@@ -99,7 +118,9 @@ class _Workers:
 
 def _work(job: Job, pipe) -> None:
     """A worker process: makes the shard of each block it is given, until the pipe ends, as it does with the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    # The parent ends its workers, by SIGTERM; what it ignores itself they would ignore too.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
