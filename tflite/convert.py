@@ -23,7 +23,10 @@ class ConvertSettings:
         "128", "the fixed length of the inputs; with several, 16,32,64,128, a text takes the shortest"
     )
     quantize: str = setting("dynamic", f"weights: {_MODES}; or auto: the smallest that holds --max_drop on --task")
-    task: str | None = setting(None, "the task whose texts give int8 its ranges, and on whose dev set auto scores")
+    task: str | None = setting(
+        None,
+        "integer weights are rounded for texts of its training set, int8 has its ranges from them; auto scores on it",
+    )
     data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
     calibration_file: str | None = setting(
         None, "texts for int8's ranges instead, one a line, pairs with a tab between"
@@ -54,6 +57,8 @@ def main(settings: ConvertSettings) -> dict:
         )
     needed = "with TensorFlow Text's tokenizer" if settings.text_input else "all builtin"
     print(f"wrote {report.path}: {report.mb:.1f} MB, {sum(report.operators.values())} operations, {needed}")
+    if QUANTIZE_MODES[report.quantize].integer_weights and not report.calibrated:
+        print("its weights are rounded to the nearest; with --task or --calibration_file the file is more faithful")
     if len(lengths) > 1:
         print("MediaPipe's tasks load files of one length; this one is for LiteRT's signatures")
     if not settings.text_input:  # which LiteRT's own interpreter does not load
@@ -83,7 +88,7 @@ def _try_all(settings: ConvertSettings, output: Path, lengths: list[int]):
 def _calibration_texts(settings: ConvertSettings):
     if settings.calibration_file:
         return file_texts(settings.calibration_file)
-    if settings.task and settings.quantize in QUANTIZE_MODES and QUANTIZE_MODES[settings.quantize].static:
+    if settings.task and settings.quantize in QUANTIZE_MODES and QUANTIZE_MODES[settings.quantize].integer_weights:
         return task_texts(settings.task, settings.data_dir)
     return None
 

@@ -5,7 +5,7 @@ import pytest
 
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.errors import InputError
-from tinybert_tf.export.calibration import MOST_NOISE, _Seen, calibrate
+from tinybert_tf.export.calibration import MOST_NOISE, _Values, calibrate
 from tinybert_tf.export.quantization import Range
 from tinybert_tf.export.weights import folded_weights
 
@@ -23,8 +23,8 @@ def test_ranges_are_those_of_the_network(model_dir, features):
     """Of the first layer's input, which NumPy can compute: the normalised sum of the embeddings."""
     model = load_model(model_dir())
     network = folded_weights(model)
-    ranges = calibrate(model.config, network, model.head, features, most_noise=np.inf)
-    assert {name.partition("/")[0] for name in ranges} == {"layer_0", "layer_1"}
+    layers = calibrate(model.config, network, model.head, features, most_noise=np.inf)
+    assert {name.partition("/")[0] for name, layer in layers.items() if layer.ranges} == {"layer_0", "layer_1"}
     summed = (
         network.word[features["input_word_ids"]]
         + network.position[:12]
@@ -32,18 +32,21 @@ def test_ranges_are_those_of_the_network(model_dir, features):
     )
     summed = summed[features["input_mask"] == 1]
     normal = (summed - summed.mean(-1, keepdims=True)) / summed.std(-1, keepdims=True)
-    seen, _ = ranges["layer_0/attention/query"]
+    seen, _ = layers["layer_0/attention/query"].ranges
     assert seen.low == pytest.approx(normal.min(), rel=0.05)
     assert seen.high == pytest.approx(normal.max(), rel=0.05)
-    assert ranges["layer_0/attention/key"][0] == seen, "one input, one range"
+    assert layers["layer_0/attention/key"].ranges[0] == seen, "one input, one range"
+    np.testing.assert_allclose(layers["layer_0/attention/key"].moments, normal.T @ normal / len(normal), atol=1e-3)
+    assert layers["pooler"].ranges is None, "which sees the first token alone"
+    assert layers["pooler"].moments.shape == (48, 48)
 
 
 def test_a_layer_whose_noise_is_too_loud_is_left_to_itself(model_dir, features):
     model = load_model(model_dir())
     network = folded_weights(model)
-    assert not calibrate(model.config, network, model.head, features, most_noise=0.0)
+    assert not any(seen.ranges for seen in calibrate(model.config, network, model.head, features, 0.0).values())
     values = np.random.normal(size=100_000).astype(np.float32)
-    plain, outliers = _Seen(), _Seen()
+    plain, outliers = _Values(), _Values()
     plain.add(values)
     outliers.add(np.where(np.arange(values.size) % 2000 == 0, 300, values))
     assert plain.noise() < MOST_NOISE < outliers.noise()
@@ -51,7 +54,7 @@ def test_a_layer_whose_noise_is_too_loud_is_left_to_itself(model_dir, features):
 
 def test_noise_is_that_of_rounding():
     values = np.random.normal(size=20_000).astype(np.float32)
-    seen = _Seen()
+    seen = _Values()
     seen.add(values)
     scale, zero_point = seen.range().step()
     kept = values[(values > seen.range().low) & (values < seen.range().high)]

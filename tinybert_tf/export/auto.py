@@ -71,7 +71,7 @@ def export_best(
 
     Args:
         model_dir, output, seq_len: as for `export_tflite`.
-        task, data_dir: as for `load_task`; the training set gives the texts for static ranges.
+        task, data_dir: as for `load_task`; the training set gives the texts to calibrate with.
         limits: what must hold.
         modes: of `QUANTIZE_MODES`, those to try.
 
@@ -79,7 +79,7 @@ def export_best(
         the report of the file that was written, None where no mode holds the limits and nothing is written; and the trials.
     """
     longest = seq_len if isinstance(seq_len, int) else max(seq_len)
-    texts = task_texts(task, data_dir) if any(QUANTIZE_MODES[mode].static for mode in modes) else None
+    texts = task_texts(task, data_dir) if any(QUANTIZE_MODES[mode].integer_weights for mode in modes) else None
     comparison = task_comparison(model_dir, task, data_dir, seq_len=longest)
     with tempfile.TemporaryDirectory() as folder:
         reports, trials = {}, []

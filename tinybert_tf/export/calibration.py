@@ -1,6 +1,7 @@
-"""What ranges do a network's activations have on real texts?"""
+"""What do a network's dense layers see on real texts?"""
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -11,7 +12,7 @@ from tinybert_tf.export import flatbuffer
 from tinybert_tf.export.builder import ModelBuilder
 from tinybert_tf.export.flatbuffer import schema
 from tinybert_tf.export.graph import NetworkWriter
-from tinybert_tf.export.quantization import DenseRanges, Precision, Range
+from tinybert_tf.export.quantization import Calibration, Precision, Range, Seen
 from tinybert_tf.export.weights import Network
 
 # Of a text's values this share may lie outside at either end: single outliers would coarsen the step of all others.
@@ -23,7 +24,7 @@ MOST_NOISE = 1e-3
 
 def calibrate(
     config: BertConfig, network: Network, head: str, features: dict[str, np.ndarray], most_noise: float = MOST_NOISE
-) -> DenseRanges:
+) -> Calibration:
     """Runs the network in float32 on example texts and looks at what goes into and comes out of its dense layers.
 
     Args:
@@ -32,7 +33,7 @@ def calibrate(
         most_noise: see `MOST_NOISE`.
 
     Returns:
-        ranges by layer, of those layers that whole steps of int8 serve well.
+        by layer; with ranges for those that whole steps of int8 serve well.
     """
     texts, seq_len = features[INPUT_NAMES[0]].shape
     if not texts:
@@ -47,47 +48,71 @@ def calibrate(
         warnings.simplefilter("ignore", UserWarning)
         interpreter = Interpreter(model_content=flatbuffer.pack(model), experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
-    seen = {index: _Seen() for pair in layers.values() for index in pair}
+    inputs = {x: _Moments() for x, _ in layers.values()}
+    tensors = {index: _Values() for pair in layers.values() for index in pair}
     for row in range(texts):
         for index, name in zip(model.subgraphs[0].inputs, INPUT_NAMES, strict=True):
             interpreter.set_tensor(index, features[name][row : row + 1])
         interpreter.invoke()
         length = int(features["input_mask"][row].sum())
-        for index, tensor in seen.items():
+        for index, tensor in tensors.items():
             # What the network computes for padding is never used.
-            tensor.add(interpreter.get_tensor(index)[:length])
+            values = interpreter.get_tensor(index)[:length]
+            tensor.add(values)
+            if index in inputs:
+                inputs[index].add(values)
     return {
-        name: tuple(seen[index].range() for index in pair)
+        name: Seen(inputs[pair[0]].mean(), _ranges([tensors[index] for index in pair], most_noise))
         for name, pair in layers.items()
-        if all(seen[index].noise() <= most_noise for index in pair)
     }
 
 
 def _dense_layers(model: schema.ModelT) -> dict[str, tuple[int, int]]:
-    """Name of each layer -> numbers of its input and output tensors; without those that see a single row, which gain
-    nothing by knowing its range beforehand."""
+    """Name of each layer -> numbers of its input and output tensors."""
     (graph,) = model.subgraphs
     layers = {}
     for operator in graph.operators:
         if model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.FULLY_CONNECTED:
             x, y = operator.inputs[0], operator.outputs[0]
-            if graph.tensors[x].shape[0] > 1:
-                layers[graph.tensors[y].name.decode().rpartition("/")[0]] = (x, y)
+            layers[graph.tensors[y].name.decode().rpartition("/")[0]] = (x, y)
     return layers
 
 
-class _Seen:
-    """What a tensor held so far."""
+def _ranges(pair: Sequence["_Values"], most_noise: float) -> tuple[Range, Range] | None:
+    """Of a layer's input and output; what sees a single row of each text gains nothing by knowing its range beforehand."""
+    if any(values.single_row or values.noise() > most_noise for values in pair):
+        return None
+    return tuple(values.range() for values in pair)
+
+
+class _Moments:
+    """The mean of x x' over the rows x that a tensor held so far, [in, in]."""
+
+    def __init__(self):
+        self._sum, self._rows = 0.0, 0
+
+    def add(self, values: np.ndarray) -> None:
+        self._sum = self._sum + values.T @ values
+        self._rows += len(values)
+
+    def mean(self) -> np.ndarray:
+        return self._sum / self._rows
+
+
+class _Values:
+    """The values that a tensor held so far."""
 
     def __init__(self):
         self._low = self._high = self._squares = 0.0
         self._count = 0
+        self.single_row = True
 
     def add(self, values: np.ndarray) -> None:
         low, high = np.quantile(values, [_TAIL, 1 - _TAIL])
         self._low, self._high = min(self._low, float(low)), max(self._high, float(high))
         self._squares += float(np.square(values, dtype=np.float64).sum())
         self._count += values.size
+        self.single_row &= len(values) == 1
 
     def range(self) -> Range:
         return Range(self._low, self._high)

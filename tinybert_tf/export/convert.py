@@ -40,6 +40,7 @@ class ExportReport:
         mb: size of the file, in millions of bytes.
         seq_len: the longest length; seq_lens: all of them.
         operators: how often each operation occurs in the graph of the longest length.
+        calibrated: whether the weights were rounded for example texts.
         static_layers: dense layers whose activations have fixed ranges.
     """
 
@@ -50,6 +51,7 @@ class ExportReport:
     seq_lens: tuple[int, ...]
     head: str
     operators: dict[str, int]
+    calibrated: bool
     static_layers: int
 
 
@@ -78,7 +80,8 @@ def export_tflite(
             one length.
         quantize: one of `QUANTIZE_MODES`.
         tokenizer_from: the directory with vocab.txt; by default that of the model.
-        calibration_texts: for "int8", some 200 texts, or pairs of them, like those that the file will see.
+        calibration_texts: some 200 texts, or pairs of them, like those that the file will see. Integer weights are rounded
+            so that layers err least on them; "int8" also takes the ranges of its activations from them and needs them.
         text_input: "single" or "pair" puts the tokenizer into the file, which then takes `text`, or `text` and `text_pair`,
             strings `[1]`, and needs TensorFlow Text's operations; one length only.
 
@@ -97,11 +100,15 @@ def export_tflite(
     _check_model(model, lengths)
     tokenizer = _read_tokenizer(tokenizer_from, model)
     longest, precision, network = lengths[0], QUANTIZE_MODES[quantize], folded_weights(model)
-    ranges = None
-    if precision.static:
+    if precision.static and not calibration_texts:
+        raise InputError(
+            "--quantize=int8 needs example texts for its ranges: give --task with --data_dir, or --calibration_file"
+        )
+    calibration = None
+    if calibration_texts and precision.integer_weights:
         features = _example_features(calibration_texts, tokenizer, longest)
-        ranges = calibrate(model.config, network, model.head, features)
-    writer = NetworkWriter(model.config, network, model.head, precision, longest, ranges)
+        calibration = calibrate(model.config, network, model.head, features)
+    writer = NetworkWriter(model.config, network, model.head, precision, longest, calibration)
     builder = ModelBuilder()
     if text_input:
         write_with_tokenizer(builder, writer, tokenizer, longest, pairs=text_input == "pair")
@@ -121,7 +128,8 @@ def export_tflite(
         seq_lens=tuple(lengths),
         head=model.head,
         operators=flatbuffer.operators(file),
-        static_layers=len(ranges or ()),
+        calibrated=calibration is not None,
+        static_layers=sum(layer.ranges is not None for layer in calibration.values()) if precision.static else 0,
     )
 
 
@@ -148,10 +156,6 @@ def _with_metadata(
 
 
 def _example_features(texts, tokenizer: Tokenizer, seq_len: int) -> dict[str, np.ndarray]:
-    if not texts:
-        raise InputError(
-            "--quantize=int8 needs example texts for its ranges: give --task with --data_dir, or --calibration_file"
-        )
     if isinstance(texts[0], str):
         features = tokenizer(list(texts), seq_len=seq_len)
     else:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinybert_tf.bert import INPUT_NAMES, MASK_VALUE, BertConfig
 from tinybert_tf.export.builder import INT4, INT32, GraphBuilder, Tensor
-from tinybert_tf.export.quantization import DenseRanges, Precision, quantized
+from tinybert_tf.export.quantization import Calibration, Precision, quantized
 from tinybert_tf.export.weights import Dense, Layer, Network
 
 # Output names by head. The span's order and names are what the Task Library's BertQuestionAnswerer asks for.
@@ -36,7 +36,8 @@ class NetworkWriter:
         head: one of `OUTPUT_NAMES`.
         precision: how its numbers are held.
         positions: the longest length that will be written.
-        ranges: for a static precision, of the dense layers that shall be so; the others find theirs as they run.
+        calibration: what the dense layers see on example texts: where it is given their weights are rounded for that, and
+            where the precision is static, too, their activations have its ranges; layers without find theirs as they run.
     """
 
     def __init__(
@@ -46,10 +47,13 @@ class NetworkWriter:
         head: str,
         precision: Precision,
         positions: int,
-        ranges: DenseRanges | None = None,
+        calibration: Calibration | None = None,
     ):
         self.config, self.network, self.head, self.precision = config, network, head, precision
-        self.ranges = ranges or {}
+        self.calibration = calibration or {}
+        self._rounded: dict[
+            str, tuple[np.ndarray, np.ndarray]
+        ] = {}  # by layer: graphs of all lengths share the weights
         # Position and type rows are few: they do not go below int8. They share their scales, as they are added first.
         stored = precision.embeddings
         self.word = _Table(network.word, stored)
@@ -147,11 +151,14 @@ class NetworkWriter:
         stored = self.precision.weights if weights.size >= _FEWEST_QUANTIZED else "float32"
         with graph.scope(name):
             if stored in _BITS:
-                steps, scales = quantized(weights, _BITS[stored], axis=0)
+                seen = self.calibration.get(graph.path)
+                if graph.path not in self._rounded:
+                    self._rounded[graph.path] = quantized(weights, _BITS[stored], 0, seen and seen.moments)
+                steps, scales = self._rounded[graph.path]
                 constant = graph.constant(steps, scale=scales, type=INT4 if stored == "int4" else None)
-                if graph.path in self.ranges:
-                    seen, given = self.ranges[graph.path]
-                    x = graph.quantize(x, *seen.step())
+                if self.precision.static and seen and seen.ranges:
+                    taken, given = seen.ranges
+                    x = graph.quantize(x, *taken.step())
                     return graph.dequantize(graph.fully_connected_int8(x, constant, dense.bias, *given.step()))
             elif stored == "float16":
                 constant = graph.dequantize(graph.constant(weights.astype(np.float16)))

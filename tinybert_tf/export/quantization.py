@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tinybert_tf.export.rounding import rounded
+
 _LARGEST = {8: 127, 4: 7}
 # Shares of a channel's largest value that its last step may stand for: with 15 steps it pays to clip a little. Clipping
 # more would lower the squared error further, but shrinks the weights and with them the logits.
@@ -28,6 +30,11 @@ class Precision:
     embeddings: str = "float32"
     static: bool = False
     runtime: str = "2.9.0"
+
+    @property
+    def integer_weights(self) -> bool:
+        """Whether example texts improve the file."""
+        return self.weights in ("int8", "int4")
 
 
 # Softmax, GELU, layer normalisation and the products of attention stay float32 in all of them: in int8 they leave the fast
@@ -57,15 +64,34 @@ class Range:
         return scale, round(np.clip(-128 - low / scale, -128, 127))
 
 
-# By the name of a dense layer in the graph: the ranges of its input and its output.
-DenseRanges = Mapping[str, tuple[Range, Range]]
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What a dense layer saw on example texts.
+
+    Attributes:
+        moments: [in, in], the mean product of each two of its inputs.
+        ranges: of its inputs and of its outputs; None where fixed steps of int8 would serve them badly.
+    """
+
+    moments: np.ndarray
+    ranges: tuple[Range, Range] | None
 
 
-def quantized(values: np.ndarray, bits: int, axis: int) -> tuple[np.ndarray, np.ndarray]:
+# By the name of a dense layer in the graph.
+Calibration = Mapping[str, Seen]
+
+
+def quantized(
+    values: np.ndarray, bits: int, axis: int, moments: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Steps (int8, though they may need fewer bits) and scales with values ~ steps * scales.
 
     Every index of `axis` has a scale of its own, the one that leaves the least squared error among a few that clip more or
     less of the largest values.
+
+    Args:
+        moments: [in, in] of the inputs that values, [out, in], are multiplied with: then steps are taken that leave little
+            error of the products, instead of the nearest.
 
     Returns:
         steps of the shape of `values`; scales, float32, of the same shape with 1 in every other place than `axis`.
@@ -79,7 +105,9 @@ def quantized(values: np.ndarray, bits: int, axis: int) -> tuple[np.ndarray, np.
         if best_scales is None:
             best_scales, least = scales, error
         best_scales, least = np.where(error < least, scales, best_scales), np.minimum(error, least)
-    return _steps(values, best_scales, bits).astype(np.int8), best_scales
+    if moments is None:
+        return _steps(values, best_scales, bits).astype(np.int8), best_scales
+    return rounded(values / best_scales, _LARGEST[bits], moments).astype(np.int8), best_scales
 
 
 def _steps(values: np.ndarray, scales: np.ndarray, bits: int) -> np.ndarray:
