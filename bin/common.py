@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import sys
-import typing
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from absl import app, flags
 
+from tinybert_tf.distribution import first_line
 from tinybert_tf.errors import InputError, LostWorkerError
 from tinybert_tf.files import system_error
+from tinybert_tf.settings import read_yaml, setting_type
 
 # What goes wrong outside of the program: said in one line, without a traceback.
 _ONE_LINE = (InputError, LostWorkerError, FloatingPointError, FileExistsError, NotADirectoryError)
@@ -33,12 +34,12 @@ def run(settings_class: type, main: Callable) -> None:
     flags.DEFINE_string("config_file", None, "YAML file with settings; see configs/.")
     flags.DEFINE_string("params_override", None, 'Settings as "name=value,name=value" or as YAML.')
     for field in dataclasses.fields(settings_class):
-        flag_type = next(t for t in (*typing.get_args(field.type), field.type) if t in _DEFINE)
         default = f" (default: {field.default})" if field.default not in (None, "") else ""
-        _DEFINE[flag_type](field.name, None, field.metadata.get("help", field.name) + default)
+        _DEFINE[setting_type(field)](field.name, None, field.metadata.get("help", field.name) + default)
 
     def guarded(argv: list[str]) -> int:
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+        # Not SIGINT's own handler: a script's background program has none.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
         try:
             if len(argv) > 1:
@@ -51,9 +52,11 @@ def run(settings_class: type, main: Callable) -> None:
             print(f"interrupted {interrupt}".rstrip(), file=sys.stderr)
             return 130
         except Exception as error:
-            if system_error(error) is None:
+            # A data set that meets bad input in the middle of a run says so in an error of TensorFlow's.
+            line = first_line(error)
+            if system_error(error) is None and "InputError: " not in line:
                 raise
-            print(f"error: {_first_line(error)}", file=sys.stderr)
+            print(f"error: {line.rpartition('InputError: ')[2]}", file=sys.stderr)
             return 1
         print(f"RESULT {json.dumps(result)}")
         return 0
@@ -61,15 +64,8 @@ def run(settings_class: type, main: Callable) -> None:
     app.run(guarded)
 
 
-def _first_line(error: Exception) -> str:
-    """What an error says, without the names that TensorFlow puts before it and the causes it puts after."""
-    return str(error).splitlines()[0].rsplit("}} ")[-1]
-
-
 def _settings(settings_class: type):
     """The settings of this call."""
-    from official.modeling.hyperparams import params_dict
-
     values = {field.name: field.default for field in dataclasses.fields(settings_class)}
     for flag in ("config_file", "params_override"):
         given = flags.FLAGS[flag].value
@@ -77,12 +73,8 @@ def _settings(settings_class: type):
             continue
         if flag == "config_file" and not Path(given).is_file():
             raise InputError(f"--config_file={given}: no such file")
-        params = params_dict.ParamsDict(values)
-        try:
-            values = params_dict.override_params_dict(params, given, is_strict=True).as_dict()
-        except (KeyError, ValueError, AttributeError, TypeError) as error:
-            known = ", ".join(sorted(values))
-            raise InputError(f"--{flag}={given}: {str(error).strip(chr(34))}; the settings are {known}") from None
+        text = Path(given).read_bytes() if flag == "config_file" else _as_yaml(given)
+        values |= read_yaml(settings_class, f"--{flag}={given}", text)
     for field in dataclasses.fields(settings_class):
         if flags.FLAGS[field.name].value is not None:
             values[field.name] = flags.FLAGS[field.name].value
@@ -93,3 +85,13 @@ def _settings(settings_class: type):
             f"--{missing[0]} is missing; it is {settings_class.__dataclass_fields__[missing[0]].metadata['help']}"
         )
     return settings_class(**values)
+
+
+def _as_yaml(override: str) -> str:
+    """name=value,name=value as YAML; what is YAML already stays as it is."""
+    from official.modeling.hyperparams import params_dict
+
+    try:
+        return params_dict.nested_csv_str_to_json_str(override)
+    except ValueError:
+        return override

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tinybert_tf.bert import INPUT_NAMES, BertModel, logits_model
 from tinybert_tf.data import Split, Task, Tokenizer, batches, label_ids, label_values
+from tinybert_tf.distribution import on_all_replicas, shareable
 from tinybert_tf.evaluate.entities import entity_scores
 from tinybert_tf.evaluate.metrics import compute_metrics
 
@@ -30,6 +31,7 @@ def predictor(
     ids: Mapping[str, int] | None = None,
 ) -> Predict:
     """A function that predicts a split; data tokenized and graph traced once, for a model that is scored again and again.
+    All replicas of the current strategy share the work.
 
     It returns (logits [rows, classes], labels [rows]) in the order of the split. Classes are in the order of the task's
     labels, whatever ids the model has for them. For regression the logits are [rows, 1]. For token classification both are
@@ -50,10 +52,11 @@ def predictor(
     ids = label_ids(task, None) if ids is None else ids
     order = [ids[word] for word in task.labels] or [0]
     labels = label_values(list(split), task, label_ids(task, None))
-    dataset = batches(split, tokenizer, task, batch_size=batch_size, seq_len=seq_len, ids=ids, row_numbers=True).cache()
+    reading = {"batch_size": shareable(batch_size), "seq_len": seq_len, "ids": ids}
+    dataset = batches(split, tokenizer, task, **reading, row_numbers=True).cache()
     network = logits_model(model)
     signature = {name: tf.TensorSpec([None, None], tf.int32) for name in INPUT_NAMES}  # one graph for every length
-    forward = tf.function(lambda features: network(features, training=False), input_signature=[signature])
+    forward = on_all_replicas(lambda features: network(features, training=False), signature)
 
     def predict() -> tuple[Logits, Labels]:
         found: dict[int, np.ndarray] = {}

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,12 @@ import scipy.special
 from tinybert_tf.data import Example, Split, Task
 from tinybert_tf.data.lines import numbered_lines, without_end
 from tinybert_tf.data.squad import allows_no_answer
+from tinybert_tf.distribution import distributed, is_chief
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.predict import Logits, predict_logits
-from tinybert_tf.evaluate.squad import write_squad_predictions
+from tinybert_tf.evaluate.squad import Prediction, write_squad_predictions
 from tinybert_tf.evaluate.submission import submission_names, submission_words, write_submission, zip_submissions
-from tinybert_tf.evaluate.task_model import ModelSettings, checked_seq_len, open_for_task, open_model
+from tinybert_tf.evaluate.task_model import ModelSettings, TaskModel, checked_seq_len, open_for_task, open_model
 from tinybert_tf.files import written_aside
 from tinybert_tf.settings import setting
 
@@ -52,27 +53,43 @@ class PredictSettings(ModelSettings):
 
 def predict(settings: PredictSettings) -> dict:
     """The result line of `bin/predict.py`."""
-    if settings.task is None:
-        return _predict_raw_text(settings)
-    trained = open_for_task(settings, settings.task)
-    task, directory = trained.data.task, Path(settings.output_dir)
-    if task.kind == "span":
-        answers = trained.answer(trained.data.dev)
-        write_squad_predictions(directory, task, answers)
-        print(f"wrote {directory}: predictions.json, nbest.json{', null_odds.json' if allows_no_answer(task) else ''}")
-        return {"task": task.name, "rows": {"predictions.json": len(answers)}}
-    names = submission_names(task)
-    if not names:
+    with distributed(settings):
+        if settings.task is None:
+            return _predict_raw_text(settings)
+        trained = open_for_task(settings, settings.task)
+        task, directory = trained.data.task, Path(settings.output_dir)
+        if task.kind == "span":
+            return _write_answers(directory, task, trained.answer(trained.data.dev))
+        if submission_names(task):
+            return _write_submissions(directory, trained)
         split = trained.data.test
         return _write_rows(directory, task, split, trained.predict(split)[0])
-    rows = {}
+
+
+def _write_answers(directory: Path, task: Task, answers: Mapping[str, Prediction]) -> dict:
+    if is_chief():
+        write_squad_predictions(directory, task, answers)
+        print(f"wrote {directory}: predictions.json, nbest.json{', null_odds.json' if allows_no_answer(task) else ''}")
+    return {"task": task.name, "rows": {"predictions.json": len(answers)}}
+
+
+def _write_submissions(directory: Path, trained: TaskModel) -> dict:
+    """GLUE's prediction files, and the archive that they are handed in as."""
+    task, rows = trained.data.task, {}
+    names = submission_names(task)
     for split in trained.data.test_splits():
         path = directory / names[split.name]
-        rows[path.name] = write_submission(path, submission_words(task, trained.predict(split)[0]))
-        print(f"wrote {path}", flush=True)
+        words = submission_words(task, trained.predict(split)[0])
+        rows[path.name] = len(words)
+        if is_chief():
+            write_submission(path, words)
+            print(f"wrote {path}", flush=True)
+    result = {"task": task.name, "rows": rows}
+    if not is_chief():
+        return result
     archive, present, missing = zip_submissions(directory)
     print(f"wrote {archive}: {', '.join(present)}" + (f"; GLUE wants {', '.join(missing)} too" if missing else ""))
-    return {"task": task.name, "rows": rows, "archive": str(archive), "missing": missing}
+    return result | {"archive": str(archive), "missing": missing}
 
 
 def _predict_raw_text(settings: PredictSettings) -> dict:
@@ -127,9 +144,10 @@ def _write_rows(directory: Path, task: Task, split: Split, logits: Logits) -> di
     """Writes `predictions.jsonl`, a row each."""
     path = directory / "predictions.jsonl"
     lines = [json.dumps(answer, ensure_ascii=False) + "\n" for answer in _answers(task, split, logits)]
-    with written_aside(path) as aside:
-        aside.write_text("".join(lines), encoding="utf-8", newline="\n")
-    print(f"wrote {path}: {len(lines)} rows", flush=True)
+    if is_chief():
+        with written_aside(path) as aside:
+            aside.write_text("".join(lines), encoding="utf-8", newline="\n")
+        print(f"wrote {path}: {len(lines)} rows", flush=True)
     return {"task": task.name, "rows": {path.name: len(lines)}}
 
 

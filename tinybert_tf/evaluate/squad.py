@@ -14,6 +14,7 @@ from tinybert_tf.bert import BertModel, logits_model
 from tinybert_tf.data import Split, Task, Tokenizer
 from tinybert_tf.data.spans import SpanFeatures, Window
 from tinybert_tf.data.squad import SquadExample, allows_no_answer
+from tinybert_tf.distribution import on_all_replicas, shareable
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import write_json
 
@@ -85,13 +86,13 @@ def span_predictor(model: BertModel, features: SpanFeatures, batch_size: int = 3
     if features.seq_len > positions:
         raise InputError(f"--seq_len={features.seq_len}: the model has {positions} positions; take a smaller one")
     network = logits_model(model)
-    forward = tf.function(lambda batch: network(batch, training=False), reduce_retracing=True)
+    forward = on_all_replicas(lambda batch: network(batch, training=False))
 
     def predict() -> list[np.ndarray]:
         found: list[np.ndarray] = [np.empty((0, 2), np.float32)] * len(features.lengths)
         begun = shown = time.perf_counter()
         done = 0
-        for batch, _, _, numbers in features.batches(batch_size=batch_size, row_numbers=True):
+        for batch, _, _, numbers in features.batches(batch_size=shareable(batch_size), row_numbers=True):
             logits = tf.cast(forward(batch), tf.float32).numpy()
             if not np.isfinite(logits).all():
                 raise ValueError("logits are not finite: the training diverged; lower the learning rate")

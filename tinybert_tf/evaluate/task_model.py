@@ -7,6 +7,7 @@ from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Split, TaskData, Tokenizer, label_ids, load_task
 from tinybert_tf.data.custom import CustomFiles
+from tinybert_tf.distribution import STRATEGY_HELP
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.predict import Labels, Logits, predict_logits, score
 from tinybert_tf.evaluate.squad import Prediction, predict_squad, score_squad
@@ -22,9 +23,11 @@ class ModelSettings(CustomFiles):
     seq_len: int | None = setting(None, "longest length in tokens; absent: the task's")
     batch_size: int = setting(64, "examples at a time")
     seed: int = setting(0, "unused: nothing here is random")
+    strategy: str = setting("one_device", STRATEGY_HELP)
+    num_devices: int | None = setting(None, "of --strategy=mirrored; without GPUs that many logical CPU devices")
 
     def __post_init__(self):
-        for name in ("seq_len", "batch_size"):
+        for name in ("seq_len", "batch_size", "num_devices"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name}={value}: must be at least 1")

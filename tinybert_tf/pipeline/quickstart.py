@@ -13,7 +13,7 @@ from tinybert_tf.data.tokenizer import SPECIAL_TOKENS
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
 from tinybert_tf.files import read_json, written_aside
-from tinybert_tf.pipeline.steps import Steps
+from tinybert_tf.pipeline.steps import Steps, open_devices
 from tinybert_tf.pipeline.summary import convert, measure, model_row, plot_attention_of
 from tinybert_tf.report import write_report
 from tinybert_tf.settings import setting
@@ -50,6 +50,7 @@ def quickstart(settings: QuickstartSettings) -> dict:
 
     A step that is done already is not done again; one that was cut off goes on where it was.
     """
+    open_devices(settings)
     job = _Job(settings)
     pretrained = job.pretrained()
     corpus = job.corpus(pretrained / "vocab.txt" if pretrained else job.vocabulary())
@@ -168,9 +169,9 @@ class _Job:
         """The main metric of each model on dev, from what was saved."""
         found = {}
         for name, folder in models.items():
-            evaluating = EvaluateSettings(
-                model_dir=str(folder), task=self.settings.task, data_dir=self.settings.data_dir, seq_len=self.seq_len
-            )
+            names = ("task", "data_dir", "strategy", "num_devices")
+            shared = {name: self.common[name] for name in names}
+            evaluating = EvaluateSettings(**shared, model_dir=str(folder), seq_len=self.seq_len)
             found[name] = evaluate_model(evaluating)["score"]
             print(f"{name}: {found[name]:.4f}", flush=True)
         return found

@@ -12,7 +12,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
 from tinybert_tf.evaluate.program import PredictSettings, predict
 from tinybert_tf.files import read_json
-from tinybert_tf.pipeline.steps import Steps
+from tinybert_tf.pipeline.steps import Steps, open_devices
 from tinybert_tf.pipeline.summary import convert, measure, model_row, plot_attention_of
 from tinybert_tf.report import write_report
 from tinybert_tf.settings import setting
@@ -34,6 +34,7 @@ def run_task(settings: RunTaskSettings) -> dict:
 
     A step is skipped when its output is complete and its inputs are unchanged; one that was cut off goes on where it was.
     """
+    open_devices(settings)
     job = _Job(settings)
     augmented = job.augment()
     models = {"teacher": job.teacher, "student": job.distil(augmented)}
@@ -105,7 +106,10 @@ class _Job:
 
     def score(self, folder: Path) -> dict[str, float]:
         own = self.settings
-        evaluating = EvaluateSettings(model_dir=str(folder), task=own.task, data_dir=own.data_dir, seq_len=own.seq_len)
+        evaluating = EvaluateSettings(
+            model_dir=str(folder), task=own.task, data_dir=own.data_dir, seq_len=own.seq_len, strategy=own.strategy,
+            num_devices=own.num_devices,
+        )  # fmt: skip
         scores = evaluate_model(evaluating)["metrics"]
         print(f"{folder}: {'  '.join(f'{name} {value:.4f}' for name, value in scores.items())}", flush=True)
         return scores
@@ -119,8 +123,9 @@ class _Job:
             print(f"no prediction files: {error}", flush=True)
             return
         predicting = PredictSettings(
-            model_dir=str(student), task=own.task, data_dir=own.data_dir, seq_len=own.seq_len, output_dir="predictions"
-        )
+            model_dir=str(student), task=own.task, data_dir=own.data_dir, seq_len=own.seq_len, output_dir="predictions",
+            strategy=own.strategy, num_devices=own.num_devices,
+        )  # fmt: skip
         self.steps.run_program("predictions", predict, predicting, model=student, **self._data_files())
 
     def _data_files(self) -> dict[str, str]:

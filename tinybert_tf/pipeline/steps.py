@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from tinybert_tf.distribution import best_strategy, make_strategy
+from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json, remove, write_json
 
 
@@ -59,6 +61,21 @@ class Steps:
         described = {key: value for key, value in dataclasses.asdict(settings).items() if key != "output_dir"}
         make = lambda output: program(dataclasses.replace(settings, output_dir=str(output)))
         return self.run(name, make, described, **files)
+
+
+def open_devices(settings: Any) -> None:
+    """Lays out the devices of `settings.strategy` before the first step uses any.
+
+    Raises:
+        InputError: a strategy of several workers, each of whom would run the steps that one machine runs.
+    """
+    name = best_strategy() if settings.strategy == "auto" else settings.strategy
+    if name == "multi_worker":
+        raise InputError(
+            f"--strategy={settings.strategy}: a pipeline runs on one machine; run its programs one by one on all workers "
+            "(bin/augment.py on one), or take --strategy=mirrored"
+        )
+    make_strategy(name, settings.num_devices)
 
 
 def _identity(path: str | Path) -> list[list]:

@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.data.corpus import Corpus
+from tinybert_tf.distribution import STRATEGY_HELP
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import setting
-from tinybert_tf.train.distribution import STRATEGY_HELP
 from tinybert_tf.train.fit import SAVE_EVERY_SECONDS
 
 # Held-out examples that an evaluation looks at, at most, and how many at a time.

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tinybert_tf.distribution import any_worker, copy_from_chief, prepare_for_fit, sharded
 from tinybert_tf.errors import InputError
 from tinybert_tf.train.checkpoint import Interruption, noticed_interruptions, restore, training_variables
-from tinybert_tf.train.distribution import any_worker, copy_from_chief, prepare_for_fit, sharded
 from tinybert_tf.train.run import Run
 
 SAVE_EVERY_SECONDS = 300.0

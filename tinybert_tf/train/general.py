@@ -9,10 +9,10 @@ import tensorflow as tf
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data.corpus import read_corpus
 from tinybert_tf.distill import Distiller, TinyBertObjective
+from tinybert_tf.distribution import distributed
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import setting
 from tinybert_tf.train.corpus import CorpusSettings, check_vocabulary, held_out_means, training_batches
-from tinybert_tf.train.distribution import distributed
 from tinybert_tf.train.fit import Evaluation, fit
 from tinybert_tf.train.optimizer import bert_adamw
 from tinybert_tf.train.precision import fast_inference_dtype
@@ -46,7 +46,7 @@ def distill_general(settings: GeneralSettings) -> dict:
     """
     if finished := finished_result(settings):
         return finished
-    with distributed(settings) as strategy:
+    with distributed(settings, settings.train_batch_size) as strategy:
         settings.check_batch_size(strategy.num_replicas_in_sync)
         keras.utils.set_random_seed(settings.seed)
         corpus = read_corpus(settings.corpus)

@@ -13,10 +13,10 @@ from tinybert_tf.checkpoints.presets import PACKAGES
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.data.corpus import read_corpus
 from tinybert_tf.distill.distiller import over_replicas
+from tinybert_tf.distribution import distributed
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import setting
 from tinybert_tf.train.corpus import CorpusSettings, check_vocabulary, held_out_means, training_batches
-from tinybert_tf.train.distribution import distributed
 from tinybert_tf.train.fit import Evaluation, fit
 from tinybert_tf.train.optimizer import bert_adamw
 from tinybert_tf.train.run import Run, finished_result
@@ -100,7 +100,7 @@ def pretrain(settings: PretrainSettings) -> dict:
     """Masked-LM pre-training; the result of `bin/pretrain.py`. The score is the accuracy on held-out masked words."""
     if finished := finished_result(settings):
         return finished
-    with distributed(settings):
+    with distributed(settings, settings.train_batch_size):
         keras.utils.set_random_seed(settings.seed)
         corpus = read_corpus(settings.corpus)
         model, vocabulary = _model_for(settings, corpus)

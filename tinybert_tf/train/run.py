@@ -16,10 +16,10 @@ import tensorflow as tf
 
 from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints.huggingface import save_model
+from tinybert_tf.distribution import is_chief
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json, write_json, writing, written_aside
 from tinybert_tf.train.checkpoint import Checkpoint, CheckpointFolder
-from tinybert_tf.train.distribution import worker_number
 
 _PACKAGES = ("tinybert_tf", "tensorflow", "keras", "tensorflow-text", "numpy")
 
@@ -52,7 +52,7 @@ class Run:
 
     def __init__(self, directory: str | Path, settings: Any):
         self.directory = Path(directory)
-        self.is_chief = worker_number() == 0
+        self.is_chief = is_chief()
         earlier = _earlier_run(self.directory, settings)
         self.checkpoints = CheckpointFolder(self.directory / "checkpoints", read_only=not self.is_chief)
         self.resumed: Checkpoint | None = self.checkpoints.last() if earlier else None

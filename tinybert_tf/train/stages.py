@@ -11,9 +11,9 @@ from tinybert_tf.data import Task, TaskData, Tokenizer, label_ids, load_task
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.data.tasks import CUSTOM_TASKS
 from tinybert_tf.distill import TinyBertObjective
+from tinybert_tf.distribution import STRATEGY_HELP, distributed
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import setting
-from tinybert_tf.train.distribution import STRATEGY_HELP, distributed
 from tinybert_tf.train.fit import SAVE_EVERY_SECONDS
 from tinybert_tf.train.precision import fast_inference_dtype
 from tinybert_tf.train.run import Run, finished_result
@@ -95,7 +95,7 @@ def finetune(settings: FinetuneSettings) -> dict:
     """Fine-tunes a model on a task with its labels; the result line of `bin/finetune.py`."""
     if finished := finished_result(settings):
         return finished
-    with distributed(settings):
+    with distributed(settings, settings.train_batch_size):
         keras.utils.set_random_seed(settings.seed)
         data = load_task(settings.task, settings.data_dir, settings)
         model, source = _model_for(data.task, settings.model, settings.vocab, "--model")
@@ -112,7 +112,7 @@ def distill_task(settings: DistillSettings) -> dict:
     """Stage 2 of TinyBERT: a student learns a task from its fine-tuned teacher; the result of `bin/distill_task.py`."""
     if finished := finished_result(settings):
         return finished
-    with distributed(settings):
+    with distributed(settings, settings.train_batch_size):
         keras.utils.set_random_seed(settings.seed)
         data = load_task(settings.task, settings.data_dir, settings)
         teacher_dir = resolve_directory(settings.teacher)

@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 
 from tinybert_tf.data import get_task
+from tinybert_tf.distribution import distributed, is_chief
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import write_json, written_aside
 from tinybert_tf.settings import setting
@@ -82,10 +83,7 @@ def sweep(settings: SweepSettings) -> dict:
         results[point] = distill_task(cell)
         keras.backend.clear_session()
     cells = _cells(settings, results)
-    _write_tables(cells, metric, root)
     best = cells[0]
-    with written_aside(root / "model") as aside:
-        shutil.copytree(best.best_run / "model", aside)
     result = {
         "task": settings.task,
         "score": max(best.scores),
@@ -95,7 +93,12 @@ def sweep(settings: SweepSettings) -> dict:
         "run": str(best.best_run),
         "model": str(root / "model"),
     }
-    write_json(root / "run.json", {"settings": dataclasses.asdict(settings), "result": result})
+    with distributed(settings):
+        if is_chief():
+            _write_tables(cells, metric, root)
+            with written_aside(root / "model") as aside:
+                shutil.copytree(best.best_run / "model", aside)
+            write_json(root / "run.json", {"settings": dataclasses.asdict(settings), "result": result})
     return result
 
 

@@ -1,11 +1,11 @@
-"""Many devices, many machines: the strategy that a program trains under, and what its workers agree on."""
+"""Many devices, many machines: the strategy that a program runs under, and what its workers agree on."""
 
 import contextlib
 import functools
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 import keras
@@ -35,14 +35,15 @@ _LOST_WORKER = (
 
 
 @contextlib.contextmanager
-def distributed(settings: Any) -> Iterator[tf.distribute.Strategy]:
-    """What a program trains in: the scope of the strategy that its settings name.
+def distributed(settings: Any, train_batch_size: int | None = None) -> Iterator[tf.distribute.Strategy]:
+    """What a program runs in: the scope of the strategy that its settings name.
 
     Enter it before anything else touches TensorFlow's devices. Of several workers, number 0 is the chief, who writes for
     all; the others' lines begin with `worker 1: `. All leave it together.
 
     Args:
-        settings: with `strategy`, `num_devices` and `train_batch_size`.
+        settings: with `strategy` and `num_devices`.
+        train_batch_size: of all replicas together, if it is to train.
 
     Raises:
         InputError: a strategy that cannot be had, or a batch that its replicas cannot share equally.
@@ -50,10 +51,9 @@ def distributed(settings: Any) -> Iterator[tf.distribute.Strategy]:
     """
     strategy = make_strategy(settings.strategy, settings.num_devices)
     replicas = strategy.num_replicas_in_sync
-    if settings.train_batch_size % replicas:
+    if train_batch_size and train_batch_size % replicas:
         raise InputError(
-            f"--train_batch_size={settings.train_batch_size}: {replicas} replicas cannot share it equally; take a multiple "
-            f"of {replicas}"
+            f"--train_batch_size={train_batch_size}: {replicas} replicas cannot share it equally; take a multiple of {replicas}"
         )
     with strategy.scope(), _prefixed_lines(worker_number()):
         try:
@@ -64,13 +64,13 @@ def distributed(settings: Any) -> Iterator[tf.distribute.Strategy]:
                 raise
             raise LostWorkerError(
                 f"worker {worker_number()}: another worker has ended or cannot be reached; start the same command on all "
-                f"of them again to go on from the last checkpoint ({_first_line(error)})"
+                f"of them again to go on from the last checkpoint ({first_line(error)})"
             ) from None
 
 
-def _first_line(error: tf.errors.OpError) -> str:
-    """What TensorFlow says, without the graph's nodes that it begins with."""
-    return error.message.splitlines()[0].rsplit("}} ")[-1]
+def first_line(error: Exception) -> str:
+    """What an error says, without the names that TensorFlow puts before it and the causes it puts after."""
+    return str(error).splitlines()[0].rsplit("}} ")[-1]
 
 
 @functools.cache
@@ -157,6 +157,11 @@ def worker_number() -> int:
     return resolver.task_id + (before if resolver.task_type == "worker" else 0)
 
 
+def is_chief() -> bool:
+    """Whether this process is the one that writes."""
+    return worker_number() == 0
+
+
 def any_worker(*flags: bool) -> tuple[bool, ...]:
     """For each flag, whether it is set on any worker: the same answer on all of them, all of whom have to ask."""
     if not several_workers():
@@ -185,6 +190,12 @@ def _sum_over_workers(value: tf.Tensor) -> tf.Tensor:
     return strategy.experimental_local_results(strategy.run(add, args=(value,)))[0]
 
 
+def share(batch_size: int, number: int, count: int) -> slice:
+    """The rows of a batch that go to reader `number` of `count`: equal parts, one after the other."""
+    rows = batch_size // count
+    return slice(number * rows, (number + 1) * rows)
+
+
 def sharded(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset | tf.distribute.DistributedDataset:
     """Global batches -> to each replica its rows of each: the first replica the first rows, and so on, none twice.
 
@@ -199,12 +210,43 @@ def sharded(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset | tf.d
         return batches
 
     def for_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        count = batch_size // context.num_input_pipelines
-        begin = context.input_pipeline_id * count
-        own_rows = lambda *batch: tf.nest.map_structure(lambda tensor: tensor[begin : begin + count], batch)
+        own = share(batch_size, context.input_pipeline_id, context.num_input_pipelines)
+        own_rows = lambda *batch: tf.nest.map_structure(lambda tensor: tensor[own], batch)
         return batches.map(own_rows, tf.data.AUTOTUNE).rebatch(batch_size // context.num_replicas_in_sync)
 
     return strategy.distribute_datasets_from_function(for_worker)
+
+
+def shareable(batch_size: int) -> int:
+    """The next larger number of rows that all replicas can share equally."""
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    return -(-batch_size // replicas) * replicas
+
+
+def on_all_replicas(function: Callable[[Any], tf.Tensor], signature: Any = None) -> Callable[[Any], tf.Tensor]:
+    """`function` as a graph, each replica computing its rows of a batch; every worker gets the rows of all.
+
+    Args:
+        function: nested tensors [rows, ...] -> a tensor [rows, ...].
+        signature: of its argument; by default graphs are traced as they are needed.
+
+    Returns:
+        the same function of a batch that every worker has as a whole, with a `shareable` number of rows.
+    """
+    strategy = tf.distribute.get_strategy()
+    replicas = strategy.num_replicas_in_sync
+
+    def of_this_replica(batch):
+        number = tf.distribute.get_replica_context().replica_id_in_sync_group
+
+        own_rows = lambda tensor: tensor[share(tf.shape(tensor)[0], number, replicas)]
+        return function(tf.nest.map_structure(own_rows, batch))
+
+    def of_all(batch):
+        return strategy.gather(strategy.run(of_this_replica, args=(batch,)), axis=0)
+
+    options = {"reduce_retracing": True} if signature is None else {"input_signature": [signature]}
+    return tf.function(function if replicas == 1 else of_all, **options)
 
 
 def prepare_for_fit(model: keras.Model) -> None:
