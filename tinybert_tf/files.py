@@ -98,5 +98,15 @@ def read_json(path: str | os.PathLike) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:  # of text, of syntax, of numbers too long, of nesting too deep
         raise InputError(f"{path}: not valid JSON ({error})") from None
+
+
+def read_json_object(path: str | os.PathLike) -> dict[str, Any]:
+    """Raises InputError for a missing file and for one that is not a JSON object."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: holds a {type(value).__name__}, not an object {{...}}; write it anew")
+    return value

@@ -4,17 +4,20 @@ import csv
 import dataclasses
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tinybert_tf.data.glue import Example, Split, TaskData, checked_score
-from tinybert_tf.data.lines import numbered_lines
+from tinybert_tf.data.lines import numbered_lines, whole_characters
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import setting
 
 _KINDS = {"class": "classification", "number": "regression"}
+# Python refuses to read whole numbers of thousands of digits, and no class is named so.
+_LONGEST_NUMBER = 20
 _METRICS = {"classification": ("accuracy", "macro_f1"), "regression": ("spearman", "pearson")}
 
 
@@ -65,7 +68,7 @@ def known_labels(
     found = set(read(Path(files.train_file)))
     if len(found) < 2:
         raise InputError(f"{files.train_file}: every label is {next(iter(found))!r}; a classifier needs two at least")
-    are_whole = all(label.removeprefix("-").isdecimal() for label in found)
+    are_whole = all(label.removeprefix("-").isdecimal() and len(label) < _LONGEST_NUMBER for label in found)
     return tuple(sorted(found, key=lambda label: (int(label) if are_whole else 0, label)))
 
 
@@ -115,9 +118,7 @@ def _value(path: Path, line: int, record: dict[str, Any], flag: str, column: str
     if isinstance(value, list | dict):
         raise InputError(f"{path}, line {line}: {column!r} is a list or an object; it must be a text or a number")
     value = value if isinstance(value, str) else json.dumps(value)
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise InputError(f"{path}, line {line}: {column!r} holds half of a character (\\ud800 to \\udfff alone)")
-    return value
+    return whole_characters(value, f"{path}, line {line}: {column!r}")
 
 
 def _label(path: Path, line: int, label: str, task: Task) -> str:
@@ -165,9 +166,9 @@ def _table_records(path: Path, separator: str) -> Iterator[tuple[int, dict[str, 
             continue
         if header is None:
             header = fields
-            twice = {name for name in header if name and header.count(name) > 1}
-            if twice:
-                raise InputError(f"{path}: two columns named {min(twice)!r}; the header has {', '.join(header)}")
+            name, count = Counter(filter(None, header)).most_common(1)[0] if any(header) else ("", 0)
+            if count > 1:
+                raise InputError(f"{path}: two columns named {name!r}; the header has {', '.join(header)}")
         elif len(fields) != len(header):
             raise InputError(
                 f"{path}, line {begin}: {len(fields)} columns, but the header has {len(header)}; a field with a separator "

@@ -27,6 +27,13 @@ def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
                 ) from None
 
 
+def whole_characters(text: str, where: str) -> str:
+    """`text`, which may be from JSON; raises InputError if it holds half of a character, which UTF-8 has no bytes for."""
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise InputError(f"{where} holds half of a character (\\ud800 to \\udfff alone)")
+    return text
+
+
 def without_end(line: str) -> str:
     """A line without the line feed, or carriage return and line feed, that ends it."""
     return line.removesuffix("\n").removesuffix("\r")

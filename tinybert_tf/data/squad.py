@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinybert_tf.data.glue import Split
+from tinybert_tf.data.lines import whole_characters
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json, write_json
@@ -165,7 +166,7 @@ def _field(value: Any, name: str, kind: type, where: str) -> Any:
     if not isinstance(value, dict) or not isinstance(value.get(name), kind):
         names = {list: "list", str: "text", int: "number"}
         raise InputError(f'{where}: needs a {names[kind]} "{name}", as in the official SQuAD files')
-    return value[name]
+    return whole_characters(value[name], f'{where}: "{name}"') if kind is str else value[name]
 
 
 def _from_tfds(dataset) -> Iterator[SquadExample]:

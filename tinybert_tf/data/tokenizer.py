@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json
+from tinybert_tf.files import read_json_object
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -29,17 +29,20 @@ class Tokenizer:
         self.vocab_size = len(self.vocabulary)
         ids = {word: index for index, word in enumerate(self.vocabulary)}
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (ids[token] for token in SPECIAL_TOKENS)
-        self._wordpiece = tf_text.FastBertTokenizer(
-            vocab=self.vocabulary,
-            token_out_type=tf.int32,
-            lower_case_nfd_strip_accents=lower_case,
-        )
+        try:
+            self._wordpiece = tf_text.FastBertTokenizer(
+                vocab=self.vocabulary,
+                token_out_type=tf.int32,
+                lower_case_nfd_strip_accents=lower_case,
+            )
+        except (RuntimeError, ValueError, tf.errors.OpError) as error:  # such as one of special tokens alone
+            raise InputError(f"{self.vocab_file}: TensorFlow Text cannot use this vocabulary ({error})") from None
 
     @classmethod
     def from_directory(cls, directory: str | Path) -> "Tokenizer":
         """The tokenizer of a model directory: vocab.txt, and `do_lower_case` of tokenizer_config.json where there is one."""
         settings = Path(directory) / "tokenizer_config.json"
-        lower_case = read_json(settings).get("do_lower_case", True) if settings.is_file() else True
+        lower_case = read_json_object(settings).get("do_lower_case", True) if settings.is_file() else True
         return cls(Path(directory) / "vocab.txt", bool(lower_case))
 
     def tokenize(self, texts) -> tf.RaggedTensor:

@@ -51,7 +51,7 @@ class WordVectors:
         with file:
             first = file.readline()
             fields = first.split()
-            has_header = len(fields) == 2 and all(field.isdigit() for field in fields)
+            has_header = len(fields) == 2 and all(field.isdigit() and len(field) < 10 for field in fields)
             dimensions = int(fields[1]) if has_header else len(fields) - 1
             if dimensions < 2:
                 raise InputError(

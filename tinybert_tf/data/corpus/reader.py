@@ -33,8 +33,8 @@ def read_corpus(directory: str | Path) -> "Corpus":
         if tf.io.gfile.exists(os.path.join(directory, UNFINISHED)):
             raise InputError(f"{directory}: this corpus is unfinished; start bin/make_corpus.py again to go on")
         raise InputError(f"{directory}: no corpus, {MANIFEST} is not there; make one with bin/make_corpus.py")
-    with tf.io.gfile.GFile(manifest) as file:
-        corpus = Corpus(directory, json.loads(file.read()))
+    with tf.io.gfile.GFile(manifest, "rb") as file:
+        corpus = Corpus(directory, _checked_manifest(manifest, file.read()))
     for split in SPLITS:
         for path, _, size in corpus.files(split):
             found = tf.io.gfile.stat(path).length if tf.io.gfile.exists(path) else None
@@ -42,6 +42,37 @@ def read_corpus(directory: str | Path) -> "Corpus":
                 state = "is missing" if found is None else f"has {found} bytes"
                 raise InputError(f"{path}: {state}, but {MANIFEST} tells of {size}; make the corpus anew")
     return corpus
+
+
+def _checked_manifest(path: str, content: bytes) -> dict[str, Any]:
+    """A manifest in which everything is that a corpus asks for."""
+    try:
+        manifest = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({error}); make the corpus anew") from None
+    _entry(path, manifest, "settings.max_seq_length", int)
+    for name in ("examples", "held_out_examples"):
+        _entry(path, manifest, f"counts.{name}", int)
+    for name, kind in (("words", int), ("lower_case", bool), ("sha256", str)):
+        _entry(path, manifest, f"vocabulary.{name}", kind)
+    for shard in _entry(path, manifest, "shards", list):
+        for split in SPLITS:
+            if isinstance(shard, dict) and split not in shard:
+                continue
+            name = _entry(path, shard, f"{split}.file", str)
+            if not name or name != os.path.basename(name):
+                raise InputError(f"{path}: {name!r} is no name of a file beside it; make the corpus anew")
+            for number in ("examples", "bytes"):
+                _entry(path, shard, f"{split}.{number}", int)
+    return manifest
+
+
+def _entry(path: str, value: Any, names: str, kind: type) -> Any:
+    for name in names.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    if type(value) is not kind or (kind is int and not 0 <= value < 1 << 62):
+        raise InputError(f"{path}: {names} is missing or no {kind.__name__}; make the corpus anew")
+    return value
 
 
 class _Rows(NamedTuple):
@@ -93,6 +124,25 @@ class Corpus:
         """(path, examples, bytes) of each file of "train" or "held_out", in the order of the text."""
         entries = (shard[split] for shard in self.manifest["shards"] if split in shard)
         return [(os.path.join(self.directory, e["file"]), e["examples"], e["bytes"]) for e in entries]
+
+    def read_file(self, path: str, examples: int) -> np.ndarray:
+        """The word ids of one of `files`, [examples, seq_len].
+
+        Raises:
+            InputError: it is damaged, or holds other than so many examples of the vocabulary's ids.
+        """
+        words = self.manifest["vocabulary"]["words"]
+        try:
+            ids = read_records(path, self.seq_len, id_type(words))
+        except (tf.errors.OpError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{path}: damaged ({reason}); make the corpus anew or copy the file again") from None
+        if len(ids) != examples or ids.max(initial=0) >= words:
+            raise InputError(
+                f"{path}: has {len(ids)} examples with ids up to {ids.max(initial=0)}, but {MANIFEST} tells of {examples} "
+                f"and a vocabulary of {words} words; make the corpus anew"
+            )
+        return ids
 
     def steps(self, batch_size: int, epochs: int = 1) -> int:
         """Batches in so many passes over the training examples."""
@@ -163,7 +213,6 @@ class Corpus:
         """All rows but the first `skip`, in order, those of several files at a time."""
         sizes = np.array([examples for _, examples, _ in files], np.int64)
         first = np.cumsum(sizes) - sizes
-        dtype = id_type(self.manifest["vocabulary"]["words"])
         for epoch in range(epochs):
             random = None if seed is None else np.random.default_rng((seed, epoch))
             for window in _windows(sizes, random):
@@ -171,7 +220,7 @@ class Corpus:
                 # Drawn whether it is needed or not, so that what follows does not depend on what is left out.
                 order = np.arange(count) if random is None else random.permutation(count)
                 if skip < count:
-                    ids = np.concatenate([read_records(files[file][0], self.seq_len, dtype) for file in window])
+                    ids = np.concatenate([self.read_file(*files[file][:2]) for file in window])
                     numbers = np.concatenate([first[file] + np.arange(sizes[file]) for file in window])
                     order = order[skip:]
                     yield _Rows(ids[order], numbers[order], np.full(len(order), epoch))
