@@ -31,6 +31,15 @@ _SIZES = (
     "max_position_embeddings",
     "type_vocab_size",
 )
+_RATES = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "classifier_dropout",
+    "initializer_range",
+    "layer_norm_eps",
+)
+# More classes than any task has; `num_labels` of a damaged file may ask for billions.
+_MOST_LABELS = 1_000_000
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
 
 
@@ -70,8 +79,16 @@ class BertConfig:
     def __post_init__(self):
         for field in _SIZES:
             value = getattr(self, field)
-            if not isinstance(value, int) or value < 1:
+            if type(value) is not int or value < 1:
                 raise InputError(f"{field}={value!r}: must be a whole number of at least 1")
+        for field in _RATES:
+            value = getattr(self, field)
+            if value is None and field == "classifier_dropout":
+                continue
+            if type(value) not in (int, float) or not 0 <= value < 1:
+                raise InputError(f"{field}={value!r}: must be a number from 0 to below 1")
+        if type(self.pad_token_id) is not int or not 0 <= self.pad_token_id < self.vocab_size:
+            raise InputError(f"pad_token_id={self.pad_token_id!r}: must be the id of one of {self.vocab_size} words")
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}; "
@@ -79,8 +96,10 @@ class BertConfig:
             )
         if self.hidden_act not in ACTIVATIONS:
             raise InputError(f"hidden_act={self.hidden_act!r} is not one of {', '.join(ACTIVATIONS)}")
-        if self.label2id is not None and sorted(self.label2id.values()) != list(range(len(self.label2id))):
-            raise InputError(f"label2id={dict(self.label2id)}: ids must be 0 to {len(self.label2id) - 1}, each once")
+        if self.label2id is not None:
+            ids = list(self.label2id.values())
+            if any(type(id) is not int for id in ids) or sorted(ids) != list(range(len(ids))):
+                raise InputError(f"label2id={dict(self.label2id)}: ids must be 0 to {len(ids) - 1}, each once")
 
     @classmethod
     def named(cls, name: str, **overrides: Any) -> "BertConfig":
@@ -112,11 +131,12 @@ class BertConfig:
         if values.get("position_embedding_type", "absolute") != "absolute":
             raise InputError(f"position_embedding_type={values['position_embedding_type']!r}: only 'absolute' is known")
         known = {field.name for field in dataclasses.fields(cls)}
-        kept = {key: value for key, value in values.items() if key in known}
+        kept = {key: value for key, value in values.items() if key in known and value is not None}
         if not kept.get("label2id"):
-            named = values.get("id2label") or {
-                index: f"LABEL_{index}" for index in range(values.get("num_labels") or 0)
-            }
+            count = values.get("num_labels") or 0
+            if type(count) is not int or not 0 <= count <= _MOST_LABELS:
+                raise InputError(f"num_labels={count!r}: must be a whole number up to {_MOST_LABELS}")
+            named = values.get("id2label") or {index: f"LABEL_{index}" for index in range(count)}
             kept["label2id"] = {label: int(index) for index, label in named.items()} or None
         return cls(**kept)
 

@@ -14,7 +14,7 @@ from tinybert_tf.checkpoints import kerashub, names
 from tinybert_tf.checkpoints.torch_pickle import read_torch_checkpoint
 from tinybert_tf.checkpoints.weights import Checkpoint, collect
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json, write_json, written_aside
+from tinybert_tf.files import read_json_object, write_json, written_aside
 
 _ARCHITECTURES = {
     "encoder": "BertModel",
@@ -45,12 +45,15 @@ def read_config(directory: str | Path) -> tuple[BertConfig, str]:
     path = directory / "config.json"
     if not path.is_file():
         raise InputError(f"{path}: missing; {_HOLDS}")
-    values = read_json(path)
+    values = read_json_object(path)
     try:
         config = BertConfig.from_dict(values)
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: {error}") from None
-    head = _HEADS.get((values.get("architectures") or ["BertModel"])[0], "encoder")
+    architectures = values.get("architectures")
+    head = (
+        _HEADS.get(str(architectures[0]), "encoder") if architectures and isinstance(architectures, list) else "encoder"
+    )
     if head in ("classification", "token_classification") and not config.label2id:
         config = config.replace(label2id={"LABEL_0": 0, "LABEL_1": 1})  # what transformers leaves out of config.json
     if head == "classification" and (values.get("problem_type") == "regression" or config.num_labels == 1):
@@ -162,7 +165,7 @@ def _write_tokenizer(source: str | Path, target: Path) -> None:
     vocabulary, settings = Path(source) / "vocab.txt", Path(source) / "tokenizer_config.json"
     if vocabulary.is_file():
         shutil.copyfile(vocabulary, target / "vocab.txt")
-        lower_case = read_json(settings).get("do_lower_case", True) if settings.is_file() else True
+        lower_case = read_json_object(settings).get("do_lower_case", True) if settings.is_file() else True
     elif Path(source).is_dir() and not (Path(source) / "tokenizer.json").is_file():
         raise InputError(f"{vocabulary}: missing; give the directory whose vocabulary the model was trained with")
     else:

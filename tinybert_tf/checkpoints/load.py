@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tinybert_tf.bert import BertModel, build_model
-from tinybert_tf.checkpoints import google_tf1, huggingface, kerashub, presets, tf_checkpoint, tf_models
+from tinybert_tf.checkpoints import google_tf1, huggingface, kerashub, names, presets, tf_checkpoint, tf_models
 from tinybert_tf.checkpoints.weights import Checkpoint, LoadReport, fill
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json
+from tinybert_tf.files import read_json_object
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def read_checkpoint(directory_or_preset: str | Path) -> Checkpoint:
     if not directory.is_dir():
         return kerashub.read(directory_or_preset)
     if (directory / "config.json").is_file():
-        is_keras = "registered_name" in read_json(directory / "config.json")
+        is_keras = "registered_name" in read_json_object(directory / "config.json")
         return kerashub.read(directory) if is_keras else huggingface.read(directory)
     if (directory / tf_checkpoint.CONFIG_NAME).is_file():
         prefix, config, variables = tf_checkpoint.read_variables(directory)
@@ -67,6 +67,7 @@ def load_model(
     checkpoint = read_checkpoint(directory_or_preset)
     head = head or checkpoint.head
     checkpoint, keeps_classifier = _with_labels(checkpoint, head, label2id)
+    names.check_sizes(checkpoint.source, checkpoint.tensors, checkpoint.config)
     model = build_model(checkpoint.config, head, dtype=dtype)
     report = fill(model, checkpoint.tensors, checkpoint.source, skip=() if keeps_classifier else ("classifier",))
     # Only the heads that read the first token need the pooler; transformers saves the others without one.

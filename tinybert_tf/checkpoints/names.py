@@ -4,11 +4,13 @@ A table maps one format's modules to Hugging Face's; `{}` stands for the layer n
 (a kernel, a bias, a table) is translated by rule, and so is the layout: torch keeps a dense weight as [out, in].
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from tinybert_tf.bert import BertConfig
 from tinybert_tf.errors import InputError
 
 # The variables of our own network.
@@ -109,6 +111,30 @@ def _config_keys(name: str) -> tuple[str, ...]:
     if name == "cls.predictions.bias":
         return ("vocab_size",)
     return "hidden_size", "hidden_size"
+
+
+def check_sizes(source: str, tensors: Mapping[str, np.ndarray], config: BertConfig) -> None:
+    """Compares the encoder's tensors with the sizes of a configuration, before a network of these sizes is made.
+
+    Raises:
+        InputError: a layer is missing, or a shape is another than the configuration's.
+    """
+    layers = {int(found[1]) for name in tensors if (found := re.match(r"bert\.encoder\.layer\.(\d{1,9})\.", name))}
+    missing = next(number for number in itertools.count() if number not in layers)
+    if missing < config.num_hidden_layers:
+        raise InputError(
+            f"{source}: bert.encoder.layer.{missing}. is missing; the configuration describes another network "
+            f"(num_hidden_layers={config.num_hidden_layers}) or the file is incomplete"
+        )
+    for module in OURS.values():
+        if not is_encoder(module) or module.endswith("LayerNorm"):
+            continue
+        for layer in range(config.num_hidden_layers if "{}" in module else 1):
+            name = f"{module.format(layer)}.weight"
+            if name in tensors:
+                check_shape(
+                    source, name, tensors[name].shape, tuple(getattr(config, key) for key in _config_keys(name))
+                )
 
 
 def check_shape(source: str, name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -22,7 +22,7 @@ def read_projections(directory: str | Path, count: int) -> list[Projection] | No
     `fit_dense` (one for all) or `fit_denses.N` (one each).
 
     Raises:
-        InputError: another number of projections than hidden states.
+        InputError: another number of projections than hidden states, or tensors that are none.
     """
     directory = Path(directory)
     path = directory / FILE_NAME
@@ -31,7 +31,7 @@ def read_projections(directory: str | Path, count: int) -> list[Projection] | No
     else:
         path, tensors = read_tensors(directory)
     if "fit_dense.weight" in tensors:
-        shared = _projection(tensors, "fit_dense")
+        shared = _projection(path, tensors, "fit_dense")
         return [shared] * count
     numbers = {int(found[1]) for name in tensors if (found := re.fullmatch(r"fit_denses\.(\d+)\.weight", name))}
     if not numbers:
@@ -41,12 +41,18 @@ def read_projections(directory: str | Path, count: int) -> list[Projection] | No
             f"{path}: has {len(numbers)} projections (fit_denses.N), but this student has {count} hidden states; "
             "use the file that belongs to it or start without one"
         )
-    return [_projection(tensors, f"fit_denses.{number}") for number in range(count)]
+    return [_projection(path, tensors, f"fit_denses.{number}") for number in range(count)]
 
 
-def _projection(tensors: dict[str, np.ndarray], name: str) -> Projection:
+def _projection(path: Path, tensors: dict[str, np.ndarray], name: str) -> Projection:
     kernel = tensors[f"{name}.weight"].T
-    return kernel, tensors.get(f"{name}.bias", np.zeros(kernel.shape[1], np.float32))
+    bias = tensors.get(f"{name}.bias", np.zeros(kernel.shape[-1:], np.float32))
+    if kernel.ndim != 2 or bias.shape != kernel.shape[1:]:
+        raise InputError(
+            f"{path}: {name} has a weight of shape {list(kernel.T.shape)} and a bias of {list(bias.shape)}, which do not make "
+            "a projection; use the file that was written beside the student"
+        )
+    return kernel, bias
 
 
 def write_projections(projections: list[Projection], directory: str | Path) -> None:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tinybert_tf.bert import BertConfig
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json
+from tinybert_tf.files import read_json_object
 
 CONFIG_NAME = "bert_config.json"
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # the entry that only TensorFlow 2's object checkpoints have
@@ -25,13 +25,17 @@ def read_variables(directory: str | Path) -> tuple[str, BertConfig, dict[str, np
     """
     directory = Path(directory)
     path = directory / CONFIG_NAME
-    values = read_json(path)
+    values = read_json_object(path)
     try:
         config = BertConfig.from_dict(values)
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: {error}") from None
     prefixes = sorted(str(index.with_suffix("")) for index in directory.glob("*.index"))
-    latest = tf.train.latest_checkpoint(str(directory))
+    try:
+        latest = tf.train.latest_checkpoint(str(directory))
+    except (tf.errors.OpError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{directory / 'checkpoint'}: damaged ({reason}); fetch it again or delete it") from None
     if latest is None and len(prefixes) != 1:
         found = ", ".join(Path(prefix).name for prefix in prefixes) or "none"
         raise InputError(f"{directory}: needs one TensorFlow checkpoint (NAME.index and NAME.data-*), has {found}")

@@ -10,6 +10,7 @@ one storage.
 
 import collections
 import io
+import math
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -142,6 +143,15 @@ class _Tensor:
         self.array = array
 
 
+class _StringKeys(collections.OrderedDict):
+    """A dict of names. Looking up what is nested a million times ends the process, so nothing but text is."""
+
+    def __setitem__(self, key, value):
+        if not isinstance(key, str):
+            raise _RefusedError(f"has a key that is a {type(key).__name__}, not the name of a tensor")
+        super().__setitem__(key, value)
+
+
 class _StorageType:
     """Stands for `torch.FloatStorage` and its like."""
 
@@ -149,6 +159,10 @@ class _StorageType:
 
     def __init__(self, name: str):
         self.name = name
+
+
+# No tensor has as many.
+_MOST_NUMBERS = 1 << 48
 
 
 class _Function:
@@ -163,8 +177,27 @@ class _Function:
         return self._function(*arguments)
 
 
-class _StateDictReader(pickle.Unpickler):
-    """An unpickler that can make dicts of arrays and nothing else."""
+# The operations that the pickles of state dicts are made of, in the protocols 2 to 4. Without the others no set, no object
+# and no block of memory as large as a file may claim can be asked for.
+_OPERATIONS = (
+    *(pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK, pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE),
+    *(pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG1, pickle.BINUNICODE, pickle.SHORT_BINUNICODE),
+    *(pickle.BINFLOAT, pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3),
+    *(pickle.EMPTY_LIST, pickle.APPEND, pickle.APPENDS, pickle.EMPTY_DICT, pickle.SETITEM, pickle.SETITEMS),
+    *(pickle.BINPUT, pickle.LONG_BINPUT, pickle.MEMOIZE, pickle.BINGET, pickle.LONG_BINGET),
+    *(pickle.GLOBAL, pickle.STACK_GLOBAL, pickle.REDUCE, pickle.BUILD, pickle.BINPERSID),
+)
+
+
+class _StateDictReader(pickle._Unpickler):
+    """An unpickler that can make dicts of arrays and nothing else.
+
+    It is the one that Python keeps beside the one in C: there the operations can be chosen, and a few bytes that number an
+    object 2,147,483,647 do not make room for as many.
+    """
+
+    dispatch = {operation[0]: pickle._Unpickler.dispatch[operation[0]] for operation in _OPERATIONS}
+    dispatch[pickle.EMPTY_DICT[0]] = lambda self: self.append(_StringKeys())
 
     def __init__(self, program: bytes, read_storage: Callable[[str], bytes]):
         super().__init__(io.BytesIO(program), encoding="utf-8")
@@ -174,7 +207,7 @@ class _StateDictReader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """The only door from a pickle to Python's names."""
         if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
+            return _Function(lambda: _StringKeys())
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _Function(self._rebuild_tensor)
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
@@ -187,9 +220,9 @@ class _StateDictReader(pickle.Unpickler):
 
     def persistent_load(self, reference: Any) -> _Storage:
         kind, storage_type, key, _location, count = reference
-        if kind != "storage" or not isinstance(storage_type, _StorageType):
-            raise _RefusedError(f"refers to a {kind!r}, not to a storage")
-        key, dtype = str(key), _STORAGE_DTYPES[storage_type.name]
+        if kind != "storage" or not isinstance(storage_type, _StorageType) or type(key) is not str:
+            raise _RefusedError("refers to something that is no storage")
+        dtype = _STORAGE_DTYPES[storage_type.name]
         if key not in self._arrays:
             content = self._read_storage(key)
             if len(content) != count * dtype.itemsize:
@@ -206,15 +239,16 @@ class _StateDictReader(pickle.Unpickler):
             raise _RefusedError(f"a tensor refers to a {type(storage).__name__}, not to a storage")
         array = self._arrays[storage.key]
         size, stride = tuple(size), tuple(stride)
-        numbers = (offset, *size, *stride)
-        if len(size) != len(stride) or not all(type(number) is int and number >= 0 for number in numbers):
-            raise _RefusedError(
-                f"a tensor has offset {offset}, size {size} and stride {stride}, which do not make sense"
-            )
+        if len(size) != len(stride) or not all(
+            type(number) is int and 0 <= number < _MOST_NUMBERS for number in (offset, *size, *stride)
+        ):
+            raise _RefusedError("a tensor has an offset, a size and a stride that do not make sense")
         if 0 in size:
             return _Tensor(np.zeros(size, array.dtype))
         last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
         if last >= len(array):
             raise _RefusedError(f"a tensor of size {size} reaches element {last} of a storage that has {len(array)}")
+        if math.prod(size) > len(array):
+            raise _RefusedError(f"a tensor of size {size} repeats the {len(array)} numbers of its storage")
         steps = [step * array.itemsize for step in stride]
         return _Tensor(np.lib.stride_tricks.as_strided(array[offset:], size, steps, writeable=False))

@@ -52,10 +52,13 @@ class TFLiteClassifier:
             self._takes_pairs = len(metadata.inputs) == 2
             return
         self._model = TFLiteModel(path, num_threads)
-        if len(next(iter(self._model.outputs.values()))) != 2:
+        shape = next(iter(self._model.outputs.values()))
+        if len(shape) != 2:
             raise InputError(
                 f"{path}: gives scores of each token, not one for each label of a text; run it by TFLiteModel"
             )
+        if self.labels is not None and len(self.labels) != shape[1]:
+            raise InputError(f"{path}: gives {shape[1]} scores, but has {len(self.labels)} labels; export it again")
         self.seq_len = self._model.seq_len
         self._tokenizer = _tokenizer(path, metadata)
 

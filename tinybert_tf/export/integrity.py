@@ -1,11 +1,14 @@
 """Is this file what was written, and can it be handed to an interpreter that trusts it?
 
 The runtimes follow a file's offsets and numbers without looking, so a damaged one ends the process, or answers wrongly.
-A file of ours carries its own SHA-256: every change is found. Of any other, the references are checked.
+A file of ours carries its own SHA-256: every change is found. Of any other, the references are checked, and it is first run
+in a process of its own. Against a file that was made to do harm, digest and all, neither helps: a model is a program.
 """
 
 import hashlib
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 from tinybert_tf.errors import InputError
@@ -38,6 +41,26 @@ def sealed(content: bytes) -> bytes:
     return content.replace(_BLANK, hashlib.sha256(content).digest(), 1)
 
 
+# What is run in a process of its own: every graph of a file once, on zeros, in a bounded memory.
+_TRIAL = """
+import resource, sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+content = sys.stdin.buffer.read()
+if sys.platform == "linux":
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 4 * len(content) + 2**30,) * 2)
+interpreter = Interpreter(model_content=content, num_threads=1)
+interpreter.allocate_tensors()
+for key in interpreter.get_signature_list():
+    runner = interpreter.get_signature_runner(key)
+    inputs = runner.get_input_details().items()
+    runner(**{name: np.zeros(detail["shape"], detail["dtype"]) for name, detail in inputs})
+"""
+_TRIAL_SECONDS = 60
+
+
 def check(path: str | Path, content: bytes) -> None:
     """Refuses a damaged file.
 
@@ -53,6 +76,22 @@ def check(path: str | Path, content: bytes) -> None:
         # Offsets of a damaged flatbuffer lead anywhere; whichever way it fails, the file is what is wrong.
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise InputError(f"{path}: damaged ({reason}); export or copy it again") from None
+    if digest is None:
+        _try_elsewhere(path, content)
+
+
+def _try_elsewhere(path: str | Path, content: bytes) -> None:
+    """Runs a file in a process of its own, which it may bring to an end; InputError if it does, or is refused there."""
+    command = [sys.executable, "-c", _TRIAL]
+    try:
+        done = subprocess.run(command, input=content, capture_output=True, timeout=_TRIAL_SECONDS)
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = f"ends the process, {done.returncode}" if done.returncode < 0 or not said else said[-1][:120]
+        is_bad = done.returncode != 0
+    except subprocess.TimeoutExpired:
+        is_bad, reason = True, f"takes more than {_TRIAL_SECONDS} s"
+    if is_bad:
+        raise InputError(f"{path}: LiteRT cannot run it ({reason}); export or copy it again")
 
 
 def _check_references(model: schema.ModelT) -> None:

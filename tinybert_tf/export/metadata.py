@@ -13,7 +13,7 @@ import dataclasses
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import flatbuffers
@@ -157,7 +157,8 @@ def read_metadata(path: str | Path) -> Metadata:
             for file in output.tables(_TENSOR_FILES)
             if file.byte(_FILE_TYPE) == _TENSOR_AXIS_LABELS
         ]
-        files = _read_files(content)
+        named = {name for names in (vocabularies, label_files) for name in names[:1]}
+        files = _read_files(content, named)
         return Metadata(
             name=root.text(_NAME),
             description=root.text(_DESCRIPTION),
@@ -180,11 +181,16 @@ def _lines(data: bytes) -> tuple[str, ...]:
     return tuple(line.removesuffix("\r") for line in data.decode().removesuffix("\n").split("\n"))
 
 
-def _read_files(content: bytes) -> dict[str, bytes]:
+def _read_files(content: bytes, names: Collection[str]) -> dict[str, bytes]:
     if not zipfile.is_zipfile(io.BytesIO(content)):
         return {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+        entries = {entry.filename: entry for entry in archive.infolist() if entry.filename in names}
+        for name, entry in entries.items():
+            # The runtimes refuse them; and a few kilobytes that unpack to gigabytes are no vocabulary.
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{name} is compressed")
+        return {name: archive.read(entry) for name, entry in entries.items()}
 
 
 # === Writing: a table is a dict of slot -> value ===

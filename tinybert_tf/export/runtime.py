@@ -66,7 +66,13 @@ class TFLiteModel:
 
     def run(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """One row as it is, int32 `[1, seq]` by `INPUT_NAMES` with seq one of `seq_lens`; what a benchmark times."""
-        return self._runners[features[INPUT_NAMES[0]].shape[1]](**features)
+        try:
+            return self._runners[features[INPUT_NAMES[0]].shape[1]](**features)
+        except (RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(
+                f"{self.path}: LiteRT cannot run it ({reason}); the ids may be of another vocabulary, else export it again"
+            ) from None
 
     def fit(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Brings features to `[batch, seq_len]`.
