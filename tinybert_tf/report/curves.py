@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ STAGE_COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 EVALUATED = {"dev": "dev", "held_out": "held-out"}
 # Numbers of a record that are no score of a model.
 _NO_SCORES = {"step", "epoch", "examples_per_second", "learning_rate", "seconds", "examples"}
+_LONGEST_NAME, _MOST_STEPS = 60, 1 << 50
 _SMOOTHED_FROM = 60  # points; below, the raw line is readable
 
 
@@ -53,19 +55,22 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {number}: not valid JSON ({error.msg}); mend or delete the line") from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}, line {number}: not valid JSON ({error}); mend or delete the line") from None
         if not isinstance(record, dict):
             raise InputError(f"{path}, line {number}: expected one JSON object, found {type(record).__name__}")
         expected = {"stage": "a string", "step": "a whole number", "split": '"train", "dev" or "held_out"'}
         valid = {
             "stage": isinstance(record.get("stage"), str),
-            "step": type(record.get("step")) is int,
+            "step": type(record.get("step")) is int and 0 <= record["step"] < _MOST_STEPS,
             "split": record.get("split") in ("train", *EVALUATED),
         }
         for key, what in expected.items():
             if not valid[key]:
                 raise InputError(f'{path}, line {number}: "{key}" must be {what}, found {record.get(key)!r}')
+        for key, value in record.items():
+            if type(value) is int and abs(value) > sys.float_info.max:
+                raise InputError(f'{path}, line {number}: "{key}" is a number beyond all that can be drawn')
         records.append(record)
     return records
 
@@ -197,9 +202,14 @@ def _draw_scores(axis: Axes, scores: dict[str, tuple[np.ndarray, np.ndarray]], m
     label_ends(axis, labels)
 
 
+def as_it_is(text: str) -> str:
+    """A name, shortened, that Matplotlib draws without taking what stands between dollar signs for a formula."""
+    return text[:_LONGEST_NAME].replace("$", r"\$")
+
+
 def finish_axis(axis: Axes, title: str) -> None:
     """What every panel has: title, grid, steps below."""
-    axis.set_title(title, fontsize=10.5, loc="left")
+    axis.set_title(as_it_is(title), fontsize=10.5, loc="left")
     axis.set_xlabel("step", fontsize=9)
     axis.tick_params(labelsize=8.5)
     axis.grid(True, which="major", color="#dddddd", linewidth=0.7)
@@ -225,4 +235,4 @@ def label_ends(axis: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
         heights[k] = min(heights[k], 0.98 - apart * (len(heights) - 1 - k))
     for i, height in zip(order, heights, strict=True):
         _, text, color = labels[i]
-        axis.text(1.02, height, text, transform=axis.transAxes, color=color, fontsize=8.5, va="center")
+        axis.text(1.02, height, as_it_is(text), transform=axis.transAxes, color=color, fontsize=8.5, va="center")

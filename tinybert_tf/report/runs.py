@@ -1,6 +1,7 @@
 """A report from run directories: run.json says what was set and what came out, metrics.jsonl how it went."""
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,11 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json
 from tinybert_tf.report.page import MODEL_COLUMNS, ReportFiles, write_report
 from tinybert_tf.settings import setting
+
+# The numbers of a result that a report shows.
+_MEASURED = {column.key for column in MODEL_COLUMNS} - {"model", "task"} | {
+    *("teacher_score", "student_score", "no_teacher_score", "teacher_params", "student_params")
+}
 
 
 @dataclasses.dataclass
@@ -52,7 +58,14 @@ def _read_run(folder: Path) -> dict[str, Any]:
     run = read_json(folder / "run.json")
     if not isinstance(run, dict) or not isinstance(run.get("result", {}), dict):
         raise InputError(f'{folder / "run.json"}: expected an object with an object "result"; train again to write it')
-    return {"result": {}, **run}
+    result = run.setdefault("result", {})
+    for name in _MEASURED:
+        value = result.get(name)
+        if value is not None and (type(value) not in (int, float) or abs(value) > sys.float_info.max):
+            raise InputError(f'{folder / "run.json"}: "{name}" of the result is no number; train again to write it')
+    if not isinstance(result.get("task", ""), str):
+        raise InputError(f'{folder / "run.json"}: "task" of the result is no text; train again to write it')
+    return run
 
 
 def _rows(result: dict[str, Any], name: str, alone: bool) -> list[dict[str, Any]]:
