@@ -15,7 +15,7 @@ class InputError(ValueError):
 
     def __init__(self, message: str):
         printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in _shortened(message))
-        super().__init__(printable)
+        super().__init__(_shortened(printable))
 
 
 def _shortened(message: str) -> str:

@@ -82,6 +82,8 @@ def _read_archive(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     programs = [name for name in archive.namelist() if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(programs) != 1:
         raise _RefusedError(f"holds {len(programs)} files named data.pkl, a checkpoint has one")
+    if sum(record.compress_size for record in archive.infolist()) > Path(archive.filename).stat().st_size:
+        raise _RefusedError("holds fewer bytes than its records claim together")
     folder = programs[0].removesuffix("data.pkl")
     if f"{folder}byteorder" in archive.namelist() and _read_record(archive, f"{folder}byteorder") != b"little":
         raise _RefusedError("was written on a big-endian machine")
@@ -96,7 +98,11 @@ def _read_archive(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
         raise _RefusedError(
             f"data.pkl is damaged ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
         ) from None
-    return _tensors_of(value)
+    tensors = _tensors_of(value)
+    stored = sum(array.size for array in reader.arrays.values())
+    if sum(array.size for array in tensors.values()) > _MOST_SHARING * stored:
+        raise _RefusedError(f"its tensors are more than {_MOST_SHARING} times what it stores")
+    return tensors
 
 
 def _read_record(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -119,8 +125,9 @@ def _tensors_of(value: Any) -> dict[str, np.ndarray]:
     tensors = {}
     for name, tensor in value.items():
         if not isinstance(name, str) or not isinstance(tensor, _Tensor) or not isinstance(tensor.array, np.ndarray):
+            kind = "dict" if isinstance(tensor, dict) else type(tensor).__name__.lstrip("_")
             raise _RefusedError(
-                f"entry {str(name)[:80]!r} is a {type(tensor).__name__.lstrip('_')}, not a tensor: "
+                f"entry {str(name)[:80]!r} is a {kind}, not a tensor: "
                 "this is a whole training checkpoint, not a state dict"
             )
         tensors[name] = tensor.array
@@ -161,6 +168,8 @@ class _StorageType:
         self.name = name
 
 
+# A table of embeddings is shared by two tensors, small buffers by more; without a limit a megabyte can stand for terabytes.
+_MOST_SHARING = 4
 # No tensor has as many.
 _MOST_NUMBERS = 1 << 48
 
@@ -202,7 +211,7 @@ class _StateDictReader(pickle._Unpickler):
     def __init__(self, program: bytes, read_storage: Callable[[str], bytes]):
         super().__init__(io.BytesIO(program), encoding="utf-8")
         self._read_storage = read_storage
-        self._arrays: dict[str, np.ndarray] = {}
+        self.arrays: dict[str, np.ndarray] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         """The only door from a pickle to Python's names."""
@@ -223,21 +232,21 @@ class _StateDictReader(pickle._Unpickler):
         if kind != "storage" or not isinstance(storage_type, _StorageType) or type(key) is not str:
             raise _RefusedError("refers to something that is no storage")
         dtype = _STORAGE_DTYPES[storage_type.name]
-        if key not in self._arrays:
+        if key not in self.arrays:
             content = self._read_storage(key)
             if len(content) != count * dtype.itemsize:
                 raise _RefusedError(
                     f"storage {key} has {len(content)} bytes, but {count} numbers of type {dtype} are declared"
                 )
             array = np.frombuffer(content, dtype)
-            self._arrays[key] = array.astype(np.float32) if dtype == ml_dtypes.bfloat16 else array
+            self.arrays[key] = array.astype(np.float32) if dtype == ml_dtypes.bfloat16 else array
         return _Storage(key)
 
     def _rebuild_tensor(self, storage, offset, size, stride, requires_grad=False, hooks=None, metadata=None) -> _Tensor:
         """The tensor whose element [i, j, ...] is storage[offset + i * stride[0] + j * stride[1] + ...]."""
         if not isinstance(storage, _Storage):
             raise _RefusedError(f"a tensor refers to a {type(storage).__name__}, not to a storage")
-        array = self._arrays[storage.key]
+        array = self.arrays[storage.key]
         size, stride = tuple(size), tuple(stride)
         if len(size) != len(stride) or not all(
             type(number) is int and 0 <= number < _MOST_NUMBERS for number in (offset, *size, *stride)
