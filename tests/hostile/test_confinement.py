@@ -105,7 +105,7 @@ def test_a_pickle_that_asks_for_memory_or_depth_is_refused(tmp_path):
     path = tmp_path / "pytorch_model.bin"
     deep_key = b"}" + b")" + b"\x85" * 2_000_000 + b"Ns."
     hostile = [
-        b"\x80\x02}r\xff\xff\xff\x7f.",
+        b"\x80\x02Nr\xff\xff\xff\x7f.",
         b"\x80\x05\x96" + b"\0\0\0\0\4\0\0\0" + b".",
         deep_key,
         b"\x80\x02ccollections\nOrderedDict\n(" + deep_key[:-1] + b"tR.",

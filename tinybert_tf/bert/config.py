@@ -131,7 +131,9 @@ class BertConfig:
         if values.get("position_embedding_type", "absolute") != "absolute":
             raise InputError(f"position_embedding_type={values['position_embedding_type']!r}: only 'absolute' is known")
         known = {field.name for field in dataclasses.fields(cls)}
-        kept = {key: value for key, value in values.items() if key in known and value is not None}
+        kept = {key: value for key, value in values.items() if key in known}
+        if kept.get("pad_token_id", 0) is None:  # as transformers writes it for a model without one
+            del kept["pad_token_id"]
         if not kept.get("label2id"):
             count = values.get("num_labels") or 0
             if type(count) is not int or not 0 <= count <= _MOST_LABELS:
