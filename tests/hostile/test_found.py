@@ -22,6 +22,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.export import TFLiteClassifier, TFLiteModel, flatbuffer
 from tinybert_tf.files import read_json
 from tinybert_tf.report.curves import read_metrics
+from tinybert_tf.report.runs import report_runs
 
 
 def refused(read, message):
@@ -69,6 +70,15 @@ def test_word_vectors_with_a_hopeless_first_line(header, tmp_path):
     path = tmp_path / "vectors.txt"
     path.write_text(f"{header}\nthe 1 2 3\n")
     refused(lambda: WordVectors.read(path), "vectors.txt, line 1: ")
+
+
+@pytest.mark.parametrize("name", ["\ud800", "$a_$", "x" * 10_000, "</script>", "\x00"])
+def test_a_report_of_strange_names(name, tmp_path):
+    records = [{"stage": name, "step": 1, "split": split, "loss": 1.0, name: 0.5} for split in ("train", "dev")]
+    (tmp_path / "run.json").write_text(json.dumps({name: name, "settings": {name: name}, "result": {"score": 0.5}}))
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert is_accepted(lambda: report_runs([tmp_path], tmp_path / "report"))
+    assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
 
 
 # === Configurations ===

@@ -318,7 +318,7 @@ def _metrics() -> Reader:
         read_metrics(folder / "metrics.jsonl")
         report_runs([folder], folder / "report")
 
-    return Reader("metrics.jsonl", damaged([lines]) | several, read, cost=10)
+    return Reader("metrics.jsonl", damaged([lines]) | several, read, cost=2)
 
 
 def _run() -> Reader:

@@ -231,7 +231,7 @@ def _tensorflow(file: str) -> Callable[[], Reader]:
 
 READERS: dict[str, Callable[[], Reader]] = {
     "config.json": _config(read_config),
-    "model directory": _config(load_model, cost=8),
+    "model directory": _config(load_model, cost=3),
     "safetensors": _safetensors,
     "projections": _projections,
     "pytorch_model.bin": _torch,

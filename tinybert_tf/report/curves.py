@@ -204,7 +204,7 @@ def _draw_scores(axis: Axes, scores: dict[str, tuple[np.ndarray, np.ndarray]], m
 
 def as_it_is(text: str) -> str:
     """A name, shortened, that Matplotlib draws without taking what stands between dollar signs for a formula."""
-    return text[:_LONGEST_NAME].replace("$", r"\$")
+    return text[:_LONGEST_NAME].replace("$", r"\$").encode("utf-8", "backslashreplace").decode()
 
 
 def finish_axis(axis: Axes, title: str) -> None:

@@ -99,7 +99,8 @@ def write_report(
         (files.html, _html(title, sentence, models, pictures, flat)),
     ):
         with written_aside(path) as aside:
-            aside.write_text(text, encoding="utf-8")
+            # JSON can name half of a character, which UTF-8 cannot: it is shown as JSON writes it.
+            aside.write_text(text, encoding="utf-8", errors="backslashreplace")
     return files
 
 
