@@ -299,7 +299,7 @@ def _corpus_records() -> Reader:
     def prepare(folder: Path) -> None:
         (folder / "vocab.txt").write_bytes(VOCABULARY)
 
-    return Reader("train-0.tfrecord.gz", damaged(valid) | unpacked | st.sampled_from(valid), read, prepare)
+    return Reader("train-0.tfrecord.gz", damaged(valid) | unpacked | st.sampled_from(valid), read, prepare, cost=3)
 
 
 # === What a report is made of ===

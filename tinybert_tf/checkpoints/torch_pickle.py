@@ -87,6 +87,10 @@ def _read_archive(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     folder = programs[0].removesuffix("data.pkl")
     if f"{folder}byteorder" in archive.namelist() and _read_record(archive, f"{folder}byteorder") != b"little":
         raise _RefusedError("was written on a big-endian machine")
+    if archive.getinfo(programs[0]).file_size > _MOST_PROGRAM:
+        raise _RefusedError(
+            f"has a data.pkl of {archive.getinfo(programs[0]).file_size} bytes, far too many for a state dict"
+        )
     program = _read_record(archive, programs[0])
     reader = _StateDictReader(program, lambda key: _read_record(archive, f"{folder}data/{key}"))
     try:
@@ -168,6 +172,8 @@ class _StorageType:
         self.name = name
 
 
+# The names and shapes of tens of thousands of tensors, in bytes.
+_MOST_PROGRAM = 4 << 20
 # A table of embeddings is shared by two tensors, small buffers by more; without a limit a megabyte can stand for terabytes.
 _MOST_SHARING = 4
 # No tensor has as many.

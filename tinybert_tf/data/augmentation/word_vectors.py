@@ -139,7 +139,8 @@ def _parse_line(path: Path, number: int, row: bytes, dimensions: int) -> tuple[b
     """One line; some files have words with spaces in them."""
     word, *fields = row.rstrip().rsplit(b" ", dimensions)
     try:
-        values = np.array([float(field) for field in fields], np.float32)
+        with np.errstate(over="ignore"):  # found below, as what is not finite
+            values = np.array([float(field) for field in fields], np.float32)
     except ValueError:
         raise InputError(f"{path}, line {number}: not a word and {dimensions} numbers as the first line has") from None
     if len(fields) != dimensions or not np.isfinite(values).all():
