@@ -48,7 +48,7 @@ def calibrate(
         warnings.simplefilter("ignore", UserWarning)
         interpreter = Interpreter(model_content=flatbuffer.pack(model), experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
-    inputs = {x: _Moments() for x, _ in layers.values()}
+    inputs = {x: _Columns() for x, _ in layers.values()}
     tensors = {index: _Values() for pair in layers.values() for index in pair}
     for row in range(texts):
         for index, name in zip(model.subgraphs[0].inputs, INPUT_NAMES, strict=True):
@@ -62,8 +62,8 @@ def calibrate(
             if index in inputs:
                 inputs[index].add(values)
     return {
-        name: Seen(inputs[pair[0]].mean(), _ranges([tensors[index] for index in pair], most_noise))
-        for name, pair in layers.items()
+        name: Seen(inputs[x].largest, inputs[x].moments(), _ranges((tensors[x], tensors[y]), most_noise))
+        for name, (x, y) in layers.items()
     }
 
 
@@ -85,18 +85,20 @@ def _ranges(pair: Sequence["_Values"], most_noise: float) -> tuple[Range, Range]
     return tuple(values.range() for values in pair)
 
 
-class _Moments:
-    """The mean of x x' over the rows x that a tensor held so far, [in, in]."""
+class _Columns:
+    """What the rows that a tensor held so far have in each column: the largest absolute values, [in], and the mean products
+    of each two, [in, in]."""
 
     def __init__(self):
-        self._sum, self._rows = 0.0, 0
+        self.largest, self._products, self._rows = 0.0, 0.0, 0
 
     def add(self, values: np.ndarray) -> None:
-        self._sum = self._sum + values.T @ values
+        self.largest = np.maximum(self.largest, np.abs(values).max(axis=0))
+        self._products = self._products + values.T @ values
         self._rows += len(values)
 
-    def mean(self) -> np.ndarray:
-        return self._sum / self._rows
+    def moments(self) -> np.ndarray:
+        return self._products / self._rows
 
 
 class _Values:

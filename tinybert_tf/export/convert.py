@@ -16,6 +16,7 @@ from tinybert_tf.export.builder import ModelBuilder
 from tinybert_tf.export.calibration import calibrate
 from tinybert_tf.export.graph import OUTPUT_NAMES, NetworkWriter
 from tinybert_tf.export.quantization import QUANTIZE_MODES
+from tinybert_tf.export.smoothing import smoothed
 from tinybert_tf.export.text_input import write_with_tokenizer
 from tinybert_tf.export.weights import folded_weights
 from tinybert_tf.files import written_aside
@@ -107,6 +108,7 @@ def export_tflite(
     calibration = None
     if calibration_texts and precision.integer_weights:
         features = _example_features(calibration_texts, tokenizer, longest)
+        network = smoothed(network, calibrate(model.config, network, model.head, features))
         calibration = calibrate(model.config, network, model.head, features)
     writer = NetworkWriter(model.config, network, model.head, precision, longest, calibration)
     builder = ModelBuilder()

@@ -95,32 +95,33 @@ class NetworkWriter:
 
     def _layer(self, graph: GraphBuilder, layer: Layer, normal: Tensor, mask: Tensor, rows: int) -> Tensor:
         """One layer from normalised input to normalised output, for the first `rows` positions: [S, D] -> [rows, D]."""
-        seq_len, hidden_size = normal.shape
-        queried = normal if rows == seq_len else graph.slice(normal, (0, 0), (rows, hidden_size))
+        queried = self._first(graph, normal, rows)
         with graph.scope("attention"):
-            context = self._attention(graph, layer, queried, normal, mask)
+            context = self._attention(graph, layer, normal, rows, mask)
             attended = self._dense(graph, "output", layer.attention_output, context)
             residual = graph.mul(queried, graph.constant(layer.gamma))
             normal = self._norm(graph, graph.add(residual, attended))
-        expanded = self._activation(graph, self._dense(graph, "intermediate", layer.intermediate, normal))
+        read = self._scaled(graph, normal, layer.attention_scale)
+        expanded = self._activation(graph, self._dense(graph, "intermediate", layer.intermediate, read))
         contracted = self._dense(graph, "output", layer.output, expanded)
         residual = graph.mul(normal, graph.constant(layer.attention_gamma))
         return self._norm(graph, graph.add(residual, contracted))
 
-    def _attention(self, graph: GraphBuilder, layer: Layer, queried: Tensor, normal: Tensor, mask: Tensor) -> Tensor:
-        """The heads' contexts side by side: [rows, D]."""
+    def _attention(self, graph: GraphBuilder, layer: Layer, normal: Tensor, rows: int, mask: Tensor) -> Tensor:
+        """The heads' contexts of the first `rows` positions, side by side: [rows, D]."""
         heads, size = self.config.num_attention_heads, self.config.attention_head_size
 
         def project(name: str, dense: Dense, x: Tensor) -> Tensor:  # [rows, D] -> [H, rows, d]
             projected = graph.reshape(self._dense(graph, name, dense, x), (x.shape[0], heads, size))
             return graph.transpose(projected, (1, 0, 2))
 
-        query = project("query", layer.query, queried)
-        key = project("key", layer.key, normal)
-        value = project("value", layer.value, normal)
+        read = self._scaled(graph, normal, layer.scale)
+        query = project("query", layer.query, self._first(graph, read, rows))
+        key = project("key", layer.key, read)
+        value = project("value", layer.value, read)
         logits = graph.add(graph.batch_matmul(query, key, transpose_y=True), mask)  # [H, rows, S]
         context = graph.transpose(graph.batch_matmul(graph.softmax(logits), value), (1, 0, 2))
-        return graph.reshape(context, queried.shape)
+        return graph.reshape(context, (rows, normal.shape[1]))
 
     def _head(self, graph: GraphBuilder, normal: Tensor) -> dict[str, Tensor]:
         if self.network.pooler is not None:
@@ -132,6 +133,12 @@ class NetworkWriter:
         if self.head == "token_classification":
             return {"probability": graph.softmax(graph.reshape(logits, (1, *logits.shape)))}
         return {"score": logits} if self.head == "regression" else {"probability": graph.softmax(logits)}
+
+    def _first(self, graph: GraphBuilder, x: Tensor, rows: int) -> Tensor:
+        return x if rows == x.shape[0] else graph.slice(x, (0, 0), (rows, x.shape[1]))
+
+    def _scaled(self, graph: GraphBuilder, x: Tensor, scale: np.ndarray | None) -> Tensor:
+        return x if scale is None else graph.mul(x, graph.constant(scale))
 
     def _norm(self, graph: GraphBuilder, x: Tensor) -> Tensor:
         """Layer normalisation without gamma and beta, which the layers that read it carry."""

@@ -69,10 +69,12 @@ class Seen:
     """What a dense layer saw on example texts.
 
     Attributes:
-        moments: [in, in], the mean product of each two of its inputs.
+        largest: [in], the largest absolute value of each of its inputs.
+        moments: [in, in], the mean product of each two of them.
         ranges: of its inputs and of its outputs; None where fixed steps of int8 would serve them badly.
     """
 
+    largest: np.ndarray
     moments: np.ndarray
     ranges: tuple[Range, Range] | None
 

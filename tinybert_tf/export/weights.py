@@ -26,7 +26,10 @@ class Dense:
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One Transformer layer on the normalised input n, with `gamma` and `attention_gamma` for its two residuals."""
+    """One Transformer layer on the normalised input n, with `gamma` and `attention_gamma` for its two residuals.
+
+    Where `scale` is given, query, key and value read n * scale, and the intermediate layer its n times `attention_scale`.
+    """
 
     gamma: np.ndarray
     query: Dense
@@ -36,6 +39,8 @@ class Layer:
     attention_gamma: np.ndarray
     intermediate: Dense
     output: Dense
+    scale: np.ndarray | None = None
+    attention_scale: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
