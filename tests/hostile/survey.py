@@ -72,11 +72,11 @@ def _peak() -> float:
 def survey(count: int, names: list[str]) -> Iterator[tuple[str, Tally]]:
     """The tally of each reader, every one in a process that may end as it likes."""
     for name in names:
-        with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
+        with tempfile.TemporaryDirectory(prefix="hostile-") as root:
+            folder = Path(root, "files")
+            folder.mkdir()
             here, there = multiprocessing.get_context("fork").Pipe(duplex=False)
-            process = multiprocessing.get_context("fork").Process(
-                target=_child, args=(name, count, Path(folder), there)
-            )
+            process = multiprocessing.get_context("fork").Process(target=_child, args=(name, count, folder, there))
             process.start()
             there.close()
             try:
@@ -84,7 +84,7 @@ def survey(count: int, names: list[str]) -> Iterator[tuple[str, Tally]]:
             except EOFError:
                 process.join()
                 kept = Path(tempfile.mkdtemp(prefix="hostile-crash-"))
-                for file in Path(folder).iterdir():
+                for file in folder.iterdir():
                     if file.is_file():
                         (kept / file.name).write_bytes(file.read_bytes())
                 tally = Tally(failure=f"the process ended with {process.exitcode}; its input is in {kept}")
@@ -95,6 +95,7 @@ def survey(count: int, names: list[str]) -> Iterator[tuple[str, Tally]]:
 
 
 def _child(name: str, count: int, folder: Path, results) -> None:
+    tempfile.tempdir = str(folder.parent)  # removed with it, however this process ends
     try:
         results.send(try_inputs(name, count, folder))
     except BaseException:

@@ -1,8 +1,11 @@
 """The readers of text files, each with small valid files and a way to make broken ones."""
 
+import atexit
 import dataclasses
 import gzip
 import json
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +45,13 @@ class Reader:
     read: Callable[[Path], Any]
     prepare: Callable[[Path], None] = lambda folder: None
     cost: int = 1
+
+
+def scratch_folder() -> Path:
+    """A folder for valid files, which goes when the process ends."""
+    folder = tempfile.mkdtemp(prefix="hostile-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _consume(split) -> None:
@@ -244,8 +254,6 @@ def manifest_of(size: int) -> dict:
 
 
 def records_file(*payloads: bytes) -> bytes:
-    import tempfile
-
     import tensorflow as tf
 
     with tempfile.NamedTemporaryFile() as file:

@@ -1,7 +1,6 @@
 """The readers of TFLite files, each with small valid files and a way to make broken ones."""
 
 import functools
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.hostile.mutation import damaged, utf8_texts
-from tests.hostile.text_readers import Reader
+from tests.hostile.text_readers import Reader, scratch_folder
 from tests.hostile.weight_readers import model_directory
 from tinybert_tf.bert import INPUT_NAMES
 from tinybert_tf.export import TFLiteClassifier, TFLiteModel, export_tflite, flatbuffer, read_metadata
@@ -20,7 +19,7 @@ SEQ_LEN = 4
 
 @functools.cache
 def exported() -> bytes:
-    path = Path(tempfile.mkdtemp(prefix="hostile-")) / "model.tflite"
+    path = scratch_folder() / "model.tflite"
     export_tflite(model_directory(), path, seq_len=SEQ_LEN, quantize="none")
     return path.read_bytes()
 

@@ -5,7 +5,6 @@ import io
 import json
 import shutil
 import struct
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ import safetensors.numpy
 from hypothesis import strategies as st
 
 from tests.hostile.mutation import altered, damaged, json_files, texts
-from tests.hostile.text_readers import VOCABULARY, WORDS, Reader
+from tests.hostile.text_readers import VOCABULARY, WORDS, Reader, scratch_folder
 from tinybert_tf.checkpoints import load_model, read_config, read_projections
 from tinybert_tf.checkpoints.huggingface import read_tensors
 from tinybert_tf.checkpoints.tf_checkpoint import CONFIG_NAME, read_variables
@@ -50,7 +49,7 @@ def model_directory() -> Path:
     from tinybert_tf.bert import BertConfig, build_model
     from tinybert_tf.checkpoints import save_model
 
-    folder = Path(tempfile.mkdtemp(prefix="hostile-"))
+    folder = scratch_folder()
     (folder / "words").mkdir()
     (folder / "words" / "vocab.txt").write_bytes(VOCABULARY)
     model = build_model(BertConfig.from_dict(CONFIG), "classification")
@@ -207,7 +206,7 @@ def _tensorflow_checkpoint() -> Path:
     """A directory with bert_config.json and a checkpoint of two variables."""
     import tensorflow as tf
 
-    folder = Path(tempfile.mkdtemp(prefix="hostile-"))
+    folder = scratch_folder()
     variables = {"weight": tf.Variable(tf.ones((3, 4))), "bias": tf.Variable(tf.zeros(4))}
     tf.train.Checkpoint(**variables).save(str(folder / "bert_model.ckpt"))
     (folder / CONFIG_NAME).write_text(json.dumps(CONFIG))
