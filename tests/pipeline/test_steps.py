@@ -1,5 +1,9 @@
 import pytest
 
+from tinybert_tf.errors import InputError
+from tinybert_tf.pipeline import steps
+from tinybert_tf.pipeline.quickstart import QuickstartSettings, quickstart
+from tinybert_tf.pipeline.run_task import RunTaskSettings, run_task
 from tinybert_tf.pipeline.steps import Steps
 
 
@@ -59,3 +63,24 @@ def test_with_other_settings_it_starts_from_nothing(tmp_path, source):
         run(tmp_path, source, calls=calls, fail=True)
     run(tmp_path, source, settings=2, calls=calls)
     assert calls == [False, False]
+
+
+@pytest.mark.parametrize("strategy", ["multi_worker", "auto"])
+def test_several_workers_are_refused_before_anything_is_written(tmp_path, monkeypatch, strategy):
+    cluster = '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}'
+    monkeypatch.setenv("TF_CONFIG", cluster)
+    common = {"strategy": strategy, "output_dir": str(tmp_path / "run")}
+    for program, settings in (
+        (quickstart, QuickstartSettings(**common)),
+        (run_task, RunTaskSettings(**common, task="sst2", teacher="nowhere")),
+    ):
+        with pytest.raises(InputError, match=f"--strategy={strategy}: a pipeline runs on one machine"):
+            program(settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_devices_are_laid_out_before_the_first_step(monkeypatch):
+    asked = []
+    monkeypatch.setattr(steps, "make_strategy", lambda *arguments: asked.append(arguments))
+    steps.open_devices(QuickstartSettings(strategy="mirrored", num_devices=2))
+    assert asked == [("mirrored", 2)]

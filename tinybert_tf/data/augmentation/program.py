@@ -26,7 +26,7 @@ from tinybert_tf.data.augmentation.settings import AugmentSettings
 from tinybert_tf.data.augmentation.word_vectors import MEANS, WordVectors
 from tinybert_tf.data.augmentation.workers import run_workers
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json, remove, write_json, writing, written_aside
+from tinybert_tf.files import read_json, remove, write_json, written_aside
 
 # Settings that the output does not follow from: paths (what is read has a digest), and how the work is shared out.
 _FREE = ("data_dir", "masked_lm", "word_vectors", "output_dir", "num_processes", "batch_size", "beam_args")
@@ -64,8 +64,7 @@ def augment_task(settings: AugmentSettings) -> dict:
 
         run_pipeline(settings, numbers)
     result, examples = _summarise(settings, job["rows"])
-    with writing(output):
-        _assemble(settings, layout, job["rows"], folder)
+    _assemble(settings, layout, job["rows"], folder)
     write_json(summary_file, {"result": result, "examples": examples, "job": job})
     shutil.rmtree(parts)
     _show(result["metrics"], examples)
@@ -176,15 +175,12 @@ def _summarise(settings: AugmentSettings, rows: int) -> tuple[dict, list[dict]]:
 
 def _assemble(settings: AugmentSettings, layout: AnyLayout, rows: int, folder: Path) -> None:
     """Writes the task's folder: original rows, then the parts in their order, and the other splits."""
-    made = parts_folder(settings) / "layout"
-    if made.exists():  # a run was killed here
-        shutil.rmtree(made)
-    made.mkdir()
-    layout.write_train(made, settings.max_train_examples, (part_file(settings, n) for n in range(count_parts(rows))))
-    layout.write_other_splits(made)
-    if folder.exists():
-        shutil.rmtree(folder)
-    made.rename(folder)
+    with written_aside(folder) as made:
+        made.mkdir()
+        layout.write_train(
+            made, settings.max_train_examples, (part_file(settings, n) for n in range(count_parts(rows)))
+        )
+        layout.write_other_splits(made)
 
 
 def _show(metrics: dict, examples: list[dict]) -> None:
