@@ -146,18 +146,50 @@ def test_a_run_that_came_to_nothing_does_not_stand_in_the_way(programs, tmp_path
     assert programs["finetune"](tmp_path / "run")["task"] == "sst2"
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, capsys):
+def damage(checkpoint, how: str) -> None:
+    variables = checkpoint / "variables.safetensors"
+    content = variables.read_bytes()
+    if how == "one bit":
+        variables.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif how == "cut short":
+        variables.write_bytes(content[: len(content) // 2])
+    elif how == "unreadable":  # a read error
+        variables.unlink()
+        variables.mkdir()
+    else:
+        (checkpoint / "state.json").write_text("{")
+
+
+@pytest.mark.parametrize("how", ["one bit", "cut short", "unreadable", "state cut short"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, capsys, how):
     folder = CheckpointFolder(tmp_path)
     for step in (1, 2, 3):
         folder.write(Checkpoint("finetune", step, 9, {"metrics_bytes": 0}, [np.full(3, step, np.float32)]))
     assert folder.last().step == 3
     newest = sorted(tmp_path.iterdir())[-1]
-    content = bytearray((newest / "variables.safetensors").read_bytes())
-    content[-1] ^= 1
-    (newest / "variables.safetensors").write_bytes(content)
+    damage(newest, how)
     assert folder.last().step == 2
     assert f"{newest}: not a whole checkpoint" in capsys.readouterr().out
     assert len(list(tmp_path.iterdir())) == 1  # three were written, two are kept, and one of them was damaged
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(programs, tmp_path, monkeypatch, capsys):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    programs["finetune"](whole)
+    for steps in (2, 1):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            interrupt_after(patched, steps)
+            programs["finetune"](parts)
+    before, newest = sorted((parts / "checkpoints").iterdir())
+    assert before.name.endswith("finetune_3") and newest.name.endswith("finetune_5")
+    damage(newest, "cut short")
+    capsys.readouterr()
+    programs["finetune"](parts)
+    said = capsys.readouterr().out
+    assert f"{newest}: not a whole checkpoint" in said and "finetune  goes on after step 3/" in said
+    pairs = (load_model(parts / "last").get_weights(), load_model(whole / "last").get_weights())
+    for ours, theirs in zip(*pairs, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_batch(glue, make_directory, tmp_path):
@@ -167,4 +199,27 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_batch(glue, make
     with pytest.raises(FloatingPointError, match=r"finetune, step \d+: the loss is not finite"):
         finetune(settings)
     batch = np.load(tmp_path / "run" / "not_finite.npz")
+    assert set(batch) == {"input_word_ids", "input_mask", "input_type_ids", "label", "weight"}
     assert batch["input_word_ids"].shape[0] == 8
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_the_batch_of_the_step_that_went_wrong_is_the_one_that_is_left(
+    glue, make_directory, tmp_path, monkeypatch, value
+):
+    """The loss of the third step is spoilt."""
+    settings = FinetuneSettings(
+        **TASK, data_dir=str(glue), model=str(make_directory("m")), output_dir=str(tmp_path / "r")
+    )
+    seen = []
+
+    class Spoilt(fit_module._FiniteLoss):
+        def on_step(self, step, logs):
+            seen.append(next(iter(self.batches(step - 1)))[0]["input_word_ids"].numpy())
+            super().on_step(step, {"loss": value} if step == 3 else logs)
+
+    monkeypatch.setattr(fit_module, "_FiniteLoss", Spoilt)
+    with pytest.raises(FloatingPointError, match=r"finetune, step 3: the loss is not finite; the batch is in .*npz"):
+        finetune(settings)
+    np.testing.assert_array_equal(np.load(tmp_path / "r" / "not_finite.npz")["input_word_ids"], seen[2])
+    assert len(seen) == 3
