@@ -8,7 +8,8 @@ such that both have it equally hard: sqrt(largest weight / largest activation).
 In front of the products with query, key and value, and of the feed-forward block, that is one more multiplication; the
 attention's context has it from the value's weights, for nothing. On TinyBERT4's SST-2 student and sentences that it was not
 made for, the noise that int8 activations bring into those products falls to 0.40 (query, key, value), 0.51 (feed-forward
-block) and 0.69 (attention's output) of what it was in mean square, and that of the weights rises nowhere.
+block) and 0.69 (attention's output) of what it was in mean square, and that of the weights to 0.86, 0.99 and 0.87 (geometric
+means over the layers).
 """
 
 import dataclasses
