@@ -28,12 +28,14 @@ from tinybert_tf.evaluate.program import PredictSettings, predict
 from tinybert_tf.train.general import GeneralSettings, distill_general
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
 from tinybert_tf.train.stages import DistillSettings, FinetuneSettings, distill_task, finetune
+from tinybert_tf.train.sweep import SweepSettings, sweep
 
 PROGRAMS = {
     "finetune": lambda settings: finetune(FinetuneSettings(**settings)),
     "distill_task": lambda settings: distill_task(DistillSettings(**settings)),
     "distill_general": lambda settings: distill_general(GeneralSettings(**settings)),
     "pretrain": lambda settings: pretrain(PretrainSettings(**settings)),
+    "sweep": lambda settings: sweep(SweepSettings(**settings)),
     "evaluate": lambda settings: evaluate_model(EvaluateSettings(**settings)),
     "predict": lambda settings: predict(PredictSettings(**settings)),
 }
@@ -70,11 +72,17 @@ def jobs(glue, make_directory, tmp_path):
     data = {"task": "sst2", "data_dir": str(glue), "seq_len": 16}
     task = both | data
     text = both | {"corpus": str(tmp_path / "corpus"), "learning_rate": 1e-3}
+    distilling = task | {
+        "teacher": str(teacher),
+        "student": str(student),
+        "teacher_dtype": "float32",
+        "intermediate_learning_rate": 1e-3,
+        "prediction_learning_rate": 1e-3,
+    }
     settings = {
         "finetune": task | {"model": str(teacher), "learning_rate": 1e-3},
-        "distill_task": task
-        | {"teacher": str(teacher), "student": str(student), "teacher_dtype": "float32"}
-        | {"intermediate_learning_rate": 1e-3, "prediction_learning_rate": 1e-3},
+        "distill_task": distilling,
+        "sweep": distilling | {"stage": "prediction", "batch_sizes": "6,12", "learning_rates": "1e-3"},
         "distill_general": text | {"teacher": str(encoder), "student": "1x8x2x16", "teacher_dtype": "float32"},
         "pretrain": text | {"model": str(encoder)},
         "evaluate": data | {"model_dir": str(teacher), "batch_size": 8},
@@ -86,14 +94,14 @@ def jobs(glue, make_directory, tmp_path):
         lengths = {
             "finetune": {"epochs": steps},
             "distill_task": {"intermediate_epochs": steps, "prediction_epochs": steps},
+            "sweep": {"prediction_epochs": steps},
             "distill_general": {"epochs": steps},
             "pretrain": {"epochs": steps},
         }
         folder = tmp_path / "_".join(map(str, (strategy, workers, *changes.values())))
         trained = {name: {"max_steps": steps} | length for name, length in lengths.items()}
         return folder, [
-            [name, settings[name] | trained.get(name, {}) | run | {"output_dir": str(folder / name)}]
-            for name in names or settings
+            [name, settings[name] | trained.get(name, {}) | run | {"output_dir": str(folder / name)}] for name in names
         ]
 
     return make
@@ -196,13 +204,14 @@ def test_two_processes_learn_what_one_device_learns(jobs):
 
 @pytest.mark.slow
 def test_devices_and_processes_learn_over_fifty_steps_what_one_device_learns(jobs):
-    one, alone = jobs("one_device", 50)
+    programs = (*TRAINED, "evaluate", "predict")
+    one, alone = jobs("one_device", 50, *programs)
     wanted = finish([start(alone)])[0][0]
     for devices in (2, 4):
-        folder, job = jobs("mirrored", 50, num_devices=devices)
+        folder, job = jobs("mirrored", 50, *programs, num_devices=devices)
         check_equal(folder, one, finish([start(job)])[0][0], wanted)
     for count in (2, 3):
-        folder, job = jobs("multi_worker", 50, workers=count)
+        folder, job = jobs("multi_worker", 50, *programs, workers=count)
         found = [results for results, _ in finish(start_workers(job, count))]
         check_equal(folder, one, found[0], wanted)
         for results in found[1:]:
@@ -218,6 +227,17 @@ def test_a_bfloat16_teacher_and_accumulated_gradients_are_shared_too(jobs):
     check_equal(folder, one, finish([start(job)])[0][0], wanted)
     folder, job = jobs("multi_worker", 8, "distill_general", **changes)
     check_equal(folder, one, finish(start_workers(job, 2))[0][0], wanted)
+
+
+@pytest.mark.slow
+def test_two_processes_sweep_as_one_device_does(jobs):
+    one, alone = jobs("one_device", 4, "sweep")
+    pair, job = jobs("multi_worker", 4, "sweep")
+    wanted = finish([start(alone)])[0][0]["sweep"]
+    (of_chief, _), (of_worker, _) = finish(start_workers(job, 2))
+    assert of_chief["sweep"] == of_worker["sweep"]
+    assert of_chief["sweep"]["metrics"] == wanted["metrics"]
+    assert files(pair) == files(one)
 
 
 @pytest.mark.slow
