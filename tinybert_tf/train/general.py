@@ -15,7 +15,7 @@ from tinybert_tf.settings import setting
 from tinybert_tf.train.corpus import CorpusSettings, check_vocabulary, held_out_means, training_batches
 from tinybert_tf.train.fit import Evaluation, fit
 from tinybert_tf.train.optimizer import bert_adamw
-from tinybert_tf.train.precision import fast_inference_dtype
+from tinybert_tf.train.precision import frozen_dtype
 from tinybert_tf.train.run import Run, finished_result
 from tinybert_tf.train.student import INIT_HELP, make_student
 
@@ -52,8 +52,7 @@ def distill_general(settings: GeneralSettings) -> dict:
         corpus = read_corpus(settings.corpus)
         teacher_dir = resolve_directory(settings.teacher)
         check_vocabulary(corpus, teacher_dir)
-        dtype = fast_inference_dtype() if settings.teacher_dtype == "auto" else settings.teacher_dtype
-        teacher = load_model(teacher_dir, head="encoder", dtype=dtype)
+        teacher = load_model(teacher_dir, head="encoder", dtype=frozen_dtype(settings.teacher_dtype))
         name = settings.init if Path(settings.init).is_dir() else settings.student
         rows = lambda: corpus.batches(batch_size=32, shuffle_seed=settings.seed)
         student, projections = make_student(teacher, teacher_dir, name, settings.init, settings.layer_map, rows)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from tinybert_tf.distribution import several_workers
+
 _CPU_FLAGS = ("avx512_bf16", "amx_bf16")
 
 
@@ -17,3 +19,13 @@ def fast_inference_dtype() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text() if cpuinfo.is_file() else ""
     return "bfloat16" if any(flag in flags for flag in _CPU_FLAGS) else "float32"
+
+
+def frozen_dtype(name: str) -> str:
+    """The Keras dtype policy that `--teacher_dtype` stands for.
+
+    Several workers cannot pass each other variables in bfloat16, as they do when they make them: there the variables are
+    float32, and the products are in bfloat16 all the same.
+    """
+    dtype = fast_inference_dtype() if name == "auto" else name
+    return "mixed_bfloat16" if dtype == "bfloat16" and several_workers() else dtype

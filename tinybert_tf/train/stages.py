@@ -15,7 +15,7 @@ from tinybert_tf.distribution import STRATEGY_HELP, distributed
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import setting
 from tinybert_tf.train.fit import SAVE_EVERY_SECONDS
-from tinybert_tf.train.precision import fast_inference_dtype
+from tinybert_tf.train.precision import frozen_dtype
 from tinybert_tf.train.run import Run, finished_result
 from tinybert_tf.train.student import INIT_HELP, make_student
 from tinybert_tf.train.trainer import Trainer
@@ -122,8 +122,9 @@ def distill_task(settings: DistillSettings) -> dict:
                 f"--teacher={settings.teacher}: has the head {head!r}, but task {data.task.name} needs {data.task.head!r}; "
                 "fine-tune it first (bin/finetune.py)"
             )
-        dtype = fast_inference_dtype() if settings.teacher_dtype == "auto" else settings.teacher_dtype
-        teacher = load_model(teacher_dir, head=data.task.head, dtype=dtype, strict_head=True)
+        teacher = load_model(
+            teacher_dir, head=data.task.head, dtype=frozen_dtype(settings.teacher_dtype), strict_head=True
+        )
         tokenizer = Tokenizer.from_directory(teacher_dir)
         training = _training_set(settings, data, teacher, tokenizer)
         student, projections = make_student(
