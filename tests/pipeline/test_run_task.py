@@ -1,9 +1,14 @@
 """One command from a teacher to files for the device, and nothing done twice."""
 
+import dataclasses
+import json
 import zipfile
 
 import pytest
 
+from tinybert_tf.data import get_task
+from tinybert_tf.data.squad import Answer, SquadExample, write_squad
+from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
 from tinybert_tf.pipeline.run_task import RunTaskSettings, run_task
 
@@ -40,3 +45,39 @@ def test_a_task_runs_from_its_teacher_to_the_device_once(settings, glue, tmp_pat
     assert run_task(settings) == first
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[step")]
     assert len(said) == 7 and all(line.endswith("done already") for line in said)
+
+
+def test_the_user_s_own_columns(settings, make_directory, tmp_path):
+    rows = "review,verdict\n" + "".join(f"the film was {w},{w}\n" for w in ("good", "bad") * 6)
+    (tmp_path / "rows.csv").write_text(rows)
+    teacher = make_directory("mine", "classification", label2id={"bad": 0, "good": 1})
+    own = dataclasses.replace(
+        settings, task="custom", data_dir=None, masked_lm="none", teacher=str(teacher), train_file=str(tmp_path / "rows.csv"),
+        dev_file=str(tmp_path / "rows.csv"), text_column="review", label_column="verdict",
+    )  # fmt: skip
+    result = run_task(own)
+    assert set(result["metrics"]) == {"accuracy", "macro_f1"}
+    assert len((tmp_path / "run" / "predictions" / "predictions.jsonl").read_text().splitlines()) == 12
+    with pytest.raises(InputError, match="augment GLUE's and SQuAD's tasks, not --task=custom"):
+        run_task(dataclasses.replace(own, masked_lm=settings.masked_lm, output_dir=str(tmp_path / "other")))
+
+
+@pytest.mark.slow
+def test_questions(settings, make_directory, tmp_path):
+    task, context = get_task("squad1"), "the film was good not bad the play was dull"
+    questions = [SquadExample(f"q{n}", "was the film good", context, (Answer("good", 13),)) for n in range(12)]
+    for split in ("train", "dev"):
+        write_squad(tmp_path / "squad" / f"{split}-v1.1.json", questions, task)
+    result = run_task(
+        dataclasses.replace(
+            settings,
+            task="squad1",
+            data_dir=str(tmp_path / "squad"),
+            teacher=str(make_directory("answers", "span")),
+            seq_len=24,
+        )
+    )
+    assert set(result["metrics"]) == {"f1", "exact_match"}
+    augmented = json.loads((tmp_path / "run" / "augmented" / "SQuAD" / "train-v1.1.json").read_text())
+    assert len(augmented["data"][0]["paragraphs"]) > 12
+    assert (tmp_path / "run" / "predictions" / "predictions.json").is_file()

@@ -8,6 +8,8 @@ from tinybert_tf.checkpoints import resolve_directory
 from tinybert_tf.data import load_task
 from tinybert_tf.data.augmentation.program import augment_task
 from tinybert_tf.data.augmentation.settings import AugmentSettings
+from tinybert_tf.data.custom import CustomFiles
+from tinybert_tf.data.tasks import CUSTOM_TASKS
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
 from tinybert_tf.evaluate.program import PredictSettings, predict
@@ -74,6 +76,8 @@ class _Job:
         own = self.settings
         if own.masked_lm == own.word_vectors == "none":
             return None
+        if own.task in CUSTOM_TASKS:
+            raise InputError(f"--masked_lm and --word_vectors augment GLUE's and SQuAD's tasks, not --task={own.task}")
         augmenting = AugmentSettings(
             task=own.task, data_dir=own.data_dir, output_dir="", masked_lm=own.masked_lm, word_vectors=own.word_vectors,
             copies=own.copies, seed=own.seed, max_train_examples=own.max_train_examples,
@@ -105,30 +109,29 @@ class _Job:
         return Path(self.steps.run_program("prediction", distill_task, second, **files)["model"])
 
     def score(self, folder: Path) -> dict[str, float]:
-        own = self.settings
-        evaluating = EvaluateSettings(
-            model_dir=str(folder), task=own.task, data_dir=own.data_dir, seq_len=own.seq_len, strategy=own.strategy,
-            num_devices=own.num_devices,
-        )  # fmt: skip
-        scores = evaluate_model(evaluating)["metrics"]
+        scores = evaluate_model(EvaluateSettings(model_dir=str(folder), **self._reading()))["metrics"]
         print(f"{folder}: {'  '.join(f'{name} {value:.4f}' for name, value in scores.items())}", flush=True)
         return scores
 
     def predict(self, student: Path) -> None:
-        """GLUE's prediction files, where there is a test set."""
-        own = self.settings
+        """GLUE's prediction files, where there is a test set, or SQuAD's answers to the dev set."""
         try:
-            self.data.test  # noqa: B018
+            self.data.dev if self.data.task.kind == "span" else self.data.test  # noqa: B018
         except InputError as error:
             print(f"no prediction files: {error}", flush=True)
             return
-        predicting = PredictSettings(
-            model_dir=str(student), task=own.task, data_dir=own.data_dir, seq_len=own.seq_len, output_dir="predictions",
-            strategy=own.strategy, num_devices=own.num_devices,
-        )  # fmt: skip
+        predicting = PredictSettings(model_dir=str(student), output_dir="predictions", **self._reading())
         self.steps.run_program("predictions", predict, predicting, model=student, **self._data_files())
 
+    def _reading(self) -> dict[str, Any]:
+        """The settings that say which rows are read and how."""
+        names = ("task", "data_dir", "seq_len", "strategy", "num_devices")
+        names += tuple(field.name for field in dataclasses.fields(CustomFiles))
+        return {name: getattr(self.settings, name) for name in names}
+
     def _data_files(self) -> dict[str, str]:
+        if self.settings.task in CUSTOM_TASKS:
+            return {"train": self.settings.train_file, "dev": self.settings.dev_file}
         if self.settings.data_dir is None:
             return {}
         folder = Path(self.settings.data_dir) / self.data.task.folder
@@ -138,15 +141,16 @@ class _Job:
 def _write_report(job: _Job, models: dict[str, Path], rows: list[dict[str, Any]]) -> Path:
     maps = job.root / "attention.png"
     example = next(iter(job.data.dev))
-    layers = job.settings.layer_map
-    plot_attention_of(models["teacher"], models["student"], example.text, example.text_pair, layers, maps)
+    # A context is too long to be looked at.
+    text, pair = (example.question, None) if job.data.task.kind == "span" else (example.text, example.text_pair)
+    plot_attention_of(models["teacher"], models["student"], text, pair, job.settings.layer_map, maps)
     runs = [run for run in ("intermediate", "prediction") if (job.root / run / "metrics.jsonl").is_file()]
     report = write_report(
         job.root,
         f"TinyBERT on {job.settings.task}",
         rows,
         {run: job.root / run / "metrics.jsonl" for run in runs},
-        [(f"Attention of teacher and student: “{example.text}”", maps)],
+        [(f"Attention of teacher and student: “{text}”", maps)],
         read_json(job.root / runs[-1] / "run.json")["settings"] if runs else {},
     )
     return report.html
