@@ -10,7 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tinybert_tf.files import written_aside
-from tinybert_tf.report.curves import EVALUATED, STAGE_COLORS, dev_metric, finish_axis, label_ends, series_of
+from tinybert_tf.report.curves import (
+    EVALUATED,
+    STAGE_COLORS,
+    dev_metric,
+    finish_axis,
+    label_ends,
+    scale_axis,
+    series_of,
+)
 
 _LOSSES = ("loss", "attention_loss", "hidden_loss", "prediction_loss")
 
@@ -63,6 +71,7 @@ def _keys(trainings, split: str) -> Sequence[str]:
 
 def _draw(axis: Axes, title: str, lines: Mapping[str, tuple[np.ndarray, np.ndarray]], colors) -> None:
     labels = []
+    scale_axis(axis, np.concatenate([values for _, values in lines.values()]))
     for number, (name, (steps, values)) in enumerate(lines.items()):
         marker = "osD^vP"[number % 6]  # a second sign beside the colour
         axis.plot(steps, values, color=colors[name], marker=marker, markersize=3.5, linewidth=1.6)

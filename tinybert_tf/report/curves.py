@@ -161,13 +161,7 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
 
 def _draw_losses(axis: Axes, series: dict[str, tuple[np.ndarray, np.ndarray]], stage: str) -> None:
     everything = np.concatenate([values for _, values in series.values()])
-    finite = everything[np.isfinite(everything)]
-    if len(finite) and finite.min() > 0 and finite.max() > 10 * finite.min():
-        axis.set_yscale("log")
-        marks = (1.0,) if finite.max() > 300 * finite.min() else (1.0, 2.0, 5.0)
-        axis.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=marks))
-        axis.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+    scale_axis(axis, everything)
     spare, colors, labels = iter((ORANGE, SKY)), {}, []
     for name, (steps, values) in series.items():
         evaluated, _, trained = name.rpartition(" ")
@@ -205,6 +199,17 @@ def _draw_scores(axis: Axes, scores: dict[str, tuple[np.ndarray, np.ndarray]], m
 def as_it_is(text: str) -> str:
     """A name, shortened, that Matplotlib draws without taking what stands between dollar signs for a formula."""
     return text[:_LONGEST_NAME].replace("$", r"\$").encode("utf-8", "backslashreplace").decode()
+
+
+def scale_axis(axis: Axes, values: np.ndarray) -> None:
+    """Makes the vertical axis logarithmic where the losses span more than a factor of ten."""
+    finite = values[np.isfinite(values)]
+    if len(finite) and finite.min() > 0 and finite.max() > 10 * finite.min():
+        axis.set_yscale("log")
+        marks = (1.0,) if finite.max() > 300 * finite.min() else (1.0, 2.0, 5.0)
+        axis.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=marks))
+        axis.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
 
 
 def finish_axis(axis: Axes, title: str) -> None:
