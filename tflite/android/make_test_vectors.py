@@ -10,7 +10,7 @@ vocab.txt, a corpus, MRPC and SQuAD, real/ (5,000 lines and some pairs and quest
     pairs.tsv      first text, second text, model's length => ids, mask, segment ids
     questions.tsv  question, context, model's length, stride => answer, its score, the score's margin above no answer
 
-Columns are divided by tabs. All that is not ASCII, tab and backslash included, is written as the \\uXXXX of its UTF-16.
+Columns are divided by tabs. All that is not ASCII, tab and backslash included, is written as \\u and its UTF-16 in hexadecimal.
 Begins and ends count UTF-16 units too, as Kotlin does. In place of a span model's logits stand whole numbers made of
 ids and positions.
 """
