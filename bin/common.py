@@ -22,6 +22,8 @@ from tinybert_tf.settings import read_yaml, setting_type
 
 # What goes wrong outside of the program: said in one line, without a traceback.
 _ONE_LINE = (InputError, LostWorkerError, FloatingPointError, FileExistsError, NotADirectoryError)
+# The flags below are the calling program's own, so that its --help lists them.
+flags.disclaim_key_flags()
 _DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 
 
