@@ -18,8 +18,10 @@ from tinybert_tf.export.weights import Network
 # Of a text's values this share may lie outside at either end: single outliers would coarsen the step of all others.
 _TAIL = 1e-4
 # Mean square of the rounding error over that of the values, above which a tensor is left out. A few feed-forward outputs of
-# a pre-trained BERT have outliers of a hundred standard deviations: with steps that span them nothing else is left.
-MOST_NOISE = 1e-3
+# a pre-trained BERT have outliers of a hundred standard deviations: with steps that span them nothing else is left. With 1e-3
+# instead TinyBERT4 has 17 static layers, not 3, and loses 0.34 points on SST-2, not 0.11, and 1.3 on STS-B, not 0.02; it is
+# no faster.
+MOST_NOISE = 3e-4
 
 
 def calibrate(
