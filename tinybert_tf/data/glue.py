@@ -169,13 +169,18 @@ def read_tsv(path: Path, task: Task, has_labels: bool) -> Iterator[Example]:
     Raises:
         InputError: with file and line: not UTF-8, too few columns, an unknown label; or the file is empty.
     """
+    return (example for example, _ in read_tsv_fields(path, task, has_labels))
+
+
+def read_tsv_fields(path: Path, task: Task, has_labels: bool) -> Iterator[tuple[Example, list[str]]]:
+    """As `read_tsv`, each row with all the fields of its line."""
     lines = numbered_lines(path)
     columns = (task.text, task.text_pair, task.label if has_labels else None)
     if task.name == "cola" and not has_labels:
         columns = ("sentence", None, None)  # CoLA's test set alone has a header
     header = None
     if any(isinstance(column, str) for column in columns):
-        header = _fields(next(lines, (1, ""))[1])
+        header = tsv_fields(next(lines, (1, ""))[1])
         if header == [""]:
             raise InputError(f"{path}: the file is empty")
         columns = tuple(_column(path, header, column) for column in columns)
@@ -183,7 +188,7 @@ def read_tsv(path: Path, task: Task, has_labels: bool) -> Iterator[Example]:
     needed = max(column for column in columns if column is not None) + 1
     index, halves = 0, 0
     for number, line in lines:
-        fields = _fields(line)
+        fields = tsv_fields(line)
         if len(fields) < needed and task.name == "qqp" and has_labels:
             halves += 1
             continue
@@ -192,12 +197,13 @@ def read_tsv(path: Path, task: Task, has_labels: bool) -> Iterator[Example]:
                 f"{path}, line {number}: {len(fields)} columns, but {len(header) if header else needed} are needed; "
                 "correct or remove the row"
             )
-        yield Example(
+        example = Example(
             index,
             fields[text],
             None if text_pair is None else fields[text_pair],
             None if label is None else _label(path, number, fields[label], task),
         )
+        yield example, fields
         index += 1
     if halves:
         print(f"{path}: left out {halves} lines that are halves of rows", flush=True)
@@ -205,7 +211,8 @@ def read_tsv(path: Path, task: Task, has_labels: bool) -> Iterator[Example]:
         raise InputError(f"{path}: no rows{' below the header' if header else ', the file is empty'}")
 
 
-def _fields(line: str) -> list[str]:
+def tsv_fields(line: str) -> list[str]:
+    """A line's fields, without its end."""
     return without_end(line).split("\t")
 
 
@@ -252,10 +259,10 @@ def _read_paraphrase(folder: Path, split: str) -> Iterator[Example]:
             raise InputError(
                 f"{folder / 'dev_ids.tsv'}: no such file; GLUE's dev_ids.tsv says which rows are the dev set"
             )
-        dev_ids = {tuple(_fields(line)[:2]) for _, line in numbered_lines(folder / "dev_ids.tsv")}
+        dev_ids = {tuple(tsv_fields(line)[:2]) for _, line in numbered_lines(folder / "dev_ids.tsv")}
     index = 0
     for number, line in numbered_lines(path):
-        fields = _fields(line)
+        fields = tsv_fields(line)
         if len(fields) < 5:
             raise InputError(f"{path}, line {number}: {len(fields)} columns, but 5 are needed")
         if number == 1 or (split != "test" and (tuple(fields[1:3]) in dev_ids) != (split == "dev")):

@@ -86,3 +86,13 @@ def test_the_real_files_come_back_byte_for_byte(real_data, task):
     written = layout.header_line() + b"".join(layout.line(row.fields) for row in layout.rows())
     original = layout.file.read_bytes().removeprefix("\ufeff".encode()).replace(b"\r\n", b"\n")
     assert written == original if original.endswith(b"\n") else written == original + b"\n"
+
+
+def test_halves_of_qqps_rows_take_no_other_rows_place(tmp_path):
+    header = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
+    whole = ["0\t1\t2\ta\tb\t0\n", "2\t5\t6\td\te\t1\n", "3\t7\t8\tf\tg\t0\n"]
+    (tmp_path / "train.tsv").write_text(header + whole[0] + "1\t3\t4\tbroken\n half\tc\t1\n" + whole[1] + whole[2])
+    layout = Layout.of(load_task("qqp", tmp_path), tmp_path)
+    assert [layout.line(row.fields).decode() for row in layout.rows()] == whole
+    for row, line in zip(layout.rows(limit=2), whole[:2], strict=True):
+        assert layout.line(row.fields, row.example).decode() == line

@@ -1,13 +1,15 @@
 """A task's training file as it is laid out, so that augmented rows can be written as the original ones were."""
 
 import contextlib
+import itertools
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tinybert_tf.data.glue import Example, Split, TaskData
+from tinybert_tf.data.glue import Example, Split, TaskData, read_tsv_fields, tsv_fields
+from tinybert_tf.data.lines import numbered_lines
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
 
@@ -31,8 +33,7 @@ class Layout:
         self.data, self.task, self.file = data, data.task, file
         named = isinstance(self.task.text, str)
         if named and file is not None:
-            with file.open("rb") as lines:
-                self.header = _fields(lines.readline(), is_first=True)
+            self.header = tsv_fields(next(numbered_lines(file), (1, ""))[1])
         else:
             self.header = _names(self.task) if named else None
 
@@ -47,17 +48,11 @@ class Layout:
 
     def rows(self, limit: int | None = None) -> Iterator[Row]:
         """The training set, its first `limit` rows."""
-        examples = self.data.train.limit(limit)
         if self.file is None:
-            yield from (Row(example, self.fields(example)) for example in examples)
-            return
-        with self.file.open("rb") as lines:
-            is_first = self.header is None
-            if self.header is not None:
-                lines.readline()
-            for example, line in zip(examples, lines, strict=False):  # the reader yields a row for every line
-                yield Row(example, _fields(line, is_first))
-                is_first = False
+            yield from (Row(example, self.fields(example)) for example in self.data.train.limit(limit))
+        else:
+            rows = read_tsv_fields(self.file, self.task, has_labels=True)
+            yield from itertools.starmap(Row, itertools.islice(rows, limit))
 
     def line(self, fields: Sequence[str], example: Example | None = None) -> bytes:
         """A line as the reader reads it back: the fields of an original row, with the texts of a copy if one is given.
@@ -117,10 +112,6 @@ class Layout:
 
 def _names(task: Task) -> list[str]:
     return [name for name in (task.text, task.text_pair, task.label) if name is not None]
-
-
-def _fields(line: bytes, is_first: bool) -> list[str]:
-    return line.decode("utf-8-sig" if is_first else "utf-8").removesuffix("\n").removesuffix("\r").split("\t")
 
 
 def _write(path: Path, *parts: Iterable[bytes]) -> None:
