@@ -30,3 +30,10 @@ def test_what_cannot_be_scored_is_refused(make_model, tmp_path):
         evaluate_model(EvaluateSettings(task="ax", model_dir=str(model), data_dir=str(tmp_path)))
     with pytest.raises(InputError, match="--batch_size=0: must be at least 1"):
         EvaluateSettings(task="ax", model_dir=str(model), batch_size=0)
+
+
+def test_a_split_without_labels_has_no_score(make_model, tmp_path):
+    model = make_model("m", "classification", {"negative": 0, "positive": 1})
+    (tmp_path / "test.tsv").write_text("index\tsentence\n0\tthe film was good\n")
+    with pytest.raises(InputError, match=r"test\.tsv: has no labels to score against; bin/predict.py"):
+        evaluate_model(EvaluateSettings(task="sst2", model_dir=str(model), data_dir=str(tmp_path), split="test"))

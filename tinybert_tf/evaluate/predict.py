@@ -9,6 +9,7 @@ import tensorflow as tf
 from tinybert_tf.bert import INPUT_NAMES, BertModel, logits_model
 from tinybert_tf.data import Split, Task, Tokenizer, batches, label_ids, label_values
 from tinybert_tf.distribution import on_all_replicas, shareable
+from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.entities import entity_scores
 from tinybert_tf.evaluate.metrics import compute_metrics
 
@@ -82,6 +83,12 @@ def predict_logits(
 ) -> tuple[Logits, Labels]:
     """(logits, labels) of a split; see `predictor`, whose arguments these are."""
     return predictor(model, split, tokenizer, task, **options)()
+
+
+def check_labelled(split: Split) -> None:
+    """Raises InputError for a split without labels, such as GLUE's test sets: there is nothing to score against."""
+    if next(iter(split)).label is None:
+        raise InputError(f"{split.source}: has no labels to score against; bin/predict.py predicts it instead")
 
 
 def score(task: Task, logits: Logits, labels: Labels) -> dict[str, float]:

@@ -9,7 +9,7 @@ from tinybert_tf.data import Split, TaskData, Tokenizer, label_ids, load_task
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.distribution import STRATEGY_HELP
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate.predict import Labels, Logits, predict_logits, score
+from tinybert_tf.evaluate.predict import Labels, Logits, check_labelled, predict_logits, score
 from tinybert_tf.evaluate.squad import Prediction, predict_squad, score_squad
 from tinybert_tf.settings import setting
 
@@ -22,7 +22,7 @@ class ModelSettings(CustomFiles):
     data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
     seq_len: int | None = setting(None, "longest length in tokens; absent: the task's")
     batch_size: int = setting(64, "examples at a time")
-    seed: int = setting(0, "unused: nothing here is random")
+    seed: int = setting(0, "without effect: nothing here is random")
     strategy: str = setting("one_device", STRATEGY_HELP)
     num_devices: int | None = setting(None, "of --strategy=mirrored; without GPUs that many logical CPU devices")
 
@@ -61,10 +61,11 @@ class TaskModel:
         return predict_squad(self.model, split, self.tokenizer, seq_len=self.seq_len, batch_size=self.batch_size)
 
     def score(self, split: Split) -> dict[str, float]:
-        """The task's metrics, the main one first."""
+        """The task's metrics, the main one first; InputError for a split without labels."""
         task = self.data.task
         if task.kind == "span":
             return score_squad(task, split, self.answer(split))
+        check_labelled(split)
         return score(task, *self.predict(split))
 
 

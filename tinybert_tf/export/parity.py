@@ -12,6 +12,7 @@ from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Task, Tokenizer, batches, count_batches, label_ids, label_values, load_task
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.metrics import METRICS
+from tinybert_tf.evaluate.predict import check_labelled
 from tinybert_tf.export.classifier import TFLiteClassifier
 from tinybert_tf.export.graph import OUTPUT_NAMES
 from tinybert_tf.export.runtime import TFLiteModel
@@ -160,7 +161,7 @@ def task_comparison(
         seq_len: the files' length.
 
     Raises:
-        InputError: a task of another kind than the model, and whatever the parts raise.
+        InputError: a task of another kind than the model, a split without labels, and whatever the parts raise.
     """
     directory = resolve_directory(model_dir, "--model_dir")
     model = load_model(directory, strict_head=True)
@@ -171,6 +172,7 @@ def task_comparison(
     tokenizer = Tokenizer.from_directory(directory)
     if data.task.kind == "span":
         return _span_comparison(model, rows, tokenizer, data.task, seq_len)
+    check_labelled(rows)
     arguments = {
         "split": rows,
         "tokenizer": tokenizer,
