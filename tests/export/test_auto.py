@@ -5,6 +5,7 @@ import pytest
 from tinybert_tf.checkpoints import load_model, save_model
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import Limits, TFLiteModel, export_best, file_texts, task_texts
+from tinybert_tf.export.parity import task_comparison
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +52,24 @@ def test_texts_are_drawn_evenly_and_the_same_each_time(task_files, tmp_path):
     path.write_text("a b\tc\n\nd\te\n")
     assert file_texts(path) == [("a b", "c"), ("d", "e")]
     path.write_text("a\nb\tc\n")
-    with pytest.raises(InputError, match="texts.tsv, text 2: 2 columns, the first has 1"):
+    with pytest.raises(InputError, match="texts.tsv, line 2: 2 columns, the first has 1"):
         file_texts(path)
     path.write_text("\n")
     with pytest.raises(InputError, match="no text in it"):
         file_texts(path)
     with pytest.raises(InputError, match="--calibration_file=.*no such file"):
         file_texts(tmp_path / "nowhere")
+
+
+def test_an_output_that_is_no_tflite_file_is_refused_before_anything_is_tried(tmp_path):
+    (tmp_path / "folder.tflite").mkdir()
+    for name, reason in (("model.bin", "must end in .tflite"), ("folder.tflite", "is a directory")):
+        with pytest.raises(InputError, match=reason):
+            export_best("nowhere", tmp_path / name, "sst2", modes=("dynamic",))
+
+
+def test_a_split_without_labels_is_not_compared(task_files):
+    model, data = task_files
+    (data / "SST-2" / "test.tsv").write_text("index\tsentence\n0\tw1 w2\n")
+    with pytest.raises(InputError, match="test.tsv: has no labels to score against"):
+        task_comparison(model, "sst2", data, split="test", seq_len=8)

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tinybert_tf.export.convert import ExportReport, export_tflite
+from tinybert_tf.export.convert import ExportReport, check_output, export_tflite
 from tinybert_tf.export.delegation import delegation
 from tinybert_tf.export.examples import task_texts
 from tinybert_tf.export.latency import benchmark
@@ -77,7 +77,11 @@ def export_best(
 
     Returns:
         the report of the file that was written, None where no mode holds the limits and nothing is written; and the trials.
+
+    Raises:
+        InputError: an output that is no .tflite file, and whatever the parts raise.
     """
+    check_output(Path(output))  # before minutes of trials
     longest = seq_len if isinstance(seq_len, int) else max(seq_len)
     texts = task_texts(task, data_dir) if any(QUANTIZE_MODES[mode].integer_weights for mode in modes) else None
     comparison = task_comparison(model_dir, task, data_dir, seq_len=longest)

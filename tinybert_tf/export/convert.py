@@ -91,7 +91,7 @@ def export_tflite(
             no texts to calibrate with.
     """
     output = Path(output)
-    _check_output(output)
+    check_output(output)
     lengths = sorted({seq_len} if isinstance(seq_len, int) else set(seq_len), reverse=True)
     _check_form(quantize, text_input, lengths)
     if not isinstance(model, BertModel):
@@ -191,7 +191,8 @@ def _check_model(model: BertModel, lengths: Sequence[int]) -> None:
             )
 
 
-def _check_output(output: Path) -> None:
+def check_output(output: Path) -> None:
+    """Raises InputError for what no .tflite file can be written as."""
     if output.suffix != ".tflite":
         raise InputError(f"--output={output}: must end in .tflite")
     if output.is_dir():

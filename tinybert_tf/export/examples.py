@@ -4,7 +4,10 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
-from tinybert_tf.data import load_task
+from tinybert_tf.data import Example, load_task
+from tinybert_tf.data.glue import tsv_fields
+from tinybert_tf.data.lines import numbered_lines
+from tinybert_tf.data.squad import SquadExample
 from tinybert_tf.errors import InputError
 
 # More move no range by a step any more; fewer may miss what is rare.
@@ -29,23 +32,20 @@ def file_texts(path: str | Path, count: int = COUNT) -> Texts:
         raise InputError(
             f"--calibration_file={path}: no such file; it holds one text a line, or a pair with a tab between"
         )
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
-    rows = [tuple(line.split("\t")) for line in lines if line.strip()]
+    numbered = [(number, tuple(tsv_fields(line))) for number, line in numbered_lines(path) if line.strip()]
+    rows = [row for _, row in numbered]
     if not rows:
         raise InputError(f"{path}: no text in it")
-    for number, row in enumerate(rows, 1):
+    for number, row in numbered:
         if len(row) != len(rows[0]) or len(row) > 2:
             raise InputError(
-                f"{path}, text {number}: {len(row)} columns, the first has {len(rows[0])}; give one, or two for pairs, in all"
+                f"{path}, line {number}: {len(row)} columns, the first has {len(rows[0])}; give one, or two for pairs, in all"
             )
     return _sample((row[0] if len(row) == 1 else row for row in rows), count)
 
 
-def _texts_of(example) -> str | tuple[str, str]:
-    if hasattr(example, "question"):
+def _texts_of(example: Example | SquadExample) -> str | tuple[str, str]:
+    if isinstance(example, SquadExample):
         return example.question, example.context
     return example.text if example.text_pair is None else (example.text, example.text_pair)
 

@@ -51,9 +51,8 @@ class NetworkWriter:
     ):
         self.config, self.network, self.head, self.precision = config, network, head, precision
         self.calibration = calibration or {}
-        self._rounded: dict[
-            str, tuple[np.ndarray, np.ndarray]
-        ] = {}  # by layer: graphs of all lengths share the weights
+        # By layer: graphs of all lengths share the weights.
+        self._rounded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         # Position and type rows are few: they do not go below int8. They share their scales, as they are added first.
         stored = precision.embeddings
         self.word = _Table(network.word, stored)
