@@ -61,3 +61,20 @@ def test_a_sweep_keeps_the_best_run_of_the_best_cell_and_resumes(glue, make_dire
 def test_a_list_that_is_none_is_refused_by_its_flag(glue, tmp_path):
     with pytest.raises(InputError, match="--learning_rates=fast: must be numbers"):
         settings(glue, "t", "s", tmp_path, learning_rates="fast").grid()
+
+
+def test_the_users_own_task_can_be_swept(tmp_path, monkeypatch):
+    rows = "text,label\ngood,a\nbad,b\n"
+    for name in ("train.csv", "dev.csv"):
+        (tmp_path / name).write_text(rows)
+
+    def distill_task(cell):
+        (tmp_path / cell.output_dir / "model").mkdir(parents=True)
+        return {"score": cell.prediction_learning_rate}
+
+    monkeypatch.setattr(sweep_module, "distill_task", distill_task)
+    files = {"train_file": str(tmp_path / "train.csv"), "dev_file": str(tmp_path / "dev.csv")}
+    own = files | {"task": "custom", "text_column": "text", "label_column": "label", "data_dir": None}
+    result = sweep(settings(None, "t", "s", tmp_path / "sweep", **own, learning_rates="1e-2,2e-2"))
+    assert (result["task"], result["score"]) == ("custom", 2e-2)
+    assert set(result["metrics"]) == {"accuracy", "mean", "deviation"}

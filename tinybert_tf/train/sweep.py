@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 
-from tinybert_tf.data import get_task
+from tinybert_tf.data import load_task
 from tinybert_tf.distribution import distributed, is_chief
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import write_json, written_aside
@@ -75,7 +75,8 @@ def sweep(settings: SweepSettings) -> dict:
     Runs are picked by the task's main metric on dev: the cell of the highest mean over seeds, in it the best seed. Writes
     `sweep.csv` and `sweep.md`, a row for each cell with mean and deviation.
     """
-    root, metric = Path(settings.output_dir), get_task(settings.task).main_metric
+    task = load_task(settings.task, settings.data_dir, settings).task
+    root, metric = Path(settings.output_dir), task.main_metric
     grid, results = settings.grid(), {}
     for number, point in enumerate(grid, 1):
         cell = settings.cell(*point)
@@ -85,7 +86,7 @@ def sweep(settings: SweepSettings) -> dict:
     cells = _cells(settings, results)
     best = cells[0]
     result = {
-        "task": settings.task,
+        "task": task.name,
         "score": max(best.scores),
         "metrics": {metric: max(best.scores), "mean": best.mean, "deviation": best.deviation},
         "train_batch_size": best.batch_size,
