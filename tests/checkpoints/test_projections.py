@@ -56,3 +56,9 @@ def test_projections_of_another_student_are_refused(student):
     write_projections([(np.zeros((24, 32)), np.zeros(32))] * 3, student)
     with pytest.raises(InputError, match=r"distill\.safetensors: has 3 projections.*5 hidden states"):
         read_projections(student, 5)
+
+
+def test_a_checkpoint_of_another_kind_has_none(tmp_path):
+    """A student may be one of Google's or KerasHub's, whose files are not looked into."""
+    (tmp_path / "bert_model.ckpt.index").touch()
+    assert read_projections(tmp_path, 3) is None

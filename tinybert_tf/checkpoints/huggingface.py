@@ -28,6 +28,7 @@ _HEADS = {architecture: head for head, architecture in reversed(_ARCHITECTURES.i
     "BertForPreTraining": "masked_lm"
 }
 _PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 _HOLDS = "a model directory holds config.json, vocab.txt and model.safetensors"
 # Some publishers round the embedding table up to a multiple of this, for the GPU's sake, and leave vocab.txt as it is.
 _TABLE_ROWS = 64
@@ -76,7 +77,7 @@ def read_tensors(directory: str | Path) -> tuple[Path, dict[str, np.ndarray]]:
         InputError: no weights, or a file that is truncated or not safe to read.
     """
     directory = Path(directory)
-    path, pickled = directory / "model.safetensors", directory / "pytorch_model.bin"
+    path, pickled = (directory / name for name in WEIGHT_FILES)
     if path.is_file():
         tensors = read_safetensors(path)
     elif pickled.is_file():

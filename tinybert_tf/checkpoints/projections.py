@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-from tinybert_tf.checkpoints.huggingface import read_safetensors, read_tensors
+from tinybert_tf.checkpoints.huggingface import WEIGHT_FILES, read_safetensors, read_tensors
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import written_aside
 
@@ -28,8 +28,10 @@ def read_projections(directory: str | Path, count: int) -> list[Projection] | No
     path = directory / FILE_NAME
     if path.is_file():
         tensors = read_safetensors(path)
-    else:
+    elif any((directory / name).is_file() for name in WEIGHT_FILES):
         path, tensors = read_tensors(directory)
+    else:
+        return None  # a checkpoint of another kind than Hugging Face's
     if "fit_dense.weight" in tensors:
         shared = _projection(path, tensors, "fit_dense")
         return [shared] * count
