@@ -80,6 +80,12 @@ def _shown(value: Any) -> str:
     return f"a {type(value).__name__}" if isinstance(value, list | dict | set | tuple) else repr(value)
 
 
+def check_seed(seed: int) -> None:
+    """Raises InputError for what NumPy and TensorFlow do not take for a seed."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"--seed={seed}: must be from 0 to {2**32 - 1}")
+
+
 def whole_numbers(flag: str, text: str) -> list[int]:
     """The value of a flag that takes several numbers: "1,2" -> [1, 2].
 

@@ -73,3 +73,8 @@ def test_neither_a_hidden_size_of_768_nor_a_multiple_of_layers_is_needed(config,
     objective = TinyBertObjective()
     objective.check(student, teacher)
     assert objective.teacher_reads(student, teacher).hidden_states == (0, *mapped)
+
+
+def test_another_way_to_pad_is_refused(config):
+    with pytest.raises(InputError, match="padding='include': must be exclude or reference"):
+        TinyBertObjective(padding="include").check(config(), config())

@@ -6,6 +6,7 @@ import pytest
 from tinybert_tf.checkpoints import load_model, read_projections
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
+from tinybert_tf.train.precision import frozen_dtype
 from tinybert_tf.train.stages import DistillSettings, FinetuneSettings, distill_task, finetune
 
 
@@ -131,3 +132,24 @@ def test_a_teacher_without_its_head_does_not_teach(glue, make_directory, tmp_pat
     settings = distill_settings(glue, make_directory("e", head="encoder"), "tinybert4", tmp_path / "d")
     with pytest.raises(InputError, match="fine-tune it first"):
         distill_task(settings)
+
+
+def test_numbers_and_names_that_no_stage_can_use_are_refused(tmp_path):
+    for changes, message in (
+        ({"seed": -1}, "--seed=-1: must be from 0 to 4294967295"),
+        ({"intermediate_epochs": 0.0}, "--intermediate_epochs=0.0: must be above 0"),
+        ({"prediction_epochs": -1.0}, "--prediction_epochs=-1.0: must be above 0"),
+        ({"temperature": 0.0}, "--temperature=0.0: must be above 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            distill_settings(tmp_path, "t", "s", tmp_path / "d", **changes)
+    with pytest.raises(InputError, match="--epochs=0.0: must be above 0"):
+        finetune_settings(tmp_path, "m", tmp_path / "t", epochs=0.0)
+    with pytest.raises(InputError, match="--teacher_dtype=float99: must be auto, float32 or bfloat16"):
+        frozen_dtype("float99")
+
+
+def test_a_vocabulary_of_another_name_is_refused(glue, tmp_path):
+    """The model directory's would be looked for beside it."""
+    with pytest.raises(InputError, match="words.txt: must be named vocab.txt"):
+        finetune(finetune_settings(glue, "bert_tiny", tmp_path / "t", vocab=str(tmp_path / "words.txt")))

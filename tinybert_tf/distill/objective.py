@@ -63,6 +63,8 @@ class TinyBertObjective:
 
     def check(self, student: BertConfig, teacher: BertConfig) -> None:
         """Raises InputError where the two networks cannot be matched, with the ways out."""
+        if self.padding not in ("exclude", "reference"):
+            raise InputError(f"padding={self.padding!r}: must be exclude or reference")
         student_layers = student.num_hidden_layers
         for name in ("attention_weight", "hidden_weight"):
             given = getattr(self, name)

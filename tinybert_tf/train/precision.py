@@ -5,6 +5,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tinybert_tf.distribution import several_workers
+from tinybert_tf.errors import InputError
 
 _CPU_FLAGS = ("avx512_bf16", "amx_bf16")
 
@@ -26,6 +27,11 @@ def frozen_dtype(name: str) -> str:
 
     Several workers cannot pass each other variables in bfloat16, as they do when they make them: there the variables are
     float32, and the products are in bfloat16 all the same.
+
+    Raises:
+        InputError: another name than auto, float32 and bfloat16.
     """
+    if name not in ("auto", "float32", "bfloat16"):
+        raise InputError(f"--teacher_dtype={name}: must be auto, float32 or bfloat16")
     dtype = fast_inference_dtype() if name == "auto" else name
     return "mixed_bfloat16" if dtype == "bfloat16" and several_workers() else dtype

@@ -13,7 +13,7 @@ from tinybert_tf.data.tasks import CUSTOM_TASKS
 from tinybert_tf.distill import TinyBertObjective
 from tinybert_tf.distribution import STRATEGY_HELP, distributed
 from tinybert_tf.errors import InputError
-from tinybert_tf.settings import setting
+from tinybert_tf.settings import check_seed, setting
 from tinybert_tf.train.fit import SAVE_EVERY_SECONDS
 from tinybert_tf.train.precision import frozen_dtype
 from tinybert_tf.train.run import Run, finished_result
@@ -47,6 +47,11 @@ class TaskSettings(CustomFiles):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name}={value}: must be at least 1")
+        check_seed(self.seed)
+        for name in ("epochs", "intermediate_epochs", "prediction_epochs", "temperature"):
+            value = getattr(self, name, None)  # not every program has each of them
+            if value is not None and not value > 0:
+                raise InputError(f"--{name}={value}: must be above 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +170,10 @@ def _model_for(task: Task, name: str, vocab: str | None, flag: str) -> tuple[Ber
     label2id = task.label2id or None
     if vocab and size_of(name) and not Path(name).is_dir():
         vocab_file = Path(vocab)
+        if vocab_file.name != "vocab.txt":
+            raise InputError(
+                f"--vocab={vocab}: must be named vocab.txt, as in the model directory that it becomes part of"
+            )
         config = BertConfig.named(name, vocab_size=Tokenizer(vocab_file).vocab_size, label2id=label2id)
         return build_model(config, task.head), vocab_file.parent
     source = resolve_directory(name, flag)
