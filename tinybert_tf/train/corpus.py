@@ -12,7 +12,7 @@ from tinybert_tf.data import Tokenizer
 from tinybert_tf.data.corpus import Corpus
 from tinybert_tf.distribution import STRATEGY_HELP
 from tinybert_tf.errors import InputError
-from tinybert_tf.settings import setting
+from tinybert_tf.settings import check_seed, setting
 from tinybert_tf.train.fit import SAVE_EVERY_SECONDS
 
 # Held-out examples that an evaluation looks at, at most, and how many at a time.
@@ -41,6 +41,7 @@ class CorpusSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name}={value}: must be at least 1")
+        check_seed(self.seed)
         if not self.epochs > 0:
             raise InputError(f"--epochs={self.epochs}: must be above 0")
         if not 0 <= self.warmup_proportion < 1:
@@ -93,11 +94,16 @@ def held_out_means(
 
 
 def check_vocabulary(corpus: Corpus, directory: Path) -> None:
-    """Raises InputError where the corpus was tokenized with other words than the model of `directory` knows."""
-    ours, theirs = Tokenizer(corpus.vocab_file), Tokenizer.from_directory(directory)
+    """Raises InputError where the corpus was tokenized with other words, or another case, than the model of `directory` knows."""
+    ours, theirs = corpus.tokenizer, Tokenizer.from_directory(directory)
     if ours.vocabulary != theirs.vocabulary:
         raise InputError(
             f"the corpus was made with a vocabulary of {ours.vocab_size} words ({ours.vocab_file}), but {theirs.vocab_file} "
             f"has {theirs.vocab_size}{'' if ours.vocab_size != theirs.vocab_size else ' others'}; "
             f"make the corpus with --vocab={theirs.vocab_file}"
+        )
+    if ours.lower_case != theirs.lower_case:
+        raise InputError(
+            f"the corpus was made with lower_case={ours.lower_case}, but the tokenizer of {directory} has "
+            f"lower_case={theirs.lower_case}; make the corpus with --vocab={theirs.vocab_file}"
         )

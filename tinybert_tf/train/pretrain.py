@@ -10,8 +10,7 @@ import tensorflow as tf
 from tinybert_tf.bert import BertConfig, BertModel, build_model, size_of
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.checkpoints.presets import PACKAGES
-from tinybert_tf.data import Tokenizer
-from tinybert_tf.data.corpus import read_corpus
+from tinybert_tf.data.corpus import Corpus, read_corpus
 from tinybert_tf.distill.distiller import over_replicas
 from tinybert_tf.distribution import distributed
 from tinybert_tf.errors import InputError
@@ -129,7 +128,7 @@ def _scored(means: dict[str, float]) -> dict[str, float]:
     return {"accuracy": means["accuracy"], "loss": means["loss"], "perplexity": math.exp(means["loss"])}
 
 
-def _model_for(settings: PretrainSettings, corpus) -> tuple[BertModel, Path]:
+def _model_for(settings: PretrainSettings, corpus: Corpus) -> tuple[BertModel, Path]:
     """The network, and the directory that its vocabulary is in."""
     has_weights = Path(settings.model).is_dir() or settings.model in PACKAGES or not size_of(settings.model)
     if has_weights:
@@ -140,6 +139,5 @@ def _model_for(settings: PretrainSettings, corpus) -> tuple[BertModel, Path]:
         raise InputError(
             f"--freeze_encoder: --model={settings.model} has random weights; give a model directory or preset"
         )
-    vocab_file = Path(corpus.vocab_file)
-    config = BertConfig.named(settings.model, vocab_size=Tokenizer(vocab_file).vocab_size)
-    return build_model(config, "masked_lm"), vocab_file.parent
+    config = BertConfig.named(settings.model, vocab_size=corpus.tokenizer.vocab_size)
+    return build_model(config, "masked_lm"), corpus.vocab_file.parent

@@ -8,7 +8,9 @@ import pytest
 
 from tinybert_tf.data.corpus import make, make_corpus, processes, read_corpus
 from tinybert_tf.data.corpus.shards import id_type, read_records
+from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
+from tinybert_tf.train.corpus import check_vocabulary
 
 
 def all_rows(directory, splits=("train",)):
@@ -101,6 +103,7 @@ def test_the_manifest_says_what_is_there(settings, text_file, vocab_file, conten
     files = contents(ours.output_dir)
     manifest = json.loads(files.pop("manifest.json"))
     assert files.pop("vocab.txt") == vocab_file.read_bytes()
+    assert json.loads(files.pop("tokenizer_config.json"))["do_lower_case"] is True
     assert manifest["counts"] == {name: value for name, value in result.items() if name != "seconds"}
     assert result["shards"] == len(manifest["shards"]) >= 8
     listed = [shard[split] for shard in manifest["shards"] for split in ("train", "held_out") if split in shard]
@@ -223,3 +226,16 @@ def test_a_model_directory_s_vocabulary_keeps_its_case(settings, vocab_file, tmp
     (tmp_path / "model" / "tokenizer_config.json").write_text('{"do_lower_case": false}')
     assert made(settings, "ban Ban\n") == [["ban", "ban"]]
     assert made(settings, "ban Ban\n", vocab=str(tmp_path / "model" / "vocab.txt")) == [["ban", "[UNK]"]]
+
+
+def test_a_network_made_from_a_cased_corpus_is_cased(settings, vocab_file, tmp_path):
+    """Pretraining takes the vocabulary out of the corpus."""
+    (tmp_path / "model").mkdir()
+    shutil.copyfile(vocab_file, tmp_path / "model" / "vocab.txt")
+    (tmp_path / "model" / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    made(settings, "ban Ban\n", vocab=str(tmp_path / "model" / "vocab.txt"))
+    corpus = settings("special").output_dir
+    assert not Tokenizer.from_directory(corpus).lower_case
+    (tmp_path / "model" / "tokenizer_config.json").write_text('{"do_lower_case": true}')
+    with pytest.raises(InputError, match="made with lower_case=False, but the tokenizer of .* has lower_case=True"):
+        check_vocabulary(read_corpus(corpus), tmp_path / "model")

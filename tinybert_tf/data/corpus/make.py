@@ -21,6 +21,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.files import writing
 
 MANIFEST, VOCABULARY, JOB = "manifest.json", "vocab.txt", f"{UNFINISHED}/job.json"
+TOKENIZER_SETTINGS = "tokenizer_config.json"
 _PACKAGES = ("tinybert_tf", "tensorflow", "tensorflow-text", "numpy")
 # Settings without a bearing on the result, or told apart by digests.
 _FREE = ("input", "tfds", "vocab", "output_dir", "num_processes", "beam_args")
@@ -30,7 +31,8 @@ _SHOW_SECONDS = 10.0
 def make_corpus(settings: CorpusSettings) -> dict[str, Any]:
     """Makes a corpus of mask-free examples for general distillation and pre-training; the result of bin/make_corpus.py.
 
-    `output_dir` then holds train-*.tfrecord.gz and held_out-*.tfrecord.gz, vocab.txt and manifest.json. Until the manifest is
+    `output_dir` then holds train-*.tfrecord.gz and held_out-*.tfrecord.gz, vocab.txt with the tokenizer_config.json that a model
+    directory has beside it, and manifest.json. Until the manifest is
     there, `unfinished/` notes what is done: a run that was killed goes on from there and ends with the same bytes.
 
     Returns:
@@ -142,6 +144,9 @@ def _finish(job: Job, description: dict[str, Any]) -> dict[str, Any]:
         raise InputError("the text has no word in it; give other text")
     manifest = description | {"counts": counts, "shards": shards}
     write_bytes(output_dir, VOCABULARY, job.vocabulary)
+    # A network that is pretrained on the corpus takes both along.
+    tokenizer = {"tokenizer_class": "BertTokenizer", "do_lower_case": job.lower_case}
+    write_bytes(output_dir, TOKENIZER_SETTINGS, (json.dumps(tokenizer, indent=2) + "\n").encode())
     write_bytes(output_dir, MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     return manifest
 
