@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tinybert_tf.distribution import best_strategy, make_strategy, on_all_replicas, sharded, share, shareable
+from tinybert_tf.distribution import (
+    best_strategy,
+    first_line,
+    make_strategy,
+    on_all_replicas,
+    sharded,
+    share,
+    shareable,
+)
 from tinybert_tf.errors import InputError
 
 
@@ -63,3 +71,17 @@ def test_on_one_device_a_function_gets_the_whole_batch():
     double = on_all_replicas(lambda batch: 2 * batch["a"], {"a": tf.TensorSpec([None, None], tf.int32)})
     np.testing.assert_array_equal(double({"a": tf.constant([[1, 2], [3, 4]])}), [[2, 4], [6, 8]])
     assert shareable(7) == 7
+
+
+def test_a_machine_without_a_tpu_says_so_in_one_line(monkeypatch):
+    def connect():
+        raise ValueError("Please provide a TPU Name to connect to.")
+
+    monkeypatch.setattr(tf.distribute.cluster_resolver.TPUClusterResolver, "connect", connect)
+    with pytest.raises(InputError, match="--strategy=tpu: no TPU can be reached .*TPU Name.*set TPU_NAME"):
+        make_strategy("tpu")
+
+
+def test_an_error_that_says_nothing_is_called_by_its_kind():
+    assert first_line(MemoryError()) == "MemoryError"
+    assert first_line(ValueError("{{node a}} the line\nits cause")) == "the line"

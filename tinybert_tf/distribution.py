@@ -70,7 +70,8 @@ def distributed(settings: Any, train_batch_size: int | None = None) -> Iterator[
 
 def first_line(error: Exception) -> str:
     """What an error says, without the names that TensorFlow puts before it and the causes it puts after."""
-    return str(error).splitlines()[0].rsplit("}} ")[-1]
+    said = str(error).strip() or type(error).__name__
+    return said.splitlines()[0].rsplit("}} ")[-1]
 
 
 @functools.cache
@@ -83,14 +84,19 @@ def make_strategy(name: str = "one_device", num_devices: int | None = None) -> t
         num_devices: of "mirrored": how many GPUs, by default all. Without a GPU, that many logical devices of the CPU.
 
     Raises:
-        InputError: an unknown name, more devices than there are, or a TF_CONFIG that names no workers.
+        InputError: an unknown name, more devices than there are, no TPU, or a TF_CONFIG that names no workers.
     """
     if name not in STRATEGIES:
         raise InputError(f"--strategy={name}: must be one of {', '.join(STRATEGIES)}")
     if name == "auto":
         name = best_strategy()
     if name == "tpu":
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+        try:
+            resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+        except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
+            raise InputError(
+                f"--strategy=tpu: no TPU can be reached ({first_line(error)}); set TPU_NAME, or take another strategy"
+            ) from None
         return tf.distribute.TPUStrategy(resolver)
     if name == "multi_worker":
         workers = _workers()
@@ -273,12 +279,12 @@ class _Prefixed:
     """A text stream whose lines begin with `prefix`."""
 
     def __init__(self, stream: TextIO, prefix: str):
-        self._stream, self._prefix, self._at_begin = stream, prefix, True
+        self._stream, self._prefix, self._at_line_start = stream, prefix, True
 
     def write(self, text: str) -> int:
         for line in text.splitlines(keepends=True):
-            self._stream.write(self._prefix + line if self._at_begin else line)
-            self._at_begin = line.endswith("\n")
+            self._stream.write(self._prefix + line if self._at_line_start else line)
+            self._at_line_start = line.endswith("\n")
         return len(text)
 
     def __getattr__(self, name: str):
