@@ -14,7 +14,7 @@ from tinybert_tf.data.spans import SpanFeatures
 from tinybert_tf.data.squad import Answer, SquadExample, write_squad
 from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
 from tinybert_tf.evaluate.program import PredictSettings, predict
-from tinybert_tf.evaluate.squad import Candidate, Prediction, answer_texts, find_answers, score_squad
+from tinybert_tf.evaluate.squad import Candidate, Prediction, answer_texts, find_answers, predict_squad, score_squad
 from tinybert_tf.train.stages import DistillSettings, FinetuneSettings, distill_task, finetune
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] who what sat ate the cat dog on a mat . red blue ##s old".split()
@@ -128,3 +128,12 @@ def test_a_network_learns_questions_and_its_student_too(vocabulary, examples, tm
     answers = json.loads((tmp_path / "answers" / "predictions.json").read_text())
     dataset = json.loads((tmp_path / "dev-v1.1.json").read_text())["data"]
     assert squad_evaluate_v1_1.evaluate(dataset, answers)["final_f1"] == pytest.approx(result["score"])
+
+
+def test_a_network_that_diverged_has_no_answers(vocabulary, examples):
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    model = build_model(BertConfig(vocab_size=len(WORDS), max_position_embeddings=64, **sizes), "span")
+    model.head_layer.bias.assign([np.nan, 0.0])
+    tokenizer = Tokenizer(vocabulary / "vocab.txt")
+    with pytest.raises(FloatingPointError, match="the training diverged"):
+        predict_squad(model, examples, tokenizer, seq_len=32)

@@ -81,6 +81,7 @@ def span_predictor(model: BertModel, features: SpanFeatures, batch_size: int = 3
 
     Raises:
         InputError: windows that are longer than the network can read.
+        FloatingPointError: (when it predicts) logits that are not finite.
     """
     positions = model.config.max_position_embeddings
     if features.seq_len > positions:
@@ -95,7 +96,7 @@ def span_predictor(model: BertModel, features: SpanFeatures, batch_size: int = 3
         for batch, _, _, numbers in features.batches(batch_size=shareable(batch_size), row_numbers=True):
             logits = tf.cast(forward(batch), tf.float32).numpy()
             if not np.isfinite(logits).all():
-                raise ValueError("logits are not finite: the training diverged; lower the learning rate")
+                raise FloatingPointError("the logits are not finite: the training diverged; lower the learning rate")
             numbers = numbers.numpy()
             for number, row in zip(numbers[numbers >= 0], logits, strict=False):
                 found[number] = row[: features.lengths[number]]
