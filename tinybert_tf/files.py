@@ -88,6 +88,7 @@ def remove(path: Path) -> None:
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes JSON, indented, whole or not at all."""
     with written_aside(path) as aside:
         aside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
@@ -101,7 +102,7 @@ def read_json(path: str | os.PathLike) -> Any:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:  # of text, of syntax, of numbers too long, of nesting too deep
-        raise InputError(f"{path}: not valid JSON ({error})") from None
+        raise InputError(f"{path}: not valid JSON ({error}); mend it or write it anew") from None
 
 
 def read_json_object(path: str | os.PathLike) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import keras
 
 from tinybert_tf.distribution import best_strategy, make_strategy
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json, remove, write_json
+from tinybert_tf.files import read_json_object, remove, write_json
 
 
 class Steps:
@@ -39,7 +39,7 @@ class Steps:
         self._number += 1
         output, record = self.directory / name, self.directory / "steps" / f"{name}.json"
         inputs = {"settings": settings, "files": {key: _identity(path) for key, path in files.items() if path}}
-        before = read_json(record) if record.is_file() else {}
+        before = read_json_object(record) if record.is_file() else {}
         head = f"[step {self._number}] {name}"
         if before.get("inputs") == inputs and "result" in before and before["output"] == _identity(output):
             print(f"{head}: done already", flush=True)

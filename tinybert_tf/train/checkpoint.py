@@ -16,7 +16,7 @@ import safetensors
 import safetensors.numpy
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json, write_json, written_aside
+from tinybert_tf.files import read_json_object, write_json, written_aside
 
 _KEPT = 2  # the last one, and the one before it in case the last one cannot be read
 
@@ -74,7 +74,7 @@ class CheckpointFolder:
         for folder in reversed(self._folders()):
             try:
                 return _read(folder)
-            except (InputError, OSError, KeyError, safetensors.SafetensorError) as error:
+            except (InputError, OSError, KeyError, TypeError, safetensors.SafetensorError) as error:
                 print(
                     f"{folder}: not a whole checkpoint ({error}); it is removed and the one before it used", flush=True
                 )
@@ -90,7 +90,7 @@ class CheckpointFolder:
 
 
 def _read(folder: Path) -> Checkpoint:
-    state = read_json(folder / "state.json")
+    state = read_json_object(folder / "state.json")
     path = folder / "variables.safetensors"
     if _sha256(path) != state.pop("sha256"):
         raise InputError("variables.safetensors is not what was written")

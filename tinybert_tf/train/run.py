@@ -18,7 +18,7 @@ from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints.huggingface import save_model
 from tinybert_tf.distribution import is_chief
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json, write_json, writing, written_aside
+from tinybert_tf.files import read_json_object, write_json, writing, written_aside
 from tinybert_tf.train.checkpoint import Checkpoint, CheckpointFolder
 
 _PACKAGES = ("tinybert_tf", "tensorflow", "keras", "tensorflow-text", "numpy")
@@ -160,7 +160,7 @@ def _earlier_run(directory: Path, settings: Any) -> dict[str, Any]:
     path = directory / "run.json"
     if not path.is_file() or not any((directory / name).exists() for name in ("checkpoints", "intermediate", "model")):
         return {}
-    earlier, now = read_json(path), json.loads(json.dumps(dataclasses.asdict(settings)))
+    earlier, now = read_json_object(path), json.loads(json.dumps(dataclasses.asdict(settings)))
     then = earlier.get("settings", {})
     for name in (then | now).keys() - _NO_MATTER:
         if then.get(name) != now.get(name):

@@ -12,7 +12,7 @@ from tinybert_tf.data.augmentation.questions import QuestionAugmenter, QuestionL
 from tinybert_tf.data.augmentation.settings import AugmentSettings
 from tinybert_tf.data.glue import load_task
 from tinybert_tf.data.tokenizer import Tokenizer
-from tinybert_tf.files import read_json, write_json, written_aside
+from tinybert_tf.files import read_json_object, write_json, written_aside
 
 # What is lost at most when a run is killed: a few seconds of work.
 PART_ROWS = 256
@@ -76,7 +76,7 @@ def write_parts(settings: AugmentSettings, numbers: Sequence[int]) -> Iterator[i
 def _open_augmenter(settings: AugmentSettings, layout: AnyLayout) -> Augmenter:
     originals = (row.example for row in layout.rows(settings.max_train_examples))
     hashes = frozenset(row_hash(row.text, row.text_pair) for row in originals)
-    neighbours = read_json(neighbours_file(settings)) if settings.uses_word_vectors else None
+    neighbours = read_json_object(neighbours_file(settings)) if settings.uses_word_vectors else None
     masked_lm = None
     if settings.uses_masked_lm:
         directory = resolve_directory(settings.masked_lm, "--masked_lm")

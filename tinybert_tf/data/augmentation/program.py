@@ -26,7 +26,7 @@ from tinybert_tf.data.augmentation.settings import AugmentSettings
 from tinybert_tf.data.augmentation.word_vectors import MEANS, WordVectors
 from tinybert_tf.data.augmentation.workers import run_workers
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json, remove, write_json, written_aside
+from tinybert_tf.files import read_json_object, remove, write_json, written_aside
 
 # Settings that the output does not follow from: paths (what is read has a digest), and how the work is shared out.
 _FREE = ("data_dir", "masked_lm", "word_vectors", "output_dir", "num_processes", "batch_size", "beam_args")
@@ -50,7 +50,7 @@ def augment_task(settings: AugmentSettings) -> dict:
     folder, summary_file = output / layout.task.folder, output / "augmentation.json"
     job = _describe(settings, layout)
     if summary_file.is_file():
-        summary = read_json(summary_file)
+        summary = read_json_object(summary_file)
         _check_same(summary["job"], job, output)
         shutil.rmtree(parts, ignore_errors=True)  # left where a run was killed at its very end
         print(f"{output}: is finished already", flush=True)
@@ -118,7 +118,7 @@ def _take_up(settings: AugmentSettings, job: dict, folder: Path) -> list[int]:
     numbers = range(count_parts(job["rows"]))
     left = [number for number in numbers if not part_file(settings, number).is_file()]
     if (parts / "job.json").is_file() and len(left) < len(numbers):
-        _check_same(read_json(parts / "job.json"), job, parts.parent)
+        _check_same(read_json_object(parts / "job.json"), job, parts.parent)
         print(f"{parts.parent}: going on, {len(numbers) - len(left)} of {len(numbers)} parts are done", flush=True)
         return left
     there = folder if folder.exists() else parts
@@ -158,7 +158,7 @@ def _summarise(settings: AugmentSettings, rows: int) -> tuple[dict, list[dict]]:
     """The result, and a few rows before and after."""
     counts, examples = Counter(), []
     for number in range(count_parts(rows)):
-        part = read_json(part_file(settings, number).with_suffix(".json"))
+        part = read_json_object(part_file(settings, number).with_suffix(".json"))
         counts.update(part["counts"])
         examples += part["examples"]
     replaced = sum(counts[source] for source in SOURCES)
