@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tinybert_tf.errors import InputError
 from tinybert_tf.pipeline.quickstart import QuickstartSettings, quickstart
 
 
@@ -43,3 +44,10 @@ def test_without_a_pretrained_teacher_one_learns_from_the_text(glue, tmp_path, c
     assert "no pretrained teacher" in capsys.readouterr().out
     assert (tmp_path / "run" / "pretrained" / "model" / "model.safetensors").is_file()
     assert 0 <= result["student_score"] <= 1
+
+
+@pytest.mark.parametrize("task", ["squad1", "custom"])
+def test_a_task_that_it_cannot_run_is_refused_at_once(glue, tmp_path, task):
+    with pytest.raises(InputError, match=f"--task={task}: the quickstart takes GLUE's tasks.*run_task"):
+        quickstart(settings(glue, tmp_path / "run", task=task))
+    assert not (tmp_path / "run").exists()

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from tinybert_tf.checkpoints import read_config, resolve_directory
-from tinybert_tf.data import load_task
+from tinybert_tf.data import get_task, load_task
 from tinybert_tf.data.augmentation.program import augment_task
 from tinybert_tf.data.augmentation.settings import AugmentSettings
 from tinybert_tf.data.corpus import CorpusSettings, make_corpus
+from tinybert_tf.data.tasks import CUSTOM_TASKS
 from tinybert_tf.data.tokenizer import SPECIAL_TOKENS
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
@@ -50,6 +51,10 @@ def quickstart(settings: QuickstartSettings) -> dict:
 
     A step that is done already is not done again; one that was cut off goes on where it was.
     """
+    if settings.task in CUSTOM_TASKS or get_task(settings.task).kind == "span":
+        raise InputError(
+            f"--task={settings.task}: the quickstart takes GLUE's tasks; run this one with bin/run_task.py"
+        )
     open_devices(settings)
     job = _Job(settings)
     pretrained = job.pretrained()
@@ -60,7 +65,7 @@ def quickstart(settings: QuickstartSettings) -> dict:
     augmented = job.augment(pretrained, corpus)
     models["student"], steps = job.distill(models["teacher"], general, augmented)
     models["student without teacher"] = job.train_alone(models["teacher"], steps)
-    scores = job.steps.run("scores", lambda output: job.scores(models, output), {}, **models)
+    scores = job.steps.run("scores", lambda _: job.scores(models), {}, **models)
     deployed = {name: models[name] for name in ("teacher", "student")}
     convert_all = lambda output: convert(deployed, output, job.seq_len)
     files = job.steps.run("tflite", convert_all, job.seq_len, **deployed)
@@ -165,12 +170,11 @@ class _Job:
         )  # fmt: skip
         return Path(self.steps.run_program("no_teacher", finetune, training, vocabulary=teacher / "vocab.txt")["model"])
 
-    def scores(self, models: dict[str, Path], output: Path) -> dict[str, float]:
+    def scores(self, models: dict[str, Path]) -> dict[str, float]:
         """The main metric of each model on dev, from what was saved."""
         found = {}
+        shared = {name: self.common[name] for name in ("task", "data_dir", "strategy", "num_devices")}
         for name, folder in models.items():
-            names = ("task", "data_dir", "strategy", "num_devices")
-            shared = {name: self.common[name] for name in names}
             evaluating = EvaluateSettings(**shared, model_dir=str(folder), seq_len=self.seq_len)
             found[name] = evaluate_model(evaluating)["score"]
             print(f"{name}: {found[name]:.4f}", flush=True)
