@@ -49,7 +49,8 @@ class Split:
             return self
         return Split(self.name, self.source, lambda: itertools.islice(iter(self), count))
 
-    def chunks(self, size: int = 1024) -> Iterator[list[Example]]:
+    def chunks(self, size: int) -> Iterator[list[Example]]:
+        """The rows, `size` at a time; fewer in the end."""
         rows = iter(self)
         while chunk := list(itertools.islice(rows, size)):
             yield chunk
