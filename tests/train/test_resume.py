@@ -157,10 +157,10 @@ def damage(checkpoint, how: str) -> None:
         variables.unlink()
         variables.mkdir()
     else:
-        (checkpoint / "state.json").write_text("{")
+        (checkpoint / "state.json").write_text("{" if how == "state cut short" else "[]")
 
 
-@pytest.mark.parametrize("how", ["one bit", "cut short", "unreadable", "state cut short"])
+@pytest.mark.parametrize("how", ["one bit", "cut short", "unreadable", "state cut short", "no state"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, capsys, how):
     folder = CheckpointFolder(tmp_path)
     for step in (1, 2, 3):
@@ -223,12 +223,3 @@ def test_the_batch_of_the_step_that_went_wrong_is_the_one_that_is_left(
         finetune(settings)
     np.testing.assert_array_equal(np.load(tmp_path / "r" / "not_finite.npz")["input_word_ids"], seen[2])
     assert len(seen) == 3
-
-
-def test_a_checkpoint_whose_state_is_no_object_is_passed_over(tmp_path, capsys):
-    folder = CheckpointFolder(tmp_path)
-    folder.write(Checkpoint("general", 1, 2, {}, [np.zeros(3, np.float32)]))
-    written = folder.write(Checkpoint("general", 2, 2, {}, [np.ones(3, np.float32)]))
-    (written / "state.json").write_text("[]")
-    assert folder.last().step == 1
-    assert "not a whole checkpoint" in capsys.readouterr().out
