@@ -22,7 +22,7 @@ def add(directory, **tensors):
 
 def test_projections_come_back_as_written(student):
     written = [(np.random.rand(24, 32).astype(np.float32), np.random.rand(32).astype(np.float32)) for _ in range(3)]
-    write_projections(written, student)
+    write_projections(dict(enumerate(written)), student)
     for (kernel, bias), (kernel_again, bias_again) in zip(written, read_projections(student, 3), strict=True):
         np.testing.assert_array_equal(kernel, kernel_again)
         np.testing.assert_array_equal(bias, bias_again)
@@ -53,7 +53,7 @@ def test_fit_denses_are_one_each(student):
 
 
 def test_projections_of_another_student_are_refused(student):
-    write_projections([(np.zeros((24, 32)), np.zeros(32))] * 3, student)
+    write_projections(dict.fromkeys(range(3), (np.zeros((24, 32)), np.zeros(32))), student)
     with pytest.raises(InputError, match=r"distill\.safetensors: has 3 projections.*5 hidden states"):
         read_projections(student, 5)
 

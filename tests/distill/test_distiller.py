@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import safetensors.numpy
 import tensorflow as tf
 
 from tinybert_tf.checkpoints import read_projections
@@ -146,9 +147,12 @@ def test_the_teacher_computes_no_layer_that_nothing_reads(distiller, network):
     assert list(prediction._teacher_outputs.output) == ["logits"]
 
 
-def test_a_projection_stands_for_each_state_that_is_matched(distiller):
+def test_a_projection_stands_for_each_state_that_is_matched(distiller, tmp_path):
     objective = TinyBertObjective(hidden_weight=[0, 1], embedding_weight=1)
-    assert list(distiller(objective).projections) == ["0", "2"]
+    made = distiller(objective)
+    assert list(made.projections) == ["0", "2"]
+    made.save_projections(tmp_path)
+    assert {name.split(".")[1] for name in safetensors.numpy.load_file(tmp_path / "distill.safetensors")} == {"0", "2"}
     assert not distiller(TinyBertObjective.prediction()).projections
 
 

@@ -1,6 +1,7 @@
 """The learned matrices W of the hidden and embedding losses, which stay beside a student and out of it."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +58,10 @@ def _projection(path: Path, tensors: dict[str, np.ndarray], name: str) -> Projec
     return kernel, bias
 
 
-def write_projections(projections: list[Projection], directory: str | Path) -> None:
-    """Writes `distill.safetensors` in a directory, under the names of the published checkpoints."""
+def write_projections(projections: Mapping[int, Projection], directory: str | Path) -> None:
+    """Writes `distill.safetensors` in a directory: projections by hidden state, under the names of the published checkpoints."""
     tensors = {}
-    for number, (kernel, bias) in enumerate(projections):
+    for number, (kernel, bias) in projections.items():
         tensors[f"fit_denses.{number}.weight"] = np.ascontiguousarray(np.asarray(kernel, np.float32).T)
         tensors[f"fit_denses.{number}.bias"] = np.asarray(bias, np.float32)
     with written_aside(Path(directory) / FILE_NAME) as aside:

@@ -207,7 +207,8 @@ class Distiller(keras.Model):
 
     def save_projections(self, directory: str | Path) -> None:
         """Writes `distill.safetensors` beside a saved student; hidden states that are not matched get no entry."""
-        write_projections([(p.kernel.numpy(), p.bias.numpy()) for p in self.projections.values()], directory)
+        found = {int(index): (p.kernel.numpy(), p.bias.numpy()) for index, p in self.projections.items()}
+        write_projections(found, directory)
 
 
 def _rows(features, weight) -> tf.Tensor:

@@ -190,6 +190,15 @@ def test_a_finished_corpus_is_not_made_again(settings, text_file, tmp_path, monk
         make_corpus(settings(packing="contiguous"))
 
 
+def test_a_manifest_that_is_damaged_is_named(settings):
+    make_corpus(settings())
+    manifest = Path(settings().output_dir) / "manifest.json"
+    for text, message in (("{", "not valid JSON"), ("[]", "holds a list, not an object")):
+        manifest.write_text(text)
+        with pytest.raises(InputError, match=f"manifest.json: {message}.*make the corpus anew"):
+            make_corpus(settings())
+
+
 def test_a_folder_with_something_else_in_it_is_left_alone(settings, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")

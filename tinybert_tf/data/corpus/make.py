@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tinybert_tf.data.corpus.processes import write_shards
 from tinybert_tf.data.corpus.settings import CorpusSettings
-from tinybert_tf.data.corpus.shards import SPLITS, UNFINISHED, Job, noted_shards, write_bytes
+from tinybert_tf.data.corpus.shards import SPLITS, UNFINISHED, Job, noted_shards, read_record, write_bytes
 from tinybert_tf.data.corpus.sources import open_source, read_blocks
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
@@ -153,10 +153,7 @@ def _finish(job: Job, description: dict[str, Any]) -> dict[str, Any]:
 
 def _read(output_dir: str, name: str) -> dict[str, Any] | None:
     path = os.path.join(output_dir, name)
-    if not tf.io.gfile.exists(path):
-        return None
-    with tf.io.gfile.GFile(path) as file:
-        return json.loads(file.read())
+    return read_record(path) if tf.io.gfile.exists(path) else None
 
 
 def _remove(output_dir: str, name: str) -> None:
