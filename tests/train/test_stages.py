@@ -63,6 +63,15 @@ def test_fewer_rows_than_a_batch_train_all_the_same(glue, make_directory, tmp_pa
     assert not np.array_equal(load_model(result["model"]).weights[0], load_model(model).weights[0])
 
 
+def test_augmented_rows_take_the_place_of_the_task_s_own(glue, make_directory, tmp_path):
+    folder = tmp_path / "augmented" / "SST-2"
+    folder.mkdir(parents=True)
+    folder.joinpath("train.tsv").write_text("sentence\tlabel\n" + "the film was not bad\t1\n" * 12)
+    changes = {"augmented_data_dir": str(folder.parent), "epochs": 1, "evaluations": 1}
+    result = finetune(finetune_settings(glue, make_directory("m"), tmp_path / "t", **changes))
+    assert result["steps"] == 2, "12 rows in batches of 8"
+
+
 def test_the_papers_epochs_and_lengths_are_used(glue, make_directory, tmp_path):
     """In the published code they are dead code."""
     settings = DistillSettings(

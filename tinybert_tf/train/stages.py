@@ -55,7 +55,23 @@ class TaskSettings(CustomFiles):
 
 
 @dataclasses.dataclass(frozen=True)
-class FinetuneSettings(TaskSettings):
+class LearningSettings(TaskSettings):
+    """What the two programs are told that learn one task from its rows, or from others in their place."""
+
+    augmented_data_dir: str | None = setting(
+        None, "a folder in GLUE's layout whose training set replaces the task's own"
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.augmented_data_dir and self.task in CUSTOM_TASKS:
+            raise InputError(
+                f"--augmented_data_dir is for GLUE's layout; with --task={self.task} augmented rows go into --train_file"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneSettings(LearningSettings):
     model: str = setting(
         "minilm_l6", "what is fine-tuned: a model directory, a preset, or a named size (random weights)"
     )
@@ -65,14 +81,11 @@ class FinetuneSettings(TaskSettings):
 
 
 @dataclasses.dataclass(frozen=True)
-class DistillSettings(TaskSettings):
+class DistillSettings(LearningSettings):
     teacher: str = setting("", "a model directory that was fine-tuned on the task", required=True)
     student: str = setting("tinybert4", "a model directory, or a size: a name, or LAYERSxHIDDENxHEADSxINTERMEDIATE")
     init: str = setting("auto", f"the weights of a student given as a size: {INIT_HELP}")
     stage: str = setting("both", "intermediate, prediction or both")
-    augmented_data_dir: str | None = setting(
-        None, "a folder in GLUE's layout whose training set replaces the task's own"
-    )
     intermediate_epochs: float | None = setting(None, "absent: the paper's for the task")
     prediction_epochs: float | None = setting(None, "absent: the paper's for the task")
     intermediate_learning_rate: float = setting(5e-5, "peak of the schedule of the intermediate stage")
@@ -90,10 +103,6 @@ class DistillSettings(TaskSettings):
             raise InputError(f"--stage={self.stage}: must be intermediate, prediction or both")
         if self.prediction_target not in ("teacher", "label"):
             raise InputError(f"--prediction_target={self.prediction_target}: must be teacher or label")
-        if self.augmented_data_dir and self.task in CUSTOM_TASKS:
-            raise InputError(
-                f"--augmented_data_dir is for GLUE's layout; with --task={self.task} augmented rows go into --train_file"
-            )
 
 
 def finetune(settings: FinetuneSettings) -> dict:
@@ -181,15 +190,14 @@ def _model_for(task: Task, name: str, vocab: str | None, flag: str) -> tuple[Ber
 
 
 def _training_set(
-    settings: TaskSettings, data: TaskData, labelled: BertModel, tokenizer: Tokenizer
+    settings: LearningSettings, data: TaskData, labelled: BertModel, tokenizer: Tokenizer
 ) -> TrainingSet | SpanTrainingSet:
     """The rows to train on, with the label ids of `labelled`."""
     seq_len = settings.seq_len or data.task.seq_len
     positions = labelled.config.max_position_embeddings
     if seq_len > positions:
         raise InputError(f"--seq_len={seq_len}: the model has {positions} positions; take a smaller one")
-    augmented = getattr(settings, "augmented_data_dir", None)
-    source = load_task(settings.task, augmented) if augmented else data
+    source = load_task(settings.task, settings.augmented_data_dir) if settings.augmented_data_dir else data
     split = source.train.limit(settings.max_train_examples)
     sizes = {"batch_size": settings.train_batch_size, "seq_len": seq_len, "seed": settings.seed}
     if data.task.kind == "span":
