@@ -58,7 +58,7 @@ def read_torch_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:  # the last two: a damaged zip directory
+    except (zipfile.BadZipFile, RuntimeError, ValueError) as error:  # the last two: a damaged zip directory
         what = (
             "damaged or cut short"
             if _begins_like_a_zip(path)
@@ -119,7 +119,7 @@ def _read_record(archive: zipfile.ZipFile, name: str) -> bytes:
         raise _RefusedError(f"{name} is compressed")
     try:
         return archive.read(record)
-    except (EOFError, NotImplementedError, RuntimeError) as error:  # cut short, a zip feature, a password
+    except (EOFError, RuntimeError) as error:  # cut short; a zip feature that is not known, a password
         raise zipfile.BadZipFile(f"{name}: {error or 'ends early'}") from None
 
 
