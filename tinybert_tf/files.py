@@ -105,6 +105,17 @@ def read_json(path: str | os.PathLike) -> Any:
         raise InputError(f"{path}: not valid JSON ({error}); mend it or write it anew") from None
 
 
+def parse_json_object(text: str, where: str, remedy: str) -> dict[str, Any]:
+    """Raises InputError, which begins with `where` and ends with `remedy`, for text that is not a JSON object."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not valid JSON ({error}); {remedy}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: holds a {type(value).__name__}, not an object {{...}}; {remedy}")
+    return value
+
+
 def read_json_object(path: str | os.PathLike) -> dict[str, Any]:
     """Raises InputError for a missing file and for one that is not a JSON object."""
     value = read_json(path)

@@ -78,7 +78,7 @@ def test_the_empty_label_is_named_by_its_row(tmp_path):
         ("a.csv", "review,stars\nx,1\ny,1\n", "every label is '1'"),
         ("a.txt", "x", r"must be \.csv, \.tsv or \.jsonl"),
         ("a.jsonl", '{"review": "x", "stars": 1}\n{"review"\n', "line 2: not valid JSON"),
-        ("a.jsonl", "[1]\n", "line 1: not an object"),
+        ("a.jsonl", "[1]\n", "line 1: holds a list, not an object"),
         ("a.jsonl", '{"review": ["x"], "stars": 1}\n', "line 1: 'review' is a list"),
         ("a.jsonl", '{"review": "\\ud800", "stars": 1}\n', "half of a character"),
     ],

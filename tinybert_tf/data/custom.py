@@ -13,6 +13,7 @@ from tinybert_tf.data.glue import Example, Split, TaskData, checked_score
 from tinybert_tf.data.lines import numbered_lines, whole_characters
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
+from tinybert_tf.files import parse_json_object
 from tinybert_tf.settings import setting
 
 _KINDS = {"class": "classification", "number": "regression"}
@@ -184,10 +185,6 @@ def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in numbered_lines(path):
         if not line.strip():
             continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}, line {number}: not valid JSON ({error})") from None
-        if not isinstance(record, dict):
-            raise InputError(f'{path}, line {number}: not an object, such as {{"text": "...", "label": "..."}}')
+        remedy = 'a line is such as {"text": "...", "label": "..."}'
+        record = parse_json_object(line, f"{path}, line {number}", remedy)
         yield number, record

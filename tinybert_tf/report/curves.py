@@ -1,6 +1,5 @@
 """Training curves from metrics.jsonl: a panel of losses for each stage, and the dev score beside them."""
 
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import written_aside
+from tinybert_tf.files import parse_json_object, written_aside
 
 # Okabe and Ito's palette, which people with any of the common colour blindnesses can tell apart.
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = (
@@ -53,12 +52,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}, line {number}: not valid JSON ({error}); mend or delete the line") from None
-        if not isinstance(record, dict):
-            raise InputError(f"{path}, line {number}: expected one JSON object, found {type(record).__name__}")
+        record = parse_json_object(line, f"{path}, line {number}", "mend or delete the line")
         expected = {"stage": "a string", "step": "a whole number", "split": '"train", "dev" or "held_out"'}
         valid = {
             "stage": isinstance(record.get("stage"), str),

@@ -19,8 +19,7 @@ from tinybert_tf.data.corpus.settings import CorpusSettings
 from tinybert_tf.data.corpus.sources import Block
 from tinybert_tf.data.corpus.text import documents
 from tinybert_tf.data.tokenizer import Tokenizer
-from tinybert_tf.errors import InputError
-from tinybert_tf.files import writing
+from tinybert_tf.files import parse_json_object, writing
 
 FEATURE = "word_ids"
 SPLITS = ("train", "held_out")
@@ -68,14 +67,7 @@ def noted_shards(output_dir: str) -> dict[str, dict[str, Any]]:
 def read_record(path: str) -> dict[str, Any]:
     """What `path`, which may lie in a bucket, says in JSON."""
     with tf.io.gfile.GFile(path) as file:
-        text = file.read()
-    try:
-        record = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON ({error}); remove the directory and make the corpus anew") from None
-    if not isinstance(record, dict):
-        raise InputError(f"{path}: holds a {type(record).__name__}, not an object {{...}}; make the corpus anew")
-    return record
+        return parse_json_object(file.read(), path, "remove the directory and make the corpus anew")
 
 
 def pack(job: Job, block: Block) -> tuple[np.ndarray, dict[str, int]]:
