@@ -1,11 +1,12 @@
 """What the builder writes is what the runtime reads."""
 
 import numpy as np
+import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from tinybert_tf.export import flatbuffer
 from tinybert_tf.export.builder import FLOAT32, ModelBuilder
-from tinybert_tf.export.quantization import quantized
+from tinybert_tf.export.quantization import Range, quantized
 
 
 def run(build, **inputs):
@@ -62,6 +63,24 @@ def test_operations_compute_what_numpy_computes():
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("transpose_y", [True, False])
+def test_a_product_in_whole_numbers_is_off_by_its_steps(transpose_y):
+    """Of ranges that lie unevenly about zero, as a softmax's do."""
+    x = np.random.uniform(0, 1, (2, 5, 7)).astype(np.float32)
+    y = np.random.normal(size=(2, 3, 7) if transpose_y else (2, 7, 3)).astype(np.float32)
+    expected = x @ (y.swapaxes(1, 2) if transpose_y else y)
+    result = Range(float(expected.min()), float(expected.max()))
+
+    def build(graph, x, y):
+        steps = graph.quantize(x, *Range(0, 1).step()), graph.quantize(y, *Range(-4, 4).even_step())
+        return {"product": graph.dequantize(graph.batch_matmul_int8(*steps, *result.step(), transpose_y))}
+
+    found = run(build, x=x, y=y)["product"]
+    scale, _ = result.step()
+    assert np.abs(found - expected).max() < scale / 2 + 7 * (0.5 / 255 * np.abs(y).max() + 4 / 127 / 2)
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.999
 
 
 def test_equal_constants_are_held_once():

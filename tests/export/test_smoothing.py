@@ -34,14 +34,27 @@ def test_answers_stay_and_columns_become_even(model_dir, features):
     np.testing.assert_allclose(answers(model, smooth, features), answers(model, network, features), atol=1e-5)
     layer = smooth.layers[0]
     readers = {
-        "layer_0/attention/key": (layer.query, layer.key, layer.value),
+        "layer_0/attention/value": (layer.query, layer.key, layer.value),
         "layer_0/attention/output": (layer.attention_output,),
         "layer_0/intermediate": (layer.intermediate,),
     }
     for path, dense_layers in readers.items():
         weights = np.max([np.abs(dense.kernel).max(axis=1) for dense in dense_layers], axis=0)
-        ratio = after[path].largest / weights
+        ratio = after.dense[path].largest / weights
         np.testing.assert_allclose(ratio, ratio[0], rtol=1e-3, err_msg="columns and weights have it equally hard")
+
+
+def test_static_inputs_become_more_even_still(model_dir, features):
+    model = load_model(model_dir())
+    network = folded_weights(model)
+    before = calibrate(model.config, network, model.head, features)
+    spreads = []
+    for static in (False, True):
+        smooth = smoothed(network, before, static)
+        np.testing.assert_allclose(answers(model, smooth, features), answers(model, network, features), atol=1e-5)
+        largest = calibrate(model.config, smooth, model.head, features).dense["layer_0/attention/value"].largest
+        spreads.append(np.log(largest).std())
+    assert spreads[1] < 0.5 * spreads[0]
 
 
 def test_a_column_that_nothing_reads_is_left_alone(model_dir, features):

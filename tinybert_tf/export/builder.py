@@ -280,10 +280,20 @@ class GraphBuilder:
         return self._op("FULLY_CONNECTED", inputs, shape, schema.FullyConnectedOptionsT(), version=version, like=result)
 
     def batch_matmul(self, x: Tensor, y: Tensor, transpose_y: bool = False) -> Tensor:
-        columns = y.shape[-2] if transpose_y else y.shape[-1]
-        return self._op("BATCH_MATMUL", [x, y], (*x.shape[:-1], columns), schema.BatchMatMulOptionsT(adjY=transpose_y))
+        return self._batch_matmul(x, y, transpose_y, version=1, like=None)
+
+    def batch_matmul_int8(
+        self, x: Tensor, y: Tensor, scale: float, zero_point: int, transpose_y: bool = False
+    ) -> Tensor:
+        """The same in whole numbers: int8 x and y -> int8 with the given scale. XNNPACK wants 0 as the zero point of y."""
+        return self._batch_matmul(x, y, transpose_y, version=2, like=_int8(scale, zero_point))
 
     # --- Inside ---
+
+    def _batch_matmul(self, x: Tensor, y: Tensor, transpose_y: bool, version: int, like: Tensor | None) -> Tensor:
+        shape = (*x.shape[:-1], y.shape[-2] if transpose_y else y.shape[-1])
+        options = schema.BatchMatMulOptionsT(adjY=transpose_y)
+        return self._op("BATCH_MATMUL", [x, y], shape, options, version=version, like=like)
 
     def _elementwise(self, name: str, options, x: Tensor, y: Tensor) -> Tensor:
         return self._op(name, [x, y], np.broadcast_shapes(x.shape, y.shape), options, like=x)

@@ -42,7 +42,7 @@ class ExportReport:
         seq_len: the longest length; seq_lens: all of them.
         operators: how often each operation occurs in the graph of the longest length.
         calibrated: whether the weights were rounded for example texts.
-        static_layers: dense layers whose activations have fixed ranges.
+        static_layers: layers whose attention computes in whole numbers of fixed ranges.
     """
 
     path: str
@@ -82,7 +82,7 @@ def export_tflite(
         quantize: one of `QUANTIZE_MODES`.
         tokenizer_from: the directory with vocab.txt; by default that of the model.
         calibration_texts: some 200 texts, or pairs of them, like those that the file will see. Integer weights are rounded
-            so that layers err least on them; "int8" also takes the ranges of its activations from them and needs them.
+            so that layers err least on them; "int8" also takes the ranges of its attention from them and needs them.
         text_input: "single" or "pair" puts the tokenizer into the file, which then takes `text`, or `text` and `text_pair`,
             strings `[1]`, and needs TensorFlow Text's operations; one length only.
 
@@ -108,7 +108,7 @@ def export_tflite(
     calibration = None
     if calibration_texts and precision.integer_weights:
         features = _example_features(calibration_texts, tokenizer, longest)
-        network = smoothed(network, calibrate(model.config, network, model.head, features))
+        network = smoothed(network, calibrate(model.config, network, model.head, features), precision.static)
         calibration = calibrate(model.config, network, model.head, features)
     writer = NetworkWriter(model.config, network, model.head, precision, longest, calibration)
     builder = ModelBuilder()
@@ -131,7 +131,7 @@ def export_tflite(
         head=model.head,
         operators=flatbuffer.operators(file),
         calibrated=calibration is not None,
-        static_layers=sum(layer.ranges is not None for layer in calibration.values()) if precision.static else 0,
+        static_layers=len(calibration.attention) if precision.static else 0,
     )
 
 

@@ -1,8 +1,8 @@
 """The network as TFLite runs it fastest: one sentence, a fixed length, and only the operations that the answer needs.
 
 - Activations are `[seq, hidden]`, so that every dense layer is one FULLY_CONNECTED, which has int8 kernels.
-- A head that reads the first token alone has the last layer's query, attention output and feed-forward block computed for
-  one row instead of `seq` (a fifth of TinyBERT4's time at 128).
+- A head that reads the first token alone has the last layer computed for one row instead of `seq`, keys and values for a
+  row a head (a quarter of TinyBERT4's time at 128).
 - Embedding rows are looked up in the form in which they are stored, and only those that are asked for become float32.
 
 Shapes: S sequence, D hidden size, H heads, d = D / H.
@@ -11,8 +11,8 @@ Shapes: S sequence, D hidden size, H heads, d = D / H.
 import numpy as np
 
 from tinybert_tf.bert import INPUT_NAMES, MASK_VALUE, BertConfig
-from tinybert_tf.export.builder import INT4, INT32, GraphBuilder, Tensor
-from tinybert_tf.export.quantization import Calibration, Precision, quantized
+from tinybert_tf.export.builder import INT4, INT8, INT32, GraphBuilder, Tensor
+from tinybert_tf.export.quantization import PROBABILITY_STEP, Calibration, Precision, Range, SeenAttention, quantized
 from tinybert_tf.export.weights import Dense, Layer, Network
 
 # Output names by head. The span's order and names are what the Task Library's BertQuestionAnswerer asks for.
@@ -36,8 +36,8 @@ class NetworkWriter:
         head: one of `OUTPUT_NAMES`.
         precision: how its numbers are held.
         positions: the longest length that will be written.
-        calibration: what the dense layers see on example texts: where it is given their weights are rounded for that, and
-            where the precision is static, too, their activations have its ranges; layers without find theirs as they run.
+        calibration: what dense layers and attentions see on example texts: the former's weights are rounded for that; in a
+            static precision the latter compute in whole numbers of those ranges, where it has them.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class NetworkWriter:
         calibration: Calibration | None = None,
     ):
         self.config, self.network, self.head, self.precision = config, network, head, precision
-        self.calibration = calibration or {}
+        self.calibration = calibration or Calibration()
         # By layer: graphs of all lengths share the weights.
         self._rounded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         # Position and type rows are few: they do not go below int8. They share their scales, as they are added first.
@@ -67,17 +67,15 @@ class NetworkWriter:
 
     def write_behind(self, graph: GraphBuilder, ids: Tensor, mask: Tensor, types: Tensor) -> None:
         """Adds the network behind int32 [S] ids and types and an [S] or [1, S] mask, and its outputs by `OUTPUT_NAMES`."""
-        (seq_len,) = ids.shape
         with graph.scope("embeddings"):
             normal = self._norm(graph, self._embed(graph, ids, types))
         with graph.scope("mask"):
             masked = graph.sub(graph.constant(np.float32(1)), graph.cast(mask))
             added = graph.mul(masked, graph.constant(np.float32(MASK_VALUE)))
-        reads_first_token = self.network.pooler is not None
         for number, layer in enumerate(self.network.layers):
-            last = number == len(self.network.layers) - 1
+            reads_first_token = self.network.pooler is not None and number == len(self.network.layers) - 1
             with graph.scope(f"layer_{number}"):
-                normal = self._layer(graph, layer, normal, added, 1 if last and reads_first_token else seq_len)
+                normal = self._layer(graph, layer, normal, added, reads_first_token)
         outputs = self._head(graph, normal)
         for name in OUTPUT_NAMES[self.head]:
             graph.output(name, outputs[name])
@@ -92,12 +90,15 @@ class NetworkWriter:
         token_type = self.others.gathered(graph, types, start=self.positions)
         return graph.add(self.word.scaled(graph, word), self.others.scaled(graph, graph.add(position, token_type)))
 
-    def _layer(self, graph: GraphBuilder, layer: Layer, normal: Tensor, mask: Tensor, rows: int) -> Tensor:
-        """One layer from normalised input to normalised output, for the first `rows` positions: [S, D] -> [rows, D]."""
-        queried = self._first(graph, normal, rows)
+    def _layer(
+        self, graph: GraphBuilder, layer: Layer, normal: Tensor, mask: Tensor, reads_first_token: bool
+    ) -> Tensor:
+        """One layer from normalised input to normalised output: [S, D] -> [S, D], or [1, D] if only the first token is read."""
+        read = self._scaled(graph, normal, layer.scale)
+        queried = self._first_token(graph, normal) if reads_first_token else normal
         with graph.scope("attention"):
-            context = self._attention(graph, layer, normal, rows, mask)
-            attended = self._dense(graph, "output", layer.attention_output, context)
+            attention = self._first_token_attention if reads_first_token else self._attention
+            attended = self._dense(graph, "output", layer.attention_output, attention(graph, layer, read, mask))
             residual = graph.mul(queried, graph.constant(layer.gamma))
             normal = self._norm(graph, graph.add(residual, attended))
         read = self._scaled(graph, normal, layer.attention_scale)
@@ -106,21 +107,62 @@ class NetworkWriter:
         residual = graph.mul(normal, graph.constant(layer.attention_gamma))
         return self._norm(graph, graph.add(residual, contracted))
 
-    def _attention(self, graph: GraphBuilder, layer: Layer, normal: Tensor, rows: int, mask: Tensor) -> Tensor:
-        """The heads' contexts of the first `rows` positions, side by side: [rows, D]."""
+    def _attention(self, graph: GraphBuilder, layer: Layer, read: Tensor, mask: Tensor) -> Tensor:
+        """[S, D] -> the heads' contexts side by side, [S, D].
+
+        With ranges the projections and both products are in whole numbers, and the softmax between them in float32.
+        """
         heads, size = self.config.num_attention_heads, self.config.attention_head_size
+        seen = self.calibration.attention.get(graph.path) if self.precision.static else None
 
-        def project(name: str, dense: Dense, x: Tensor) -> Tensor:  # [rows, D] -> [H, rows, d]
-            projected = graph.reshape(self._dense(graph, name, dense, x), (x.shape[0], heads, size))
-            return graph.transpose(projected, (1, 0, 2))
+        def split(projected: Tensor) -> Tensor:  # [S, D] -> [H, S, d]
+            return graph.transpose(graph.reshape(projected, (read.shape[0], heads, size)), (1, 0, 2))
 
-        read = self._scaled(graph, normal, layer.scale)
-        query = project("query", layer.query, self._first(graph, read, rows))
-        key = project("key", layer.key, read)
-        value = project("value", layer.value, read)
-        logits = graph.add(graph.batch_matmul(query, key, transpose_y=True), mask)  # [H, rows, S]
-        context = graph.transpose(graph.batch_matmul(graph.softmax(logits), value), (1, 0, 2))
-        return graph.reshape(context, (rows, normal.shape[1]))
+        query, key, value = map(split, self._projections(graph, layer, read, seen))
+        with graph.scope("logits"):  # [H, S, S]
+            if seen:
+                steps = graph.batch_matmul_int8(query, key, *seen.logits.step(), transpose_y=True)
+                logits = graph.dequantize(steps)
+            else:
+                logits = graph.batch_matmul(query, key, transpose_y=True)
+        probabilities = graph.softmax(graph.add(logits, mask))
+        with graph.scope("context"):  # [H, S, d]
+            if seen and seen.context:
+                steps = graph.quantize(probabilities, PROBABILITY_STEP, -128)
+                context = graph.batch_matmul_int8(steps, value, *seen.context.step())
+            else:
+                context = graph.batch_matmul(probabilities, graph.dequantize(value) if seen else value)
+        context = graph.reshape(graph.transpose(context, (1, 0, 2)), read.shape)
+        return graph.dequantize(context) if context.type == INT8 else context
+
+    def _projections(
+        self, graph: GraphBuilder, layer: Layer, read: Tensor, seen: SeenAttention | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of all tokens, [S, D] each; int8 if there are ranges."""
+        if not seen:
+            return tuple(self._dense(graph, name, getattr(layer, name), read) for name in ("query", "key", "value"))
+        steps = graph.quantize(read, *seen.input.step())
+        return tuple(
+            self._dense_int8(graph, name, getattr(layer, name), steps, getattr(seen, name))
+            for name in ("query", "key", "value")
+        )
+
+    def _first_token_attention(self, graph: GraphBuilder, layer: Layer, read: Tensor, mask: Tensor) -> Tensor:
+        """[S, D] -> the heads' contexts of the first token side by side, [1, D].
+
+        A head's logits q (n W)' are (q W') n', and its context p (n W) is (p n) W: so the weights of keys and values meet a
+        row for each head instead of one for each token. What a row holds for the other heads is multiplied by zero.
+        """
+        heads, size = self.config.num_attention_heads, self.config.attention_head_size
+        own = graph.constant(np.eye(heads, dtype=np.float32)[:, :, None])
+        query = self._dense(graph, "query", layer.query, self._first_token(graph, read))
+        queries = graph.mul(graph.reshape(query, (1, heads, size)), own)
+        queries = graph.reshape(queries, (heads, read.shape[1]))  # [H, D]
+        asked = self._dense(graph, "key", Dense(layer.key.kernel.T), queries)
+        logits = graph.add(graph.batch_matmul(asked, read, transpose_y=True), mask)  # [H, S]
+        answered = graph.batch_matmul(graph.softmax(logits), read)  # [H, D]
+        contexts = graph.reshape(self._dense(graph, "value", layer.value, answered), (heads, heads, size))
+        return graph.reshape(graph.sum(graph.mul(contexts, own), axis=0), (1, read.shape[1]))
 
     def _head(self, graph: GraphBuilder, normal: Tensor) -> dict[str, Tensor]:
         if self.network.pooler is not None:
@@ -133,8 +175,8 @@ class NetworkWriter:
             return {"probability": graph.softmax(graph.reshape(logits, (1, *logits.shape)))}
         return {"score": logits} if self.head == "regression" else {"probability": graph.softmax(logits)}
 
-    def _first(self, graph: GraphBuilder, x: Tensor, rows: int) -> Tensor:
-        return x if rows == x.shape[0] else graph.slice(x, (0, 0), (rows, x.shape[1]))
+    def _first_token(self, graph: GraphBuilder, x: Tensor) -> Tensor:
+        return graph.slice(x, (0, 0), (1, x.shape[1]))
 
     def _scaled(self, graph: GraphBuilder, x: Tensor, scale: np.ndarray | None) -> Tensor:
         return x if scale is None else graph.mul(x, graph.constant(scale))
@@ -153,24 +195,28 @@ class NetworkWriter:
         return graph.gelu(x, approximate=self.config.hidden_act != "gelu")
 
     def _dense(self, graph: GraphBuilder, name: str, dense: Dense, x: Tensor) -> Tensor:
-        weights = np.ascontiguousarray(dense.kernel.T)
-        stored = self.precision.weights if weights.size >= _FEWEST_QUANTIZED else "float32"
+        stored = self.precision.weights if dense.kernel.size >= _FEWEST_QUANTIZED else "float32"
         with graph.scope(name):
             if stored in _BITS:
-                seen = self.calibration.get(graph.path)
-                if graph.path not in self._rounded:
-                    self._rounded[graph.path] = quantized(weights, _BITS[stored], 0, seen and seen.moments)
-                steps, scales = self._rounded[graph.path]
-                constant = graph.constant(steps, scale=scales, type=INT4 if stored == "int4" else None)
-                if self.precision.static and seen and seen.ranges:
-                    taken, given = seen.ranges
-                    x = graph.quantize(x, *taken.step())
-                    return graph.dequantize(graph.fully_connected_int8(x, constant, dense.bias, *given.step()))
+                weights = self._integers(graph, dense, stored)
             elif stored == "float16":
-                constant = graph.dequantize(graph.constant(weights.astype(np.float16)))
+                weights = graph.dequantize(graph.constant(dense.kernel.T.astype(np.float16)))
             else:
-                constant = graph.constant(weights)
-            return graph.fully_connected(x, constant, None if dense.bias is None else graph.constant(dense.bias))
+                weights = graph.constant(dense.kernel.T)
+            return graph.fully_connected(x, weights, None if dense.bias is None else graph.constant(dense.bias))
+
+    def _dense_int8(self, graph: GraphBuilder, name: str, dense: Dense, x: Tensor, given: Range) -> Tensor:
+        with graph.scope(name):
+            weights = self._integers(graph, dense, self.precision.weights)
+            return graph.fully_connected_int8(x, weights, dense.bias, *given.even_step())
+
+    def _integers(self, graph: GraphBuilder, dense: Dense, stored: str) -> Tensor:
+        """The weights of the layer in whose scope this is."""
+        if graph.path not in self._rounded:
+            seen = self.calibration.dense.get(graph.path)
+            self._rounded[graph.path] = quantized(dense.kernel.T, _BITS[stored], 0, seen and seen.moments)
+        steps, scales = self._rounded[graph.path]
+        return graph.constant(steps, scale=scales, type=INT4 if stored == "int4" else None)
 
 
 class _Table:

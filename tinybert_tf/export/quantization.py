@@ -7,6 +7,9 @@ import numpy as np
 
 from tinybert_tf.export.rounding import rounded
 
+# Of a softmax's output in int8, with -128 for zero.
+PROBABILITY_STEP = 1 / 255
+
 _LARGEST = {8: 127, 4: 7}
 # Shares of a channel's largest value that its last step may stand for: with 15 steps it pays to clip a little. Clipping
 # more would lower the squared error further, but shrinks the weights and with them the logits.
@@ -20,8 +23,8 @@ class Precision:
     Attributes:
         meaning: for people.
         weights, embeddings: "float32", "float16", "int8" or "int4". Integer weights make integer products.
-        static: the range of every product's input and output is fixed beforehand, from example texts, instead of being
-            looked up for each row while it runs.
+        static: attention computes in whole numbers whose ranges are fixed beforehand, from example texts; other products
+            look up their inputs' ranges for each row while they run.
         runtime: the first TensorFlow Lite or LiteRT whose kernels know the file's operations.
     """
 
@@ -37,14 +40,14 @@ class Precision:
         return self.weights in ("int8", "int4")
 
 
-# Softmax, GELU, layer normalisation and the products of attention stay float32 in all of them: in int8 they leave the fast
-# kernels and, in BERT, the accuracy. 2.9 brought GELU, 2.17 a scale for each output of a matrix that meets float32
+# Softmax, GELU and layer normalisation stay float32 in all of them: in int8 they leave the fast kernels and, in BERT, the
+# accuracy. 2.9 brought GELU, 2.17 a scale for each output of a matrix that meets float32
 # activations; the look-up of int4 rows is in LiteRT's own releases only.
 QUANTIZE_MODES = {
     "none": Precision("float32"),
     "float16": Precision("float16 on disk, float32 when computed", "float16", "float16", runtime="2.17.0"),
     "dynamic": Precision("int8; activations quantized row by row as they come", "int8", "int8", runtime="2.17.0"),
-    "int8": Precision("int8; activations by ranges seen on example texts", "int8", "int8", True, "2.17.0"),
+    "int8": Precision("int8; attention by ranges seen on example texts", "int8", "int8", True, "2.17.0"),
     "int4_embeddings": Precision("int8, the word table int4", "int8", "int4", runtime="2.20.0"),
     "int4": Precision("int4, activations quantized row by row as they come", "int4", "int4", runtime="2.20.0"),
 }
@@ -63,24 +66,47 @@ class Range:
         scale = max(high - low, 1e-6) / 255
         return scale, round(np.clip(-128 - low / scale, -128, 127))
 
+    def even_step(self) -> tuple[float, int]:
+        """The same with 0 as the zero point."""
+        return max(-self.low, self.high, 1e-6) / 127, 0
+
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
-    """What a dense layer saw on example texts.
+class SeenInput:
+    """What a dense layer read on example texts.
 
     Attributes:
         largest: [in], the largest absolute value of each of its inputs.
         moments: [in, in], the mean product of each two of them.
-        ranges: of its inputs and of its outputs; None where fixed steps of int8 would serve them badly.
     """
 
     largest: np.ndarray
     moments: np.ndarray
-    ranges: tuple[Range, Range] | None
 
 
-# By the name of a dense layer in the graph.
-Calibration = Mapping[str, Seen]
+@dataclasses.dataclass(frozen=True)
+class SeenAttention:
+    """What a layer's attention computed on example texts, where whole numbers of eight bits would serve it.
+
+    Attributes:
+        input, query, key, value, logits: their ranges; logits without the mask.
+        context: likewise; None where the probabilities are too fine for eight bits and their product stays float32.
+    """
+
+    input: Range
+    query: Range
+    key: Range
+    value: Range
+    logits: Range
+    context: Range | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What a network saw on example texts: its dense layers by their names in the graph, its attentions by theirs."""
+
+    dense: Mapping[str, SeenInput] = dataclasses.field(default_factory=dict)
+    attention: Mapping[str, SeenAttention] = dataclasses.field(default_factory=dict)
 
 
 def quantized(

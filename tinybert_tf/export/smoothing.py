@@ -19,19 +19,30 @@ import numpy as np
 from tinybert_tf.export.quantization import Calibration
 from tinybert_tf.export.weights import Dense, Layer, Network
 
+# How much of their spread activations hand over: a half where each row has steps of its own, more where all share theirs.
+_SHARE = 0.5
+_STATIC_SHARE = 0.9
 
-def smoothed(network: Network, calibration: Calibration) -> Network:
-    """The network with the same answers on activations of more even columns."""
-    layers = [_smoothed(layer, f"layer_{number}", calibration) for number, layer in enumerate(network.layers)]
+
+def smoothed(network: Network, calibration: Calibration, static: bool = False) -> Network:
+    """The network with the same answers on activations of more even columns.
+
+    `static` is for attentions with one range for all rows: it makes their inputs more even still.
+    """
+    share = _STATIC_SHARE if static else _SHARE
+    layers = [_smoothed(layer, f"layer_{number}", calibration, share) for number, layer in enumerate(network.layers)]
     return dataclasses.replace(network, layers=tuple(layers))
 
 
-def _smoothed(layer: Layer, name: str, calibration: Calibration) -> Layer:
-    context_scale = _scale(calibration[f"{name}/attention/output"].largest, (layer.attention_output,))
+def _smoothed(layer: Layer, name: str, calibration: Calibration, share: float) -> Layer:
+    def largest(path: str) -> np.ndarray:
+        return calibration.dense[f"{name}/{path}"].largest
+
+    context_scale = _scale(largest("attention/output"), (layer.attention_output,), _SHARE)
     attention = (layer.query, layer.key, Dense(layer.value.kernel * context_scale))
-    scale = _scale(calibration[f"{name}/attention/key"].largest, attention)
+    scale = _scale(largest("attention/value"), attention, share)
     query, key, value = (_after(dense, scale) for dense in attention)
-    attention_scale = _scale(calibration[f"{name}/intermediate"].largest, (layer.intermediate,))
+    attention_scale = _scale(largest("intermediate"), (layer.intermediate,), _SHARE)
     return dataclasses.replace(
         layer,
         scale=scale,
@@ -44,11 +55,11 @@ def _smoothed(layer: Layer, name: str, calibration: Calibration) -> Layer:
     )
 
 
-def _scale(largest: np.ndarray, readers: tuple[Dense, ...]) -> np.ndarray:
+def _scale(largest: np.ndarray, readers: tuple[Dense, ...], share: float) -> np.ndarray:
     """[in], around 1: what the columns of an activation are multiplied with that these layers read."""
     weights = np.max([np.abs(dense.kernel).max(axis=1) for dense in readers], axis=0)
     smallest = np.finfo(np.float32).tiny
-    scale = np.sqrt(np.maximum(weights, smallest) / np.maximum(largest, smallest))
+    scale = np.maximum(weights, smallest) ** (1 - share) / np.maximum(largest, smallest) ** share
     # A column that is never used, or that no example shows, is left as it is.
     scale = np.where((weights > 0) & (largest > 0), scale, np.nan)
     scale /= np.exp(np.nanmean(np.log(scale)))
