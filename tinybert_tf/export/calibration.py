@@ -24,7 +24,7 @@ from tinybert_tf.export.weights import Network
 
 # Mean square of the rounding error over that of the values.
 MOST_INPUT_NOISE = 3e-4
-MOST_CONTEXT_NOISE = 3e-3
+MOST_CONTEXT_NOISE = 1e-2
 
 # The value of a tensor after the last run, by its name.
 Tensors = Callable[[str], np.ndarray]
