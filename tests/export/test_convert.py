@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
+from tests.export.conftest import TEXTS
 from tinybert_tf.bert import BertConfig, build_model
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.errors import InputError
@@ -119,20 +120,76 @@ def test_four_bits_keep_what_the_network_means(quantize, model_dir, exported):
     assert np.abs(ours - theirs).max() > 1e-4, "four bits are told from none"
 
 
+def tensors_of(report):
+    """Shape and type of each tensor, by name."""
+    (graph,) = flatbuffer.unpack(flatbuffer.read_tflite(report.path)).subgraphs
+    return {tensor.name.decode(): (tuple(tensor.shape), tensor.type) for tensor in graph.tensors}
+
+
 @pytest.mark.parametrize(("head", "layers"), [("classification", 1), ("span", 2)])
 def test_static_attention_is_in_whole_numbers(head, layers, exported):
     """In all layers but one that computes the first token alone."""
+    assert exported(head, quantize="dynamic").static_layers == 0
     report = exported(head, quantize="int8")
     assert report.static_layers == layers
-    model = flatbuffer.unpack(flatbuffer.read_tflite(report.path))
-    (graph,) = model.subgraphs
-    products = [
-        tuple(graph.tensors[index].type for index in (*operator.inputs, *operator.outputs))
-        for operator in graph.operators
-        if model.operatorCodes[operator.opcodeIndex].builtinCode == flatbuffer.schema.BuiltinOperator.BATCH_MATMUL
-    ]
-    assert products.count((flatbuffer.schema.TensorType.INT8,) * 3) == 2 * layers
-    assert exported(head, quantize="dynamic").static_layers == 0
+    tensors = tensors_of(report)
+    for layer in range(layers):
+        for product in ("logits", "context"):
+            _, type = tensors[f"layer_{layer}/attention/{product}/batch_matmul"]
+            assert type == flatbuffer.schema.TensorType.INT8
+
+
+def test_keys_and_values_of_the_first_token_have_a_row_a_head(exported):
+    for head, rows in (("classification", 4), ("span", 12)):
+        tensors = tensors_of(exported(head))
+        for part in ("key", "value"):
+            shape, _ = tensors[f"layer_1/attention/{part}/fully_connected"]
+            assert shape == (rows, 48)
+
+
+@pytest.mark.parametrize("limit", ["MOST_INPUT_NOISE", "MOST_CONTEXT_NOISE"])
+def test_attention_that_stays_in_float_answers_too(limit, model_dir, tmp_path, features, monkeypatch):
+    monkeypatch.setattr(f"tinybert_tf.export.calibration.{limit}", 0.0)
+    report = export_tflite(model_dir(), tmp_path / "a.tflite", seq_len=12, quantize="int8", calibration_texts=TEXTS)
+    assert report.static_layers == (limit == "MOST_CONTEXT_NOISE")
+    expected = keras_outputs(model_dir(), features)["probability"]
+    np.testing.assert_allclose(TFLiteModel(report.path).predict(features), expected, atol=TOLERANCES["int8"])
+
+
+@pytest.mark.parametrize("part", ["query", "key", "value"])
+@pytest.mark.parametrize("quantize", ["dynamic", "int8"])
+def test_an_attention_that_does_nothing_still_runs(part, quantize, model_dir, tmp_path, features):
+    """Its range is a point, and its weights have no largest."""
+    model = load_model(model_dir())
+    for variable in model.weights:
+        if f"layer_0/attention/{part}" in variable.path:
+            variable.assign(tf.zeros_like(variable))
+    settings = {"seq_len": 12, "tokenizer_from": model_dir(), "quantize": quantize, "calibration_texts": TEXTS}
+    report = export_tflite(model, tmp_path / "a.tflite", **settings)
+    expected = tf.nn.softmax(model(features)["logits"])
+    np.testing.assert_allclose(TFLiteModel(report.path).predict(features), expected, atol=TOLERANCES[quantize])
+
+
+def test_a_head_that_does_nothing_beside_small_ones_still_runs(model_dir, tmp_path, features):
+    """A channel's scale that were far from its neighbours' would be refused by the kernels."""
+    model = load_model(model_dir())
+    (kernel,) = (variable for variable in model.weights if "layer_0/attention/value/kernel" in variable.path)
+    (bias,) = (variable for variable in model.weights if "layer_0/attention/value/bias" in variable.path)
+    small = np.where(np.arange(48) < 12, 0, 1e-3)
+    kernel.assign(kernel * small), bias.assign(bias * small)
+    settings = {"seq_len": 12, "tokenizer_from": model_dir(), "quantize": "int8", "calibration_texts": TEXTS}
+    report = export_tflite(model, tmp_path / "a.tflite", **settings)
+    assert report.static_layers == 1
+    expected = tf.nn.softmax(model(features)["logits"])
+    np.testing.assert_allclose(TFLiteModel(report.path).predict(features), expected, atol=TOLERANCES["int8"])
+
+
+def test_static_lengths_share_their_ranges(model_dir, exported, tmp_path, features):
+    settings = {"seq_len": (6, 12), "quantize": "int8", "calibration_texts": TEXTS}
+    report = export_tflite(model_dir(), tmp_path / "a.tflite", **settings)
+    found = TFLiteModel(report.path).predict({name: value[2:, :5] for name, value in features.items()})
+    expected = TFLiteModel(exported(quantize="int8").path).predict(features)[2:]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_lengths_share_their_weights_and_their_answers(model_dir, exported, tmp_path, features):

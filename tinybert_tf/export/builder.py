@@ -111,7 +111,6 @@ class GraphBuilder:
         self._scope: list[str] = []
         self._names: dict[str, int] = {}
         self._constants: dict[tuple, Tensor] = {}
-        self._quantized: dict[tuple, Tensor] = {}
         self._inputs: dict[str, Tensor] = {}
         self._outputs: dict[str, Tensor] = {}
         self.subgraph = schema.SubGraphT(name=signature.encode(), tensors=[], operators=[])
@@ -211,12 +210,8 @@ class GraphBuilder:
         return self._op("DEQUANTIZE", [x], x.shape, version={INT4: 6, FLOAT16: 3, INT8: 2}[x.type])
 
     def quantize(self, x: Tensor, scale: float, zero_point: int) -> Tensor:
-        """float32 -> int8; a tensor that several operations want in the same form is quantized once."""
-        key = (x.index, scale, zero_point)
-        if key not in self._quantized:
-            result = _int8(scale, zero_point)
-            self._quantized[key] = self._op("QUANTIZE", [x], x.shape, like=result)
-        return self._quantized[key]
+        """float32 -> int8."""
+        return self._op("QUANTIZE", [x], x.shape, like=_int8(scale, zero_point))
 
     # --- Reductions and layout ---
 

@@ -42,7 +42,8 @@ class ExportReport:
         seq_len: the longest length; seq_lens: all of them.
         operators: how often each operation occurs in the graph of the longest length.
         calibrated: whether the weights were rounded for example texts.
-        static_layers: layers whose attention computes in whole numbers of fixed ranges.
+        static_layers: layers whose attention computes in whole numbers of fixed ranges, its product with the values perhaps
+            excepted.
     """
 
     path: str
@@ -109,7 +110,7 @@ def export_tflite(
     if calibration_texts and precision.integer_weights:
         features = _example_features(calibration_texts, tokenizer, longest)
         network = smoothed(network, calibrate(model.config, network, model.head, features), precision.static)
-        calibration = calibrate(model.config, network, model.head, features)
+        calibration = calibrate(model.config, network, model.head, features, precision.static)
     writer = NetworkWriter(model.config, network, model.head, precision, longest, calibration)
     builder = ModelBuilder()
     if text_input:

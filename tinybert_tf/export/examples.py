@@ -18,7 +18,12 @@ Texts = list[str] | list[tuple[str, str]]
 
 def task_texts(task: str, data_dir: str | Path | None = None, count: int = COUNT) -> Texts:
     """Texts of a task's training set, or pairs of them, chosen evenly; `task` and `data_dir` are as for `load_task`."""
-    return _sample(map(_texts_of, load_task(task, data_dir).train), count)
+    return example_texts(load_task(task, data_dir).train, count)
+
+
+def example_texts(examples: Iterable[Example | SquadExample], count: int = COUNT) -> Texts:
+    """Their texts, or pairs of them, chosen evenly."""
+    return _sample(map(_texts_of, examples), count)
 
 
 def file_texts(path: str | Path, count: int = COUNT) -> Texts:

@@ -23,7 +23,7 @@ OUTPUT_NAMES = {
     "span": ("end_logits", "start_logits"),
 }
 
-# Smaller matrices stay float32: they save nothing.
+# Smaller matrices stay float32, but in static attention: they save nothing.
 _FEWEST_QUANTIZED = 1024
 _BITS = {"int4": 4, "int8": 8}
 
@@ -73,9 +73,8 @@ class NetworkWriter:
             masked = graph.sub(graph.constant(np.float32(1)), graph.cast(mask))
             added = graph.mul(masked, graph.constant(np.float32(MASK_VALUE)))
         for number, layer in enumerate(self.network.layers):
-            reads_first_token = self.network.pooler is not None and number == len(self.network.layers) - 1
             with graph.scope(f"layer_{number}"):
-                normal = self._layer(graph, layer, normal, added, reads_first_token)
+                normal = self._layer(graph, layer, normal, added, number == self.network.first_token_layer)
         outputs = self._head(graph, normal)
         for name in OUTPUT_NAMES[self.head]:
             graph.output(name, outputs[name])
@@ -110,7 +109,8 @@ class NetworkWriter:
     def _attention(self, graph: GraphBuilder, layer: Layer, read: Tensor, mask: Tensor) -> Tensor:
         """[S, D] -> the heads' contexts side by side, [S, D].
 
-        With ranges the projections and both products are in whole numbers, and the softmax between them in float32.
+        With ranges the projections and both products are in whole numbers, and the softmax between them in float32. Their
+        names are known to the calibration.
         """
         heads, size = self.config.num_attention_heads, self.config.attention_head_size
         seen = self.calibration.attention.get(graph.path) if self.precision.static else None
@@ -121,8 +121,7 @@ class NetworkWriter:
         query, key, value = map(split, self._projections(graph, layer, read, seen))
         with graph.scope("logits"):  # [H, S, S]
             if seen:
-                steps = graph.batch_matmul_int8(query, key, *seen.logits.step(), transpose_y=True)
-                logits = graph.dequantize(steps)
+                logits = graph.dequantize(graph.batch_matmul_int8(query, key, *seen.logits.step(), transpose_y=True))
             else:
                 logits = graph.batch_matmul(query, key, transpose_y=True)
         probabilities = graph.softmax(graph.add(logits, mask))
@@ -158,6 +157,7 @@ class NetworkWriter:
         query = self._dense(graph, "query", layer.query, self._first_token(graph, read))
         queries = graph.mul(graph.reshape(query, (1, heads, size)), own)
         queries = graph.reshape(queries, (heads, read.shape[1]))  # [H, D]
+        # A key has no bias: the softmax would not see it.
         asked = self._dense(graph, "key", Dense(layer.key.kernel.T), queries)
         logits = graph.add(graph.batch_matmul(asked, read, transpose_y=True), mask)  # [H, S]
         answered = graph.batch_matmul(graph.softmax(logits), read)  # [H, D]

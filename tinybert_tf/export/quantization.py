@@ -41,8 +41,8 @@ class Precision:
 
 
 # Softmax, GELU and layer normalisation stay float32 in all of them: in int8 they leave the fast kernels and, in BERT, the
-# accuracy. 2.9 brought GELU, 2.17 a scale for each output of a matrix that meets float32
-# activations; the look-up of int4 rows is in LiteRT's own releases only.
+# accuracy. 2.9 brought GELU, 2.17 a scale for each output of a matrix that meets float32 activations; the look-up of int4
+# rows is in LiteRT's own releases only.
 QUANTIZE_MODES = {
     "none": Precision("float32"),
     "float16": Precision("float16 on disk, float32 when computed", "float16", "float16", runtime="2.17.0"),
@@ -63,12 +63,12 @@ class Range:
     def step(self) -> tuple[float, int]:
         """(scale, zero point) with which int8 spans the range."""
         low, high = min(self.low, 0.0), max(self.high, 0.0)
-        scale = max(high - low, 1e-6) / 255
+        scale = (high - low or 1.0) / 255
         return scale, round(np.clip(-128 - low / scale, -128, 127))
 
     def even_step(self) -> tuple[float, int]:
         """The same with 0 as the zero point."""
-        return max(-self.low, self.high, 1e-6) / 127, 0
+        return (max(-self.low, self.high) or 1.0) / 127, 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,9 +126,11 @@ def quantized(
     """
     others = tuple(number for number in range(values.ndim) if number != axis % values.ndim)
     largest = np.abs(values).max(axis=others, keepdims=True)
+    # What is zero throughout has a scale like the others': kernels refuse one that is far from its result's.
+    unused = largest.min(where=largest > 0, initial=largest.max() or 1.0)
     best_scales, least = None, None
     for share in _CLIPPING[bits]:
-        scales = np.where(largest > 0, largest * share / _LARGEST[bits], 1).astype(np.float32)
+        scales = (np.where(largest > 0, largest, unused) * share / _LARGEST[bits]).astype(np.float32)
         error = np.square(_steps(values, scales, bits) * scales - values).sum(axis=others, keepdims=True)
         if best_scales is None:
             best_scales, least = scales, error

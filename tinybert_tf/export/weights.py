@@ -54,6 +54,11 @@ class Network:
     pooler: Dense | None
     classifier: Dense
 
+    @property
+    def first_token_layer(self) -> int | None:
+        """The layer of which the first token alone is read: the last one, in front of a pooler."""
+        return None if self.pooler is None else len(self.layers) - 1
+
 
 def folded_weights(model: BertModel) -> Network:
     """The weights of a model with a classification, regression, token_classification or span head."""

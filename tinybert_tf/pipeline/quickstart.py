@@ -67,7 +67,7 @@ def quickstart(settings: QuickstartSettings) -> dict:
     models["student without teacher"] = job.train_alone(models["teacher"], steps)
     scores = job.steps.run("scores", lambda _: job.scores(models), {}, **models)
     deployed = {name: models[name] for name in ("teacher", "student")}
-    convert_all = lambda output: convert(deployed, output, job.seq_len)
+    convert_all = lambda output: convert(deployed, output, job.seq_len, job.data.train)
     files = job.steps.run("tflite", convert_all, job.seq_len, **deployed)
     measured = job.steps.run("latency", lambda output: measure(files), {}, **files)
     rows = [

@@ -44,7 +44,8 @@ def run_task(settings: RunTaskSettings) -> dict:
         "scores", lambda _: {name: job.score(folder) for name, folder in models.items()}, {}, **models
     )
     job.predict(models["student"])
-    files = job.steps.run("tflite", lambda output: convert(models, output, job.seq_len), job.seq_len, **models)
+    convert_all = lambda output: convert(models, output, job.seq_len, job.data.train)
+    files = job.steps.run("tflite", convert_all, job.seq_len, **models)
     measured = job.steps.run("latency", lambda _: measure(files), {}, **files)
     metric = job.data.task.main_metric
     rows = [

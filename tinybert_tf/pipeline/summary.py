@@ -8,22 +8,25 @@ import tensorflow as tf
 
 from tinybert_tf.bert import encoder_flops
 from tinybert_tf.checkpoints import load_model, read_config
-from tinybert_tf.data import Tokenizer
+from tinybert_tf.data import Split, Tokenizer
 from tinybert_tf.distill import layer_map
-from tinybert_tf.export import benchmark, export_tflite
+from tinybert_tf.export import benchmark, example_texts, export_tflite
 from tinybert_tf.report import plot_attention
 
 # The files that stand side by side in a report: name -> way of quantizing.
-FILES = {"float32": "none", "int8": "dynamic"}
+FILES = {"float32": "none", "int8": "int8"}
 
 
-def convert(folders: Mapping[str, Path], output: Path, seq_len: int) -> dict[str, str]:
-    """Writes each model as float32 and as int8 into `output`; the files by "NAME float32" and "NAME int8"."""
-    files = {}
+def convert(folders: Mapping[str, Path], output: Path, seq_len: int, train: Split) -> dict[str, str]:
+    """Writes each model as float32 and as int8 into `output`; the files by "NAME float32" and "NAME int8".
+
+    int8 is calibrated with texts of the training set.
+    """
+    files, texts = {}, example_texts(train)
     for name, folder in folders.items():
         for kind, quantize in FILES.items():
             path = output / f"{name}_{kind}.tflite"
-            report = export_tflite(folder, path, seq_len=seq_len, quantize=quantize)
+            report = export_tflite(folder, path, seq_len=seq_len, quantize=quantize, calibration_texts=texts)
             print(f"{path}: {report.mb:.2f} MB", flush=True)
             files[f"{name} {kind}"] = str(path)
     return files
