@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.export import benchmark, export_tflite
+from tinybert_tf.export import TFLiteModel, benchmark, export_tflite, latency
 from tinybert_tf.export.other_runtimes import OnnxModel, TorchModel
 
 
@@ -22,6 +22,26 @@ def test_models_are_timed_side_by_side(exported):
     assert rows[0].memory_mb > 0
     delegated, nodes = map(int, rows[0].delegated.split("/"))
     assert 0 < delegated < nodes == sum(exported().operators.values())
+
+
+@pytest.mark.parametrize(("runs", "loads"), [(1, 1), (12, 5)])
+def test_a_file_is_loaded_several_times_for_its_runs(runs, loads, exported, monkeypatch):
+    loaded, ran = [], []
+
+    class Counted(TFLiteModel):
+        def __init__(self, path, **settings):
+            loaded.append(path)
+            super().__init__(path, **settings)
+
+        def run(self, text):
+            ran.append(len(loaded))
+            return super().run(text)
+
+    monkeypatch.setitem(latency._READERS, ".tflite", Counted)
+    benchmark([exported().path], runs=runs, warmup=2)
+    assert len(loaded) == loads
+    assert len(ran) == runs + 2 * loads
+    assert max(ran.count(load + 1) for load in range(loads)) <= runs // loads + 1 + 2
 
 
 def test_each_length_is_a_row(model_dir, tmp_path):
