@@ -26,7 +26,8 @@ from tinybert_tf.export.weights import Network
 # the context in relation to those of the values, of logits as they are, since a softmax sees their differences.
 # - Input: outliers of a hundred standard deviations, as a few columns of a pre-trained BERT have, would leave nothing else.
 #   TinyBERT4's smoothed inputs have 1e-4.
-# - Logits: TinyBERT4's have 1e-3 to 5e-3, MiniLM's 1e-3 to 9e-3. A query whose columns differ a hundredfold from the key's had 2 and lost the answers.
+# - Logits: TinyBERT4's have 1e-3 to 5e-3, MiniLM's 1e-3 to 9e-3. A query whose columns differ a hundredfold from the key's
+#   had 2 and lost the answers.
 # - Context: TinyBERT4 has 1e-4 to 6e-4 at 128 tokens; at 384, 2e-3 to 7e-3 cost SQuAD 0.04 points.
 MOST_INPUT_NOISE = 3e-4
 MOST_LOGIT_NOISE = 1e-2
