@@ -3,6 +3,7 @@
 import csv
 
 from tinybert_tf.report import adb_commands, write_benchmark_card
+from tinybert_tf.report.benchmark_card import _plot
 
 ROWS = [
     {"path": "a.tflite", "mb": 14.5, "threads": threads, "seq": seq, "median_ms": seq / 60, "p90_ms": seq / 50,
@@ -26,6 +27,15 @@ def test_page_table_and_picture(tmp_path):
     assert [float(row["median_ms"]) for row in rows] == [row["median_ms"] for row in ROWS]
     assert rows[-1]["memory_mb"] == ""
     assert (tmp_path / "card" / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_two_lines_of_the_picture_look_alike():
+    rows = [{**row, "path": f"{number}.tflite"} for number in range(14) for row in ROWS[:4]]
+    (axes,) = _plot(rows).axes
+    looks = [(line.get_color(), line.get_marker(), line.get_linestyle()) for line in axes.lines]
+    assert len(set(looks)) == len(looks) == 28
+    (axes,) = _plot(ROWS).axes
+    assert len(axes.lines) == 3, "b.onnx was timed on one thread alone"
 
 
 def test_a_phone_gets_words_that_exist():

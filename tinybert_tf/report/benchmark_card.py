@@ -81,10 +81,13 @@ def _plot(rows: Sequence[Mapping[str, Any]]) -> Figure:
     paths = list(dict.fromkeys(row["path"] for row in rows))
     counts = list(dict.fromkeys(row["threads"] for row in rows))
     for number, path in enumerate(paths):
+        # After each round of colours the points take another shape.
+        look = {"color": STAGE_COLORS[number % len(STAGE_COLORS)], "marker": "os^Dvx"[number // len(STAGE_COLORS) % 6]}
         for count, line in zip(counts, ("-", "--", ":", "-.") * len(counts), strict=False):
             points = sorted((r["seq"], r["median_ms"]) for r in rows if (r["path"], r["threads"]) == (path, count))
             label = f"{Path(path).name}, {count} thread{'s' if count > 1 else ''}"
-            axes.plot(*zip(*points, strict=True), line, marker="o", label=label, color=STAGE_COLORS[number % 6])
+            if points:
+                axes.plot(*zip(*points, strict=True), line, label=label, **look)
     axes.set(xlabel="tokens", ylabel="median ms", yscale="log", xticks=sorted({row["seq"] for row in rows}))
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
