@@ -18,7 +18,7 @@ from tinybert_tf.export.runtime import TFLiteModel
 
 # One after another in short rounds, so that whatever else the machine does falls on all models alike.
 _RUNS_PER_ROUND = 10
-# What a file is loaded, at most. TinyBERT4's int8 file, loaded thirty times, had medians of 1.72 to 1.87 ms.
+# How often a file is loaded, at most. TinyBERT4's int8 file, loaded thirty times, had medians of 1.72 to 1.87 ms.
 _LOADS = 5
 # XNNPACK's worker threads spin for a moment after a run, on the cores that the next model needs.
 _PAUSE_SECONDS = 0.01
