@@ -15,7 +15,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
 from tinybert_tf.files import read_json, written_aside
 from tinybert_tf.pipeline.steps import Steps, open_devices
-from tinybert_tf.pipeline.summary import convert, measure, model_row, plot_attention_of
+from tinybert_tf.pipeline.summary import FILES, convert, measure, model_row, plot_attention_of
 from tinybert_tf.report import write_report
 from tinybert_tf.settings import setting
 from tinybert_tf.train.general import GeneralSettings, distill_general
@@ -68,7 +68,7 @@ def quickstart(settings: QuickstartSettings) -> dict:
     scores = job.steps.run("scores", lambda _: job.scores(models), {}, **models)
     deployed = {name: models[name] for name in ("teacher", "student")}
     convert_all = lambda output: convert(deployed, output, job.seq_len, job.data.train)
-    files = job.steps.run("tflite", convert_all, job.seq_len, **deployed)
+    files = job.steps.run("tflite", convert_all, {"seq_len": job.seq_len, "modes": FILES}, **deployed)
     measured = job.steps.run("latency", lambda output: measure(files), {}, **files)
     rows = [
         model_row(name, folder, scores[name], scores["teacher"], job.seq_len, measured)

@@ -15,7 +15,7 @@ from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
 from tinybert_tf.evaluate.program import PredictSettings, predict
 from tinybert_tf.files import read_json
 from tinybert_tf.pipeline.steps import Steps, open_devices
-from tinybert_tf.pipeline.summary import convert, measure, model_row, plot_attention_of
+from tinybert_tf.pipeline.summary import FILES, convert, measure, model_row, plot_attention_of
 from tinybert_tf.report import write_report
 from tinybert_tf.settings import setting
 from tinybert_tf.train.stages import DistillSettings, distill_task
@@ -45,7 +45,7 @@ def run_task(settings: RunTaskSettings) -> dict:
     )
     job.predict(models["student"])
     convert_all = lambda output: convert(models, output, job.seq_len, job.data.train)
-    files = job.steps.run("tflite", convert_all, job.seq_len, **models)
+    files = job.steps.run("tflite", convert_all, {"seq_len": job.seq_len, "modes": FILES}, **models)
     measured = job.steps.run("latency", lambda _: measure(files), {}, **files)
     metric = job.data.task.main_metric
     rows = [
