@@ -21,13 +21,13 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
+from tinybert_tf.augmentation import Augmentation, Augmenter, MaskedLM, WordVectors
+from tinybert_tf.augmentation.algorithm import replaceable, words_for_vectors
+from tinybert_tf.augmentation.masked_lm import Query
+from tinybert_tf.augmentation.words import is_one_piece, kind, split_sentences
 from tinybert_tf.bert import INPUT_NAMES, logits_model
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Tokenizer, load_task
-from tinybert_tf.data.augmentation import Augmentation, Augmenter, MaskedLM, WordVectors
-from tinybert_tf.data.augmentation.algorithm import replaceable, words_for_vectors
-from tinybert_tf.data.augmentation.masked_lm import Query
-from tinybert_tf.data.augmentation.words import is_one_piece, kind, split_sentences
 
 FLAGS = flags.FLAGS
 GOAL_ROWS = 5000

@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from absl import app, flags
 
-from tinybert_tf.data.corpus import CorpusSettings
-from tinybert_tf.data.corpus.shards import UNFINISHED, Job, pack, write_shard
-from tinybert_tf.data.corpus.sources import open_source, read_blocks
+from tinybert_tf.corpus import CorpusSettings
+from tinybert_tf.corpus.shards import UNFINISHED, Job, pack, write_shard
+from tinybert_tf.corpus.sources import open_source, read_blocks
 
 PROGRAM = Path(__file__).resolve().parents[1] / "bin" / "make_corpus.py"
 FLAGS = flags.FLAGS

@@ -1,7 +1,7 @@
 """Augments a task's training set (the paper's Algorithm 1)."""
 
 import common
-from tinybert_tf.data.augmentation import AugmentSettings, augment_task
+from tinybert_tf.augmentation import AugmentSettings, augment_task
 
 
 def main(settings: AugmentSettings) -> dict:

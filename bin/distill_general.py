@@ -1,7 +1,7 @@
 """Distils a pretrained teacher into a student over a corpus of plain text (TinyBERT's stage 1)."""
 
 import common
-from tinybert_tf.train.general import GeneralSettings, distill_general
+from tinybert_tf.train.distill_general import GeneralSettings, distill_general
 
 
 def main(settings: GeneralSettings) -> dict:

@@ -1,7 +1,7 @@
 """Scores a model directory on a task's dev set."""
 
 import common
-from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
+from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 
 
 def main(settings: EvaluateSettings) -> dict:

@@ -1,7 +1,7 @@
 """Makes a corpus for general distillation and masked-LM pre-training: plain text -> packed, sharded TFRecords."""
 
 import common
-from tinybert_tf.data.corpus import CorpusSettings, make_corpus
+from tinybert_tf.corpus import CorpusSettings, make_corpus
 
 
 def main(settings: CorpusSettings) -> dict:

@@ -149,3 +149,13 @@ def test_targets_depend_on_the_rooms_that_their_files_import():
         if needed != name and needed not in reachable(name)
     }
     assert not missing, f"BUILD: (target, what its deps lack): {sorted(missing)}"
+
+
+def test_rooms_depend_on_nothing_that_their_files_do_not_import():
+    for name, target in declarations()[0].items():
+        if not name.startswith("tinybert_tf/"):
+            continue
+        modules = {module for source in target["srcs"] for module in imported_modules(source)}
+        imported = {".".join(module.split(".")[:2]).replace(".", "/") for module in modules}
+        rooms = {label[1:] for label in target["deps"] if label.startswith(":")} - {"tinybert_tf/base"}
+        assert rooms <= imported, f"BUILD: {name} imports nothing of {sorted(rooms - imported)}"

@@ -8,7 +8,7 @@ import yaml
 
 from tinybert_tf.data import get_task
 from tinybert_tf.pipeline.run_task import RunTaskSettings
-from tinybert_tf.train.general import GeneralSettings
+from tinybert_tf.train.distill_general import GeneralSettings
 from tinybert_tf.train.stages import DistillSettings
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"

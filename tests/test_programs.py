@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tinybert_tf.evaluate.dev import EvaluateSettings
+from tinybert_tf.evaluate.evaluate import EvaluateSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,9 +13,10 @@ tb.export_tflite("tinybert", "tinybert.tflite", quantize="dynamic")
 ```
 """
 
+from tinybert_tf.augmentation import augment
 from tinybert_tf.bert import BertConfig, BertModel, build_model
 from tinybert_tf.checkpoints import load_model, save_model
-from tinybert_tf.data import Tokenizer, augment, batches, load_task
+from tinybert_tf.data import Tokenizer, batches, load_task
 from tinybert_tf.distill import Distiller, TinyBertObjective, layer_map, losses
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import TFLiteClassifier, export_tflite

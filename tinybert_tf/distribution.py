@@ -188,6 +188,14 @@ def copy_from_chief(variables: list[keras.Variable]) -> None:
         variable.assign(tf.cast(tf.reshape(value, variable.shape), variable.dtype))
 
 
+def all_reduce_sum(values):
+    """Tensors summed over all replicas: counts, so that each replica divides by the global batch's; or gradients."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return values
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
 @tf.function
 def _sum_over_workers(value: tf.Tensor) -> tf.Tensor:
     """The sum over all replicas of what their workers give."""

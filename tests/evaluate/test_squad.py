@@ -12,8 +12,8 @@ from tinybert_tf.checkpoints import save_model
 from tinybert_tf.data import Tokenizer, get_task
 from tinybert_tf.data.spans import SpanFeatures
 from tinybert_tf.data.squad import Answer, SquadExample, write_squad
-from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
-from tinybert_tf.evaluate.program import PredictSettings, predict
+from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
+from tinybert_tf.evaluate.predict import PredictSettings, predict
 from tinybert_tf.evaluate.squad import Candidate, Prediction, answer_texts, find_answers, predict_squad, score_squad
 from tinybert_tf.train.stages import DistillSettings, FinetuneSettings, distill_task, finetune
 

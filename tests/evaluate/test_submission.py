@@ -7,8 +7,8 @@ from tinybert_tf.checkpoints import load_model
 from tinybert_tf.data import TASKS, Tokenizer, load_task
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate import program
-from tinybert_tf.evaluate.predict import predict_logits
-from tinybert_tf.evaluate.program import PredictSettings, predict
+from tinybert_tf.evaluate.logits import predict_logits
+from tinybert_tf.evaluate.predict import PredictSettings, predict
 from tinybert_tf.evaluate.submission import TEST_ROWS, submission_words, write_submission, zip_submissions
 
 # GLUE's own words for the classes of each file.

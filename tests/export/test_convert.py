@@ -9,8 +9,9 @@ from tests.export.conftest import TEXTS
 from tinybert_tf.bert import BertConfig, build_model
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.errors import InputError
-from tinybert_tf.export import TFLiteModel, export_tflite, flatbuffer
-from tinybert_tf.export.converter import convert
+from tinybert_tf.export import TFLiteModel, export_tflite
+from tinybert_tf.export.writer import flatbuffer
+from tinybert_tf.export.writer.converter import convert
 
 # The largest difference of an output that a mode may cause on the small networks here.
 TOLERANCES = {"none": 1e-5, "float16": 5e-3, "dynamic": 6e-2, "int8": 0.12}
@@ -149,7 +150,7 @@ def test_keys_and_values_of_the_first_token_have_a_row_a_head(exported):
 
 @pytest.mark.parametrize("limit", ["MOST_INPUT_NOISE", "MOST_CONTEXT_NOISE"])
 def test_attention_that_stays_in_float_answers_too(limit, model_dir, tmp_path, features, monkeypatch):
-    monkeypatch.setattr(f"tinybert_tf.export.calibration.{limit}", 0.0)
+    monkeypatch.setattr(f"tinybert_tf.export.writer.calibration.{limit}", 0.0)
     report = export_tflite(model_dir(), tmp_path / "a.tflite", seq_len=12, quantize="int8", calibration_texts=TEXTS)
     assert report.static_layers == (limit == "MOST_CONTEXT_NOISE")
     expected = keras_outputs(model_dir(), features)["probability"]

@@ -8,7 +8,7 @@ import pytest
 
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import TFLiteModel, benchmark, export_tflite, latency
-from tinybert_tf.export.other_runtimes import OnnxModel, TorchModel
+from tinybert_tf.export.writer.other_runtimes import OnnxModel, TorchModel
 
 
 def test_models_are_timed_side_by_side(exported):

@@ -12,11 +12,11 @@ from tests.hostile.limits import is_accepted
 from tests.hostile.text_readers import Settings, manifest_of
 from tests.hostile.weight_readers import OPCODES, PROGRAM, torch_zip
 from tinybert_tf.checkpoints.torch_pickle import read_torch_checkpoint
+from tinybert_tf.corpus import read_corpus
 from tinybert_tf.data import load_task
-from tinybert_tf.data.corpus import read_corpus
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.errors import InputError
-from tinybert_tf.report.runs import report_runs
+from tinybert_tf.report.report import report_runs
 from tinybert_tf.settings import read_yaml
 
 # === Settings ===

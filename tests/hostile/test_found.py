@@ -13,16 +13,17 @@ from tests.hostile import tflite_readers
 from tests.hostile.limits import is_accepted
 from tests.hostile.text_readers import VOCABULARY, WORDS, id_bytes, manifest_of, records_file
 from tests.hostile.weight_readers import CONFIG, READERS, model_directory
+from tinybert_tf.augmentation.word_vectors import WordVectors
 from tinybert_tf.checkpoints import load_model, read_config, read_projections
+from tinybert_tf.corpus import read_corpus
 from tinybert_tf.data import Tokenizer, load_task
-from tinybert_tf.data.augmentation.word_vectors import WordVectors
-from tinybert_tf.data.corpus import read_corpus
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.errors import InputError
-from tinybert_tf.export import TFLiteClassifier, TFLiteModel, flatbuffer
+from tinybert_tf.export import TFLiteClassifier, TFLiteModel
+from tinybert_tf.export.writer import flatbuffer
 from tinybert_tf.files import read_json
 from tinybert_tf.report.curves import read_metrics
-from tinybert_tf.report.runs import report_runs
+from tinybert_tf.report.report import report_runs
 
 
 def refused(read, message):
@@ -202,7 +203,7 @@ def test_a_model_that_ends_the_interpreter_ends_another_process(tmp_path):
 def test_labels_for_other_scores(tmp_path):
     content = tflite_readers.exported()[: tflite_readers.files_begin()]
     path = tmp_path / "model.tflite"
-    from tinybert_tf.export.metadata import with_files
+    from tinybert_tf.export.writer.metadata import with_files
 
     path.write_bytes(with_files(content, WORDS, ("bad", "good", "so so")))
     message = "damaged (its SHA-256 is another than when it was written)"

@@ -13,15 +13,15 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.hostile.mutation import altered, damaged, json_files, numbers, texts, utf8_texts, values
+from tinybert_tf.augmentation.word_vectors import WordVectors
+from tinybert_tf.corpus import read_corpus
+from tinybert_tf.corpus.shards import FEATURE
+from tinybert_tf.corpus.sources import TextFiles, read_blocks
+from tinybert_tf.corpus.text import documents
 from tinybert_tf.data import Tokenizer, load_task
-from tinybert_tf.data.augmentation.word_vectors import WordVectors
-from tinybert_tf.data.corpus import read_corpus
-from tinybert_tf.data.corpus.shards import FEATURE
-from tinybert_tf.data.corpus.sources import TextFiles, read_blocks
-from tinybert_tf.data.corpus.text import documents
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.report.curves import read_metrics
-from tinybert_tf.report.runs import report_runs
+from tinybert_tf.report.report import report_runs
 from tinybert_tf.settings import read_yaml, setting
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "film", "was", "good", "not", "##ly", "café")

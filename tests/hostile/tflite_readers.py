@@ -11,8 +11,9 @@ from tests.hostile.mutation import damaged, utf8_texts
 from tests.hostile.text_readers import Reader, scratch_folder
 from tests.hostile.weight_readers import model_directory
 from tinybert_tf.bert import INPUT_NAMES
-from tinybert_tf.export import TFLiteClassifier, TFLiteModel, export_tflite, flatbuffer, read_metadata
-from tinybert_tf.export.metadata import BUFFER_NAME, LABELS_FILE, OWN_BUFFER_NAME, VOCABULARY_FILE
+from tinybert_tf.export import TFLiteClassifier, TFLiteModel, export_tflite, read_metadata
+from tinybert_tf.export.writer import flatbuffer
+from tinybert_tf.export.writer.metadata import BUFFER_NAME, LABELS_FILE, OWN_BUFFER_NAME, VOCABULARY_FILE
 
 SEQ_LEN = 4
 

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from tinybert_tf.augmentation import AugmentSettings, augment_task
 from tinybert_tf.checkpoints import load_model
-from tinybert_tf.data.augmentation import AugmentSettings, augment_task
-from tinybert_tf.data.corpus import CorpusSettings, make_corpus
+from tinybert_tf.corpus import CorpusSettings, make_corpus
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
-from tinybert_tf.evaluate.program import PredictSettings, predict
+from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
+from tinybert_tf.evaluate.predict import PredictSettings, predict
 from tinybert_tf.export import export_tflite
 from tinybert_tf.export.runtime import TFLiteModel
 from tinybert_tf.report import report_runs
 from tinybert_tf.train.checkpoint import CheckpointFolder
-from tinybert_tf.train.general import GeneralSettings, distill_general
+from tinybert_tf.train.distill_general import GeneralSettings, distill_general
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
 from tinybert_tf.train.stages import DistillSettings, FinetuneSettings, distill_task, finetune
 from tinybert_tf.train.sweep import SweepSettings, sweep

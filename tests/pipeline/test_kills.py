@@ -21,11 +21,11 @@ import matplotlib.image
 import pytest
 import tensorflow as tf
 
-from tinybert_tf.data.corpus import CorpusSettings, make_corpus
+from tinybert_tf.corpus import CorpusSettings, make_corpus
 from tinybert_tf.pipeline import run_task as run_task_module
 from tinybert_tf.pipeline.run_task import RunTaskSettings, run_task
 from tinybert_tf.pipeline.steps import Steps
-from tinybert_tf.train.general import GeneralSettings, distill_general
+from tinybert_tf.train.distill_general import GeneralSettings, distill_general
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
 from tinybert_tf.train.stages import FinetuneSettings, finetune
 

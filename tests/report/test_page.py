@@ -10,7 +10,7 @@ import pytest
 from tinybert_tf.errors import InputError
 from tinybert_tf.report.attention_maps import plot_attention
 from tinybert_tf.report.page import summary, write_report
-from tinybert_tf.report.runs import report_runs
+from tinybert_tf.report.report import report_runs
 
 MODELS = [
     {"model": "teacher", "score": 0.90, "parameters": 22_000_000, "encoder_flops": 2.4e9, "float_mb": 86.0},

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tinybert_tf.checkpoints import load_model
-from tinybert_tf.data.corpus import CorpusSettings, make_corpus
+from tinybert_tf.corpus import CorpusSettings, make_corpus
 from tinybert_tf.errors import InputError
 from tinybert_tf.train import fit as fit_module
 from tinybert_tf.train.checkpoint import Checkpoint, CheckpointFolder
-from tinybert_tf.train.general import GeneralSettings, distill_general
+from tinybert_tf.train.distill_general import GeneralSettings, distill_general
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
 from tinybert_tf.train.stages import DistillSettings, FinetuneSettings, distill_task, finetune
 

@@ -5,7 +5,7 @@ import pytest
 
 from tinybert_tf.checkpoints import load_model, read_projections
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
+from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.train.precision import frozen_dtype
 from tinybert_tf.train.stages import DistillSettings, FinetuneSettings, distill_task, finetune
 

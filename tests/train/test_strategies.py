@@ -19,13 +19,13 @@ import pytest
 
 from tinybert_tf import distribution
 from tinybert_tf.checkpoints import load_model
+from tinybert_tf.corpus import CorpusSettings, make_corpus, read_corpus
 from tinybert_tf.data import Tokenizer, batches, load_task
-from tinybert_tf.data.corpus import CorpusSettings, make_corpus, read_corpus
 from tinybert_tf.distribution import share
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
-from tinybert_tf.evaluate.program import PredictSettings, predict
-from tinybert_tf.train.general import GeneralSettings, distill_general
+from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
+from tinybert_tf.evaluate.predict import PredictSettings, predict
+from tinybert_tf.train.distill_general import GeneralSettings, distill_general
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
 from tinybert_tf.train.stages import DistillSettings, FinetuneSettings, distill_task, finetune
 from tinybert_tf.train.sweep import SweepSettings, sweep

@@ -1,9 +1,9 @@
 """Rows, tokens and batches."""
 
-from tinybert_tf.data.augmentation import augment
 from tinybert_tf.data.batching import batches, count_batches, length_buckets
 from tinybert_tf.data.encoding import label_values
-from tinybert_tf.data.glue import Example, Split, TaskData, load_task
+from tinybert_tf.data.load import load_task
+from tinybert_tf.data.split import Example, Split, TaskData
 from tinybert_tf.data.tasks import TASKS, Task, get_task, label_ids
 from tinybert_tf.data.tokenizer import Tokenizer
 
@@ -14,7 +14,6 @@ __all__ = [
     "Task",
     "TaskData",
     "Tokenizer",
-    "augment",
     "batches",
     "count_batches",
     "get_task",

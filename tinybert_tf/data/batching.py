@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from tinybert_tf.data.encoding import Rows, encoded_rows
-from tinybert_tf.data.glue import Split
+from tinybert_tf.data.split import Split
 from tinybert_tf.data.tasks import Task, label_ids
 from tinybert_tf.data.tokenizer import Tokenizer
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tinybert_tf.data.custom import CustomFiles, file_splits, known_labels
-from tinybert_tf.data.glue import Example, TaskData
 from tinybert_tf.data.lines import numbered_lines
+from tinybert_tf.data.split import Example, TaskData
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinybert_tf.data.glue import Example, Split, TaskData, checked_score
+from tinybert_tf.data.glue import checked_score
 from tinybert_tf.data.lines import numbered_lines, whole_characters
+from tinybert_tf.data.split import Example, Split, TaskData
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import parse_json_object

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tinybert_tf.data.glue import Example, Split
+from tinybert_tf.data.split import Example, Split
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.data.tokenizer import Tokenizer
 

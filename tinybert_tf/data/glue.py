@@ -1,145 +1,13 @@
 """GLUE's files, read as they are distributed, a row at a time."""
 
-import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 from tinybert_tf.data.lines import numbered_lines, without_end
-from tinybert_tf.data.tasks import CUSTOM_TASKS, Task, get_task
+from tinybert_tf.data.split import Example, Split
+from tinybert_tf.data.tasks import Task, get_task
 from tinybert_tf.errors import InputError
-
-if TYPE_CHECKING:
-    from tinybert_tf.data.custom import CustomFiles
-
-
-class Example(NamedTuple):
-    """One row. `label` is the file's own word or number, None in a test set.
-
-    For token classification `text` is the words and `label` their tags, both with a space between.
-    """
-
-    index: int
-    text: str
-    text_pair: str | None
-    label: str | None
-
-
-class Split:
-    """The rows of one part of a task. Iterating reads them anew each time; nothing is held in memory.
-
-    Args:
-        name: "train", "dev", ...
-        source: where the rows come from, for messages.
-        rows: called for each pass; yields the examples.
-    """
-
-    def __init__(self, name: str, source: str, rows: Callable[[], Iterator[Example]]):
-        self.name = name
-        self.source = source
-        self._rows = rows
-
-    def __iter__(self) -> Iterator[Example]:
-        return self._rows()
-
-    def limit(self, count: int | None) -> "Split":
-        """The first `count` rows; all of them for None."""
-        if count is None:
-            return self
-        return Split(self.name, self.source, lambda: itertools.islice(iter(self), count))
-
-    def chunks(self, size: int) -> Iterator[list[Example]]:
-        """The rows, `size` at a time; fewer in the end."""
-        rows = iter(self)
-        while chunk := list(itertools.islice(rows, size)):
-            yield chunk
-
-
-class TaskData:
-    """A task's splits, by name; `train`, `dev` and `test` are the usual three.
-
-    For MNLI `dev` is the matched set; `split("dev_mismatched")` is the other one.
-    """
-
-    def __init__(self, task: Task, open_split: Callable[[str], Split]):
-        self.task = task
-        self.split = open_split
-
-    @property
-    def train(self) -> Split:
-        return self.split("train")
-
-    @property
-    def dev(self) -> Split:
-        return self.split(self._dev_names()[0])
-
-    @property
-    def test(self) -> Split:
-        return self.split(self.task.test_splits[0])
-
-    def dev_splits(self) -> list[Split]:
-        """The dev set that a model is chosen on, and after it those that are scored beside it, if they are there."""
-        return self._present(self._dev_names())
-
-    def test_splits(self) -> list[Split]:
-        """The test sets; the first must be there."""
-        return self._present(self.task.test_splits)
-
-    def _dev_names(self) -> Sequence[str]:
-        if not self.task.dev_splits:
-            raise InputError(f"task {self.task.name} has no dev set: its labels are not public; see bin/predict.py")
-        return self.task.dev_splits
-
-    def _present(self, names: Sequence[str]) -> list[Split]:
-        splits = [self.split(names[0])]
-        for name in names[1:]:
-            try:
-                splits.append(self.split(name))
-            except InputError as error:
-                print(f"{name} is left out: {error}", flush=True)
-        return splits
-
-
-def load_task(
-    name: str,
-    data_dir: str | Path | None = None,
-    files: "CustomFiles | None" = None,
-    labels: Sequence[str] | None = None,
-) -> TaskData:
-    """The data of a task.
-
-    Args:
-        name: see `TASKS`; "sample" is the built-in set, which needs no files; "custom" and "token_classification" are the
-            user's own.
-        data_dir: a folder in GLUE's layout (`CoLA/train.tsv`, ...), or the task's own folder in it; or a folder that
-            TensorFlow Datasets has prepared (`glue/cola/2.0.0`, ...). Without it the data comes from TensorFlow Datasets,
-            which may fetch it. For "sample", a folder that holds it augmented.
-        files: of a custom task; settings that inherit from `CustomFiles` will do.
-        labels: of a custom task, in the order of their ids, where there is no training file to collect them from.
-
-    Raises:
-        InputError: an unknown task, or (once a split is asked for) a missing or malformed file.
-    """
-    if name in CUSTOM_TASKS:
-        from tinybert_tf.data import conll, custom
-
-        load = custom.load_custom if name == "custom" else conll.load_conll
-        return load(files or custom.CustomFiles(), labels)
-    task = get_task(name)
-    if task.name == "sample" and data_dir is None:
-        from tinybert_tf.data.sample import sample_split
-
-        return TaskData(task, sample_split)
-    if task.kind == "span":
-        from tinybert_tf.data.squad import squad_split
-
-        return TaskData(task, lambda split: squad_split(task, data_dir, split))
-    if data_dir is None or (task.tfds and (Path(data_dir) / task.tfds).is_dir()):
-        from tinybert_tf.data.tfds import tfds_split
-
-        return TaskData(task, lambda split: tfds_split(task, split, data_dir))
-    return TaskData(task, lambda split: _file_split(task, _folder(task, Path(data_dir)), split))
 
 
 def _folder(task: Task, data_dir: Path) -> Path:
@@ -149,7 +17,13 @@ def _folder(task: Task, data_dir: Path) -> Path:
     return next((data_dir / name for name in names if (data_dir / name).is_dir()), data_dir)
 
 
-def _file_split(task: Task, folder: Path, split: str) -> Split:
+def glue_split(task: Task, data_dir: str | Path, split: str) -> Split:
+    """A split of a task from a folder in GLUE's layout, or from the task's own folder in it.
+
+    Raises:
+        InputError: there is no such folder or file.
+    """
+    folder = _folder(task, Path(data_dir))
     path = folder / f"{split}.tsv"
     if task.name == "ax":
         path = next((p for p in (folder / "AX.tsv", folder / "diagnostic.tsv", path) if p.is_file()), path)

@@ -13,7 +13,7 @@ import functools
 import random
 from collections.abc import Iterator
 
-from tinybert_tf.data.glue import Example, Split
+from tinybert_tf.data.split import Example, Split
 
 TRAIN_ROWS, DEV_ROWS, TEST_ROWS = 6000, 1000, 1000
 LABEL_NOISE = 0.03

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinybert_tf.data.glue import Split
 from tinybert_tf.data.lines import whole_characters
+from tinybert_tf.data.split import Split
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json, write_json

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tinybert_tf.data.glue import Example, Split
+from tinybert_tf.data.split import Example, Split
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints.projections import Projection, write_projections
 from tinybert_tf.distill.objective import Reads, TinyBertObjective
+from tinybert_tf.distribution import all_reduce_sum
 from tinybert_tf.errors import InputError
 
 
@@ -197,7 +198,7 @@ class Distiller(keras.Model):
 
     def _track(self, loss, terms, features, label, weight):
         # The global batch's rows: replicas whose rows count differently still hold equal shares of one loss.
-        rows = over_replicas(_rows(features, weight))
+        rows = all_reduce_sum(_rows(features, weight))
         # Replica shares of the loss add up to it; a mean over replicas has to undo that.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self._loss_tracker.update_state(loss * replicas, sample_weight=rows)
@@ -262,12 +263,4 @@ def _build_projections(student, teacher, reads: Reads, values) -> dict[str, kera
 
 def _global_counts(terms) -> dict[str, list[tf.Tensor]]:
     """The denominators of an objective's terms, over all replicas."""
-    return {name: [over_replicas(count) for _, _, count in parts] for name, parts in terms.items()}
-
-
-def over_replicas(values):
-    """Tensors summed over all replicas: counts, so that each replica divides by the global batch's; or gradients."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return values
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+    return {name: [all_reduce_sum(count) for _, _, count in parts] for name, parts in terms.items()}

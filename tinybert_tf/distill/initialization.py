@@ -1,15 +1,15 @@
 """How a student starts from its teacher.
 
 `layer_copy` gives a student of the same width some of its teacher's layers. `teacher_projection` makes a narrower one, see
-`tinybert_tf.distill.projection`.
+`tinybert_tf.distill.compression`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from tinybert_tf.bert import BertModel, build_model
 from tinybert_tf.checkpoints.projections import Projection
+from tinybert_tf.distill.compression import project_teacher
 from tinybert_tf.distill.layer_map import layer_map
-from tinybert_tf.distill.projection import project_teacher
 from tinybert_tf.errors import InputError
 
 INITIALIZATIONS = ("random", "layer_copy", "teacher_projection")

@@ -1,123 +1,167 @@
-"""A model's answers to a split, and what they are worth."""
+"""What `bin/predict.py` does: GLUE's test sets, the user's own rows, and raw text."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
+import scipy.special
 
-from tinybert_tf.bert import INPUT_NAMES, BertModel, logits_model
-from tinybert_tf.data import Split, Task, Tokenizer, batches, label_ids, label_values
-from tinybert_tf.distribution import on_all_replicas, shareable
+from tinybert_tf.data import Example, Split, Task
+from tinybert_tf.data.lines import numbered_lines, without_end
+from tinybert_tf.data.squad import allows_no_answer
+from tinybert_tf.distribution import distributed, is_chief
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate.entities import entity_scores
-from tinybert_tf.evaluate.metrics import compute_metrics
+from tinybert_tf.evaluate.logits import Logits, predict_logits
+from tinybert_tf.evaluate.squad import Prediction, write_squad_predictions
+from tinybert_tf.evaluate.submission import submission_names, submission_words, write_submission, zip_submissions
+from tinybert_tf.evaluate.task_model import ModelSettings, TaskModel, checked_seq_len, open_for_task, open_model
+from tinybert_tf.files import written_aside
+from tinybert_tf.settings import setting
 
-# [rows, classes] and [rows]; for token classification one array [words, classes] and [words] a row.
-Logits = np.ndarray | Sequence[np.ndarray]
-Labels = np.ndarray | Sequence[np.ndarray]
-Predict = Callable[[], tuple[Logits, Labels]]
-
-_PROGRESS_SECONDS = 10.0
-
-
-def predictor(
-    model: BertModel,
-    split: Split,
-    tokenizer: Tokenizer,
-    task: Task,
-    *,
-    batch_size: int = 64,
-    seq_len: int | None = None,
-    ids: Mapping[str, int] | None = None,
-) -> Predict:
-    """A function that predicts a split; data tokenized and graph traced once, for a model that is scored again and again.
-    All replicas of the current strategy share the work.
-
-    It returns (logits [rows, classes], labels [rows]) in the order of the split. Classes are in the order of the task's
-    labels, whatever ids the model has for them. For regression the logits are [rows, 1]. For token classification both are
-    lists of one array a row, [words, classes] and [words]; a word that was cut off counts as outside of every entity.
-
-    Args:
-        model: with a head for the task.
-        split: the rows. All are read here once, so that a malformed one is found before anything is computed.
-        tokenizer: the model's.
-        task: says what the labels are.
-        batch_size: rows at a time.
-        seq_len: longest length in tokens, by default the task's.
-        ids: label word -> the model's id, by default the task's own order (`label_ids`).
-
-    Raises:
-        FloatingPointError: (when it predicts) logits that are not finite, of which the largest would mean nothing.
-    """
-    ids = label_ids(task, None) if ids is None else ids
-    order = [ids[word] for word in task.labels] or [0]
-    labels = label_values(list(split), task, label_ids(task, None))
-    reading = {"batch_size": shareable(batch_size), "seq_len": seq_len, "ids": ids}
-    dataset = batches(split, tokenizer, task, **reading, row_numbers=True).cache()
-    network = logits_model(model)
-    signature = {name: tf.TensorSpec([None, None], tf.int32) for name in INPUT_NAMES}  # one graph for every length
-    forward = on_all_replicas(lambda features: network(features, training=False), signature)
-
-    def predict() -> tuple[Logits, Labels]:
-        found: dict[int, np.ndarray] = {}
-        progress = _Progress(split.name, len(labels))
-        for features, _, weight, numbers in dataset:
-            logits, weight = tf.cast(forward(features), tf.float32).numpy()[..., order], weight.numpy()
-            if not np.isfinite(logits).all():
-                raise FloatingPointError("the logits are not finite: the training diverged; lower the learning rate")
-            for row, number in enumerate(numbers.numpy()):
-                if number >= 0:
-                    found[number] = logits[row, weight[row] > 0] if weight.ndim == 2 else logits[row]
-            progress.show(len(found))
-        in_order = [found[number] for number in range(len(labels))]
-        if task.kind != "token_classification":
-            return np.stack(in_order), labels
-        return [_to_all_words(task, row, len(tags)) for row, tags in zip(in_order, labels, strict=True)], labels
-
-    return predict
+# Of raw text, which has no task that says it.
+RAW_TEXT_LENGTH = 128
 
 
-def predict_logits(
-    model: BertModel, split: Split, tokenizer: Tokenizer, task: Task, **options
-) -> tuple[Logits, Labels]:
-    """(logits, labels) of a split; see `predictor`, whose arguments these are."""
-    return predictor(model, split, tokenizer, task, **options)()
+@dataclasses.dataclass(frozen=True)
+class PredictSettings(ModelSettings):
+    task: str | None = setting(
+        None,
+        "cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli or ax (with the model of mnli): writes GLUE's prediction files; "
+        "squad1 or squad2: answers the dev set as the official scripts read it; custom or token_classification: predicts the "
+        "rows of --dev_file",
+    )
+    text: str | None = setting(None, "a text to predict; no --task then")
+    text_pair: str | None = setting(None, "the second text, for a model of pairs")
+    input_file: str | None = setting(
+        None, "texts to predict, one a line; for pairs two, with a tab between them; no --task then"
+    )
+    output_dir: str | None = setting(None, "where files are written; absent: raw text is answered on the screen")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if sum(given is not None for given in (self.task, self.text, self.input_file)) != 1:
+            raise InputError("give one of --task, --text and --input_file")
+        if self.text_pair is not None and self.text is None:
+            raise InputError(
+                "--text_pair goes with --text; in an --input_file a tab stands between the texts of a pair"
+            )
+        if self.task is not None and not self.output_dir:
+            raise InputError("--output_dir is missing; it is where the prediction files are written")
 
 
-def check_labelled(split: Split) -> None:
-    """Raises InputError for a split without labels, such as GLUE's test sets: there is nothing to score against."""
-    if next(iter(split)).label is None:
-        raise InputError(f"{split.source}: has no labels to score against; bin/predict.py predicts it instead")
+def predict(settings: PredictSettings) -> dict:
+    """The result line of `bin/predict.py`."""
+    with distributed(settings):
+        if settings.task is None:
+            return _predict_raw_text(settings)
+        trained = open_for_task(settings, settings.task)
+        task, directory = trained.data.task, Path(settings.output_dir)
+        if task.kind == "span":
+            return _write_answers(directory, task, trained.answer(trained.data.dev))
+        if submission_names(task):
+            return _write_submissions(directory, trained)
+        split = trained.data.test
+        return _write_rows(directory, task, split, trained.predict(split)[0])
 
 
-def score(task: Task, logits: Logits, labels: Labels) -> dict[str, float]:
-    """The task's metrics, the main one first; logits and labels as `predictor` gives them."""
-    if task.kind == "token_classification":
-        words = lambda rows: [[task.labels[index] for index in row] for row in rows]
-        return entity_scores(words(row.argmax(axis=-1) for row in logits), words(labels))
-    predictions = logits[:, 0] if task.kind == "regression" else logits.argmax(axis=-1)
-    return compute_metrics(task.metrics, predictions, labels)
+def _write_answers(directory: Path, task: Task, answers: Mapping[str, Prediction]) -> dict:
+    if is_chief():
+        write_squad_predictions(directory, task, answers)
+        print(f"wrote {directory}: predictions.json, nbest.json{', null_odds.json' if allows_no_answer(task) else ''}")
+    return {"task": task.name, "rows": {"predictions.json": len(answers)}}
 
 
-def _to_all_words(task: Task, logits: np.ndarray, words: int) -> np.ndarray:
-    """Logits of a row's first words -> of all of its words."""
-    outside = np.zeros((words - len(logits), len(task.labels)), np.float32)
-    outside[:, task.labels.index("O") if "O" in task.labels else 0] = 1.0
-    return np.concatenate([logits, outside])
+def _write_submissions(directory: Path, trained: TaskModel) -> dict:
+    """GLUE's prediction files, and the archive that they are handed in as."""
+    task, rows = trained.data.task, {}
+    names = submission_names(task)
+    for split in trained.data.test_splits():
+        path = directory / names[split.name]
+        words = submission_words(task, trained.predict(split)[0])
+        rows[path.name] = len(words)
+        if is_chief():
+            write_submission(path, words)
+            print(f"wrote {path}", flush=True)
+    result = {"task": task.name, "rows": rows}
+    if not is_chief():
+        return result
+    archive, present, missing = zip_submissions(directory)
+    print(f"wrote {archive}: {', '.join(present)}" + (f"; GLUE wants {', '.join(missing)} too" if missing else ""))
+    return result | {"archive": str(archive), "missing": missing}
 
 
-class _Progress:
-    """A line every few seconds: rows, examples/s, time left."""
+def _predict_raw_text(settings: PredictSettings) -> dict:
+    model, tokenizer = open_model(settings)
+    if model.head not in ("classification", "regression", "token_classification"):
+        raise InputError(f"{settings.model_dir}: has the head {model.head!r}, which says nothing about a text")
+    if settings.text is not None:
+        split = Split("text", "--text", lambda: iter([Example(0, settings.text, settings.text_pair, None)]))
+    else:
+        path = Path(settings.input_file)
+        split = Split(path.name, str(path), lambda: _read_texts(path))
+    label2id = model.config.label2id or {}
+    pair = next(iter(split)).text_pair and "text_pair"
+    if model.head == "token_classification":
+        words = split
+        split = Split(split.name, split.source, lambda: (_single_spaces(row) for row in words))
+    task = Task("text", model.head, "", tuple(sorted(label2id, key=label2id.get)), "text", pair, "", ())
+    seq_len = checked_seq_len(model, settings.seq_len or min(RAW_TEXT_LENGTH, model.config.max_position_embeddings))
+    options = {"batch_size": settings.batch_size if settings.text is None else 1, "seq_len": seq_len, "ids": label2id}
+    logits, _ = predict_logits(model, split, tokenizer, task, **options)
+    if settings.output_dir:
+        return _write_rows(Path(settings.output_dir), task, split, logits)
+    answers = list(_answers(task, split, logits))
+    for answer in answers:
+        print(json.dumps(answer, ensure_ascii=False))
+    return answers[0] if settings.text is not None else {"rows": len(answers)}
 
-    def __init__(self, name: str, rows: int):
-        self.name, self.rows = name, rows
-        self.begin = self.shown = time.perf_counter()
 
-    def show(self, done: int) -> None:
-        now = time.perf_counter()
-        if now - self.shown < _PROGRESS_SECONDS:
-            return
-        self.shown, rate = now, done / (now - self.begin)
-        left = (self.rows - done) / rate / 60
-        print(f"{self.name}  {done}/{self.rows} rows  {rate:.0f} examples/s  {left:.1f} min left", flush=True)
+def _read_texts(path: Path) -> Iterator[Example]:
+    """One text a line, or two with a tab between them."""
+    columns, number = None, 0
+    for number, line in numbered_lines(path):
+        fields = without_end(line).split("\t")
+        columns = columns or len(fields)
+        if len(fields) != columns or columns > 2:
+            raise InputError(
+                f"{path}, line {number}: {len(fields) - 1} tabs; a line is one text, or two with one tab between them, and "
+                "all lines are alike"
+            )
+        yield Example(number - 1, fields[0], fields[1] if columns == 2 else None, None)
+    if not number:
+        raise InputError(f"{path}: the file is empty")
+
+
+def _single_spaces(row: Example) -> Example:
+    if row.text_pair is not None:
+        raise InputError("a model that tags words reads single texts, not pairs")
+    return row._replace(text=" ".join(row.text.split()))
+
+
+def _write_rows(directory: Path, task: Task, split: Split, logits: Logits) -> dict:
+    """Writes `predictions.jsonl`, a row each."""
+    path = directory / "predictions.jsonl"
+    lines = [json.dumps(answer, ensure_ascii=False) + "\n" for answer in _answers(task, split, logits)]
+    if is_chief():
+        with written_aside(path) as aside:
+            aside.write_text("".join(lines), encoding="utf-8", newline="\n")
+        print(f"wrote {path}: {len(lines)} rows", flush=True)
+    return {"task": task.name, "rows": {path.name: len(lines)}}
+
+
+def _answers(task: Task, split: Split, logits: Logits) -> Iterator[dict]:
+    """What is said about each row of a split."""
+    for row, values in zip(split, logits, strict=True):
+        answer = {"index": row.index, "text": row.text}
+        if row.text_pair is not None:
+            answer["text_pair"] = row.text_pair
+        if task.kind == "token_classification":
+            yield answer | {"prediction": [task.labels[index] for index in values.argmax(axis=-1)]}
+        elif task.kind == "regression":
+            yield answer | {"prediction": float(values[0])}
+        else:
+            probabilities = scipy.special.softmax(values.astype(np.float64)).tolist()
+            answer |= {"prediction": task.labels[int(values.argmax())]}
+            yield answer | {"probabilities": dict(zip(task.labels, probabilities, strict=True))}

@@ -9,7 +9,7 @@ from tinybert_tf.data import Split, TaskData, Tokenizer, label_ids, load_task
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.distribution import STRATEGY_HELP
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate.predict import Labels, Logits, check_labelled, predict_logits, score
+from tinybert_tf.evaluate.logits import Labels, Logits, check_labelled, predict_logits, score
 from tinybert_tf.evaluate.squad import Prediction, predict_squad, score_squad
 from tinybert_tf.settings import setting
 

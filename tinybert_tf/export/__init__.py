@@ -3,13 +3,13 @@
 from tinybert_tf.export.auto import Limits, Trial, export_best
 from tinybert_tf.export.classifier import TFLiteClassifier
 from tinybert_tf.export.convert import ExportReport, export_tflite
-from tinybert_tf.export.delegation import Delegation, delegation
 from tinybert_tf.export.examples import example_texts, file_texts, task_texts
 from tinybert_tf.export.latency import LatencyReport, benchmark
-from tinybert_tf.export.metadata import Metadata, read_metadata
 from tinybert_tf.export.parity import Comparison, ParityReport, compare, compare_on_task, score_file, task_comparison
-from tinybert_tf.export.quantization import QUANTIZE_MODES
 from tinybert_tf.export.runtime import TFLiteModel
+from tinybert_tf.export.writer.delegation import Delegation, delegation
+from tinybert_tf.export.writer.metadata import Metadata, read_metadata
+from tinybert_tf.export.writer.quantization import QUANTIZE_MODES
 
 __all__ = [
     "QUANTIZE_MODES",

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinybert_tf.export.convert import ExportReport, check_output, export_tflite
-from tinybert_tf.export.delegation import delegation
 from tinybert_tf.export.examples import task_texts
 from tinybert_tf.export.latency import benchmark
 from tinybert_tf.export.parity import task_comparison
-from tinybert_tf.export.quantization import QUANTIZE_MODES
 from tinybert_tf.export.runtime import TFLiteModel
+from tinybert_tf.export.writer.delegation import delegation
+from tinybert_tf.export.writer.quantization import QUANTIZE_MODES
 from tinybert_tf.files import written_aside
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
-from tinybert_tf.export.metadata import VOCABULARY_FILE, Metadata, read_metadata
 from tinybert_tf.export.runtime import TFLiteModel
+from tinybert_tf.export.writer.metadata import VOCABULARY_FILE, Metadata, read_metadata
 
 Text = str | bytes
 
@@ -46,7 +46,7 @@ class TFLiteClassifier:
         self._tokenizer = self._text_model = None
         if metadata.inputs[0] == "text":
             # TensorFlow's own interpreter is loaded only where it is needed.
-            from tinybert_tf.export.text_input import TFLiteTextModel
+            from tinybert_tf.export.writer.text_input import TFLiteTextModel
 
             self._text_model = TFLiteTextModel(path, num_threads)
             self._takes_pairs = len(metadata.inputs) == 2

@@ -11,14 +11,14 @@ from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
-from tinybert_tf.export import flatbuffer, integrity, metadata
-from tinybert_tf.export.builder import ModelBuilder
-from tinybert_tf.export.calibration import calibrate
-from tinybert_tf.export.graph import OUTPUT_NAMES, NetworkWriter
-from tinybert_tf.export.quantization import QUANTIZE_MODES
-from tinybert_tf.export.smoothing import smoothed
-from tinybert_tf.export.text_input import write_with_tokenizer
-from tinybert_tf.export.weights import folded_weights
+from tinybert_tf.export.writer import flatbuffer, integrity, metadata
+from tinybert_tf.export.writer.builder import ModelBuilder
+from tinybert_tf.export.writer.calibration import calibrate
+from tinybert_tf.export.writer.graph import OUTPUT_NAMES, NetworkWriter
+from tinybert_tf.export.writer.quantization import QUANTIZE_MODES
+from tinybert_tf.export.writer.smoothing import smoothed
+from tinybert_tf.export.writer.text_input import write_with_tokenizer
+from tinybert_tf.export.writer.weights import folded_weights
 from tinybert_tf.files import written_aside
 
 logger = logging.getLogger(__name__)

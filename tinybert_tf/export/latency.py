@@ -11,10 +11,10 @@ import numpy as np
 
 from tinybert_tf.bert.model import INPUT_NAMES
 from tinybert_tf.errors import InputError
-from tinybert_tf.export.delegation import delegation
-from tinybert_tf.export.metadata import read_metadata
-from tinybert_tf.export.other_runtimes import OnnxModel, TorchModel
 from tinybert_tf.export.runtime import TFLiteModel
+from tinybert_tf.export.writer.delegation import delegation
+from tinybert_tf.export.writer.metadata import read_metadata
+from tinybert_tf.export.writer.other_runtimes import OnnxModel, TorchModel
 
 # One after another in short rounds, so that whatever else the machine does falls on all models alike.
 _RUNS_PER_ROUND = 10

@@ -11,11 +11,11 @@ from tinybert_tf.bert import INPUT_NAMES, BertModel, logits_model
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Task, Tokenizer, batches, count_batches, label_ids, label_values, load_task
 from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.logits import check_labelled
 from tinybert_tf.evaluate.metrics import METRICS
-from tinybert_tf.evaluate.predict import check_labelled
 from tinybert_tf.export.classifier import TFLiteClassifier
-from tinybert_tf.export.graph import OUTPUT_NAMES
 from tinybert_tf.export.runtime import TFLiteModel
+from tinybert_tf.export.writer.graph import OUTPUT_NAMES
 
 Features = dict[str, np.ndarray]
 # Logits of all rows, [rows, classes] or [rows, seq, classes] -> a number.

@@ -8,8 +8,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tinybert_tf.bert.model import INPUT_NAMES
 from tinybert_tf.errors import InputError
-from tinybert_tf.export import integrity
-from tinybert_tf.export.flatbuffer import read_tflite
+from tinybert_tf.export.writer import integrity
+from tinybert_tf.export.writer.flatbuffer import read_tflite
 
 
 class TFLiteModel:

@@ -4,21 +4,21 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from tinybert_tf.augmentation.augment import augment_task
+from tinybert_tf.augmentation.settings import AugmentSettings
 from tinybert_tf.checkpoints import read_config, resolve_directory
+from tinybert_tf.corpus import CorpusSettings, make_corpus
 from tinybert_tf.data import get_task, load_task
-from tinybert_tf.data.augmentation.program import augment_task
-from tinybert_tf.data.augmentation.settings import AugmentSettings
-from tinybert_tf.data.corpus import CorpusSettings, make_corpus
 from tinybert_tf.data.tasks import CUSTOM_TASKS
 from tinybert_tf.data.tokenizer import SPECIAL_TOKENS
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
+from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.files import read_json, written_aside
 from tinybert_tf.pipeline.steps import Steps, open_devices
 from tinybert_tf.pipeline.summary import FILES, convert, measure, model_row, plot_attention_of
 from tinybert_tf.report import write_report
 from tinybert_tf.settings import setting
-from tinybert_tf.train.general import GeneralSettings, distill_general
+from tinybert_tf.train.distill_general import GeneralSettings, distill_general
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
 from tinybert_tf.train.stages import DistillSettings, FinetuneSettings, TaskSettings, distill_task, finetune
 

@@ -4,15 +4,15 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from tinybert_tf.augmentation.augment import augment_task
+from tinybert_tf.augmentation.settings import AugmentSettings
 from tinybert_tf.checkpoints import resolve_directory
 from tinybert_tf.data import load_task
-from tinybert_tf.data.augmentation.program import augment_task
-from tinybert_tf.data.augmentation.settings import AugmentSettings
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.data.tasks import CUSTOM_TASKS
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate.dev import EvaluateSettings, evaluate_model
-from tinybert_tf.evaluate.program import PredictSettings, predict
+from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
+from tinybert_tf.evaluate.predict import PredictSettings, predict
 from tinybert_tf.files import read_json
 from tinybert_tf.pipeline.steps import Steps, open_devices
 from tinybert_tf.pipeline.summary import FILES, convert, measure, model_row, plot_attention_of

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tinybert_tf.corpus import Corpus
 from tinybert_tf.data import Tokenizer
-from tinybert_tf.data.corpus import Corpus
 from tinybert_tf.distribution import STRATEGY_HELP
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import check_seed, setting

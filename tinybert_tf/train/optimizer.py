@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tinybert_tf.distill.distiller import over_replicas
+from tinybert_tf.distribution import all_reduce_sum
 
 # Biases and normalisation parameters are not decayed (Devlin et al.'s optimization.py names them in the same way).
 UNDECAYED = ("bias", "gamma", "beta")
@@ -48,7 +48,7 @@ class AdamW(keras.optimizers.AdamW):
     """
 
     def _clip_gradients(self, gradients):
-        return super()._clip_gradients(over_replicas([tf.convert_to_tensor(gradient) for gradient in gradients]))
+        return super()._clip_gradients(all_reduce_sum([tf.convert_to_tensor(gradient) for gradient in gradients]))
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars  # they are summed already

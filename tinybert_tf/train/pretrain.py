@@ -10,9 +10,8 @@ import tensorflow as tf
 from tinybert_tf.bert import BertConfig, BertModel, build_model, size_of
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.checkpoints.presets import PACKAGES
-from tinybert_tf.data.corpus import Corpus, read_corpus
-from tinybert_tf.distill.distiller import over_replicas
-from tinybert_tf.distribution import distributed
+from tinybert_tf.corpus import Corpus, read_corpus
+from tinybert_tf.distribution import all_reduce_sum, distributed
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import setting
 from tinybert_tf.train.corpus import CorpusSettings, check_vocabulary, held_out_means, training_batches
@@ -84,7 +83,7 @@ class MaskedLanguageModel(keras.Model):
         logits = tf.cast(self(features, training=training), tf.float32)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         right = tf.cast(tf.argmax(logits, -1, tf.int32) == labels, tf.float32)
-        count = over_replicas(tf.reduce_sum(weights))
+        count = all_reduce_sum(tf.reduce_sum(weights))
         mean = lambda values: tf.math.divide_no_nan(tf.reduce_sum(values * weights), count)
         return mean(losses), mean(right), count
 

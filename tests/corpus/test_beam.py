@@ -1,0 +1,32 @@
+import pytest
+
+from tinybert_tf.corpus import make_corpus, processes
+
+pytest.importorskip("apache_beam", reason="the extra `beam` is not installed")
+
+
+def test_a_pipeline_gives_the_same_bytes_as_a_local_run(settings, contents, tmp_path, text_file, monkeypatch):
+    for name in ("first.txt", "second.txt"):
+        (tmp_path / name).write_bytes(text_file.read_bytes())
+    several = {"input": f"{tmp_path}/*.txt", "shard_mb": 0.02}
+    make_corpus(settings("local", **several))
+    made = []
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        write = processes.write_shard
+        patched.setattr(
+            processes, "write_shard", lambda *block: made.append(write(*block)) if len(made) < 2 else stop()
+        )
+        make_corpus(settings("beam", **several))
+    noted = {
+        path.name: path.stat().st_mtime_ns for path in (tmp_path / "beam").iterdir() if path.name.startswith("train-")
+    }
+    assert len(noted) == 2
+    result = make_corpus(settings("beam", beam_args="--runner=DirectRunner", **several))  # which goes on from there
+    assert result["shards"] >= 5
+    assert contents(settings("beam").output_dir) == contents(settings("local").output_dir)
+    for name, written in noted.items():
+        assert (tmp_path / "beam" / name).stat().st_mtime_ns == written, "a finished shard was made again"
+
+
+def stop():
+    raise KeyboardInterrupt

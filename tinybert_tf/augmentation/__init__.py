@@ -1,0 +1,19 @@
+"""Data augmentation: the paper's Algorithm 1."""
+
+from tinybert_tf.augmentation.algorithm import Augmentation, Augmented, Augmenter
+from tinybert_tf.augmentation.augment import augment_task
+from tinybert_tf.augmentation.in_memory import augment
+from tinybert_tf.augmentation.masked_lm import MaskedLM
+from tinybert_tf.augmentation.settings import AugmentSettings
+from tinybert_tf.augmentation.word_vectors import WordVectors
+
+__all__ = [
+    "AugmentSettings",
+    "Augmentation",
+    "Augmented",
+    "Augmenter",
+    "MaskedLM",
+    "WordVectors",
+    "augment",
+    "augment_task",
+]

@@ -1,0 +1,90 @@
+"""SQuAD's questions as rows of Algorithm 1: the question is one side, the context the other, and answers stay to be found."""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from tinybert_tf.augmentation.algorithm import Augmenter, row_hash
+from tinybert_tf.augmentation.layout import Row
+from tinybert_tf.augmentation.words import Sentence
+from tinybert_tf.data.split import Example, TaskData
+from tinybert_tf.data.squad import Answer, SquadExample, squad_file_name, squad_paragraph, write_squad
+
+
+class QuestionAugmenter(Augmenter):
+    """Augments a question or its context, and leaves every word alone that an answer stands in.
+
+    Rows are `Example`s of the question, the context and, as the label, the answers. Those of a copy stand where they have
+    moved to.
+    """
+
+    def _draw(self, row: Example, sides: tuple[int, ...], side: int, sentence: Sentence):
+        draw = super()._draw(row, sides, side, sentence)
+        if side == 1:
+            spans = _spans(row.label, row.text_pair)
+            for number, word in enumerate(sentence.words):
+                draw.replaced[:, number] &= all(word.end <= begin or end <= word.begin for begin, end in spans)
+        return draw
+
+    def _copy(
+        self, row: Example, sentences: Mapping[str, Sentence], replacements: dict[int, dict[int, str]]
+    ) -> Example:
+        words = sentences[row.text_pair].words
+        longer = [(words[n].end, len(new) - len(words[n].surface)) for n, new in replacements.get(1, {}).items()]
+        moved = [
+            answer._replace(start=answer.start + sum(more for end, more in longer if end <= begin))
+            for answer, (begin, _) in zip(row.label, _spans(row.label, row.text_pair), strict=True)
+        ]
+        return super()._copy(row, sentences, replacements)._replace(label=tuple(moved))
+
+
+def _spans(answers: Iterable[Answer], context: str) -> list[tuple[int, int]]:
+    """The bytes [begin, end) of each answer."""
+    begins = [len(context[: answer.start].encode("utf-8")) for answer in answers]
+    return [(begin, begin + len(a.text.encode("utf-8"))) for begin, a in zip(begins, answers, strict=True)]
+
+
+class QuestionLayout:
+    """SQuAD's files; see `Layout`. A line holds a paragraph with one question.
+
+    Args:
+        data: the task's data.
+    """
+
+    def __init__(self, data: TaskData):
+        self.data, self.task = data, data.task
+
+    def rows(self, limit: int | None = None) -> Iterator[Row]:
+        for index, question in enumerate(self.data.train.limit(limit)):
+            yield Row(Example(index, question.question, question.context, question.answers or ()), question)
+
+    def line(self, question: SquadExample, copy: Example | None = None) -> bytes:
+        """A copy has its question's id, and behind it a number of its own."""
+        if copy is not None:
+            identity = f"{question.id}-{row_hash(copy.text, copy.text_pair):016x}"
+            question = SquadExample(identity, copy.text, copy.text_pair, copy.label)
+        paragraph = squad_paragraph(question.context, [question], self.task)
+        return (json.dumps(paragraph, ensure_ascii=False) + "\n").encode("utf-8")
+
+    def write_train(self, folder: Path, limit: int | None, parts: Iterable[Path]) -> None:
+        """One article, written as it is read: the whole need not fit into memory."""
+        with (folder / squad_file_name(self.task, "train")).open("wb") as file:
+            before = b'{"data": [{"title": "", "paragraphs": [\n'
+            for line in self._lines(limit, parts):
+                file.write(before + line.rstrip(b"\n"))
+                before = b",\n"
+            file.write(b"\n]}]}\n")
+
+    def _lines(self, limit: int | None, parts: Iterable[Path]) -> Iterator[bytes]:
+        yield from (self.line(row.fields) for row in self.rows(limit))
+        for part in parts:
+            with part.open("rb") as file:
+                yield from file
+
+    def write_other_splits(self, folder: Path) -> None:
+        dev, name = self.data.dev, squad_file_name(self.task, "dev")
+        if Path(dev.source).is_file():
+            shutil.copyfile(dev.source, folder / name)
+        else:
+            write_squad(folder / name, dev, self.task)

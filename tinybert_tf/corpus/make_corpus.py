@@ -1,0 +1,164 @@
+"""The corpus program: a shard for each block of text, in this process, in several, or on several machines."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import time
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tinybert_tf.corpus.processes import write_shards
+from tinybert_tf.corpus.settings import CorpusSettings
+from tinybert_tf.corpus.shards import SPLITS, UNFINISHED, Job, noted_shards, read_record, write_bytes
+from tinybert_tf.corpus.sources import open_source, read_blocks
+from tinybert_tf.data.tokenizer import Tokenizer
+from tinybert_tf.errors import InputError
+from tinybert_tf.files import writing
+
+MANIFEST, VOCABULARY, JOB = "manifest.json", "vocab.txt", f"{UNFINISHED}/job.json"
+TOKENIZER_SETTINGS = "tokenizer_config.json"
+_PACKAGES = ("tinybert_tf", "tensorflow", "tensorflow-text", "numpy")
+# Settings without a bearing on the result, or told apart by digests.
+_FREE = ("input", "tfds", "vocab", "output_dir", "num_processes", "beam_args")
+_SHOW_SECONDS = 10.0
+
+
+def make_corpus(settings: CorpusSettings) -> dict[str, Any]:
+    """Makes a corpus of mask-free examples for general distillation and pre-training; the result of bin/make_corpus.py.
+
+    `output_dir` then holds train-*.tfrecord.gz and held_out-*.tfrecord.gz, vocab.txt with the tokenizer_config.json that a model
+    directory has beside it, and manifest.json. Until the manifest is
+    there, `unfinished/` notes what is done: a run that was killed goes on from there and ends with the same bytes.
+
+    Returns:
+        `documents`, `tokens`, `examples`, `held_out_examples`, `shards`, `seconds`.
+
+    Raises:
+        InputError: bad settings or text; `output_dir` holds a corpus with other settings, or something else.
+    """
+    started = time.monotonic()
+    job, source = _open(settings)
+    description = _describe(job, source)
+    manifest = _read(settings.output_dir, MANIFEST)
+    if manifest:
+        _check_same(manifest, description, settings.output_dir)
+        print(f"{settings.output_dir}: is finished already", flush=True)
+    else:
+        done = _take_up(job, description)
+        if settings.beam_args is not None:
+            from tinybert_tf.corpus.beam import run_pipeline
+
+            run_pipeline(job, done)
+        else:
+            _run_here(job, source, done)
+        manifest = _finish(job, description)
+    _remove(settings.output_dir, UNFINISHED)
+    return manifest["counts"] | {"seconds": round(time.monotonic() - started, 1)}
+
+
+def _open(settings: CorpusSettings) -> tuple[Job, Any]:
+    path = Path(settings.vocab)
+    # A model directory's vocab.txt has beside it whether it is of lower case.
+    tokenizer = Tokenizer.from_directory(path.parent) if path.name == VOCABULARY else Tokenizer(path)
+    return Job(settings, path.read_bytes(), tokenizer.lower_case), open_source(settings)
+
+
+def _describe(job: Job, source) -> dict[str, Any]:
+    """All that the result follows from: settings, text and vocabulary; and the versions of what makes it."""
+    return {
+        "settings": {name: value for name, value in dataclasses.asdict(job.settings).items() if name not in _FREE},
+        "text": source.describe(),
+        "vocabulary": {
+            "sha256": hashlib.sha256(job.vocabulary).hexdigest(),
+            "words": job.tokenizer.vocab_size,
+            "lower_case": job.lower_case,
+        },
+        "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
+    }
+
+
+def _check_same(there: dict[str, Any], here: dict[str, Any], output_dir: str) -> None:
+    remedy = "give the same again to go on, or another --output_dir"
+    for name, value in here["settings"].items():
+        if there["settings"].get(name) != value:
+            raise InputError(
+                f"{output_dir}: was made with --{name}={there['settings'].get(name)}, not {value}; {remedy}"
+            )
+    for name in ("text", "vocabulary"):
+        if there[name] != here[name]:
+            raise InputError(f"{output_dir}: was made with another {name}; {remedy}")
+
+
+def _take_up(job: Job, description: dict[str, Any]) -> set[str]:
+    """The names of the shards that are done already, in an output directory that belongs to this job."""
+    output_dir = job.settings.output_dir
+    begun = _read(output_dir, JOB)
+    there = tf.io.gfile.listdir(output_dir) if tf.io.gfile.exists(output_dir) else []
+    there = [name.rstrip("/") for name in there if name.rstrip("/") != UNFINISHED]
+    if begun is None and there:
+        raise InputError(f"{output_dir}: holds {there[0]} and is not a corpus; name another --output_dir")
+    done = set(noted_shards(output_dir))
+    if done:
+        _check_same(begun, description, output_dir)
+        print(f"{output_dir}: going on, {len(done)} shards are done", flush=True)
+    else:
+        for name in there:
+            if name.startswith(SPLITS):  # of a shard that was not finished, perhaps with other settings
+                _remove(output_dir, name)
+        with writing(output_dir):
+            tf.io.gfile.makedirs(os.path.join(output_dir, UNFINISHED))
+        write_bytes(output_dir, JOB, json.dumps(description).encode())
+    return done
+
+
+def _run_here(job: Job, source, done: Container[str]) -> None:
+    started = shown = time.monotonic()
+    finished = tokens = 0.0
+    blocks = (block for number, group in enumerate(source.groups()) for block in read_blocks(source, number, group))
+    for share, entry in write_shards(job, blocks, done):
+        finished += share
+        tokens += entry["tokens"] if entry else 0
+        now = time.monotonic()
+        if now - shown >= _SHOW_SECONDS:
+            shown, left = now, (now - started) / finished * (1 - finished)
+            print(
+                f"corpus  {min(finished, 1):.0%} of the text  {tokens / (now - started) / 1e6:.1f} million tokens/s  "
+                f"{max(left, 0) / 60:.1f} min left",
+                flush=True,
+            )
+
+
+def _finish(job: Job, description: dict[str, Any]) -> dict[str, Any]:
+    """Writes the vocabulary and, last of all, the manifest."""
+    output_dir = job.settings.output_dir
+    shards = list(noted_shards(output_dir).values())
+    of_split = lambda split: sum(shard[split]["examples"] for shard in shards if split in shard)
+    counts = {name: sum(shard[name] for shard in shards) for name in ("documents", "tokens")}
+    counts |= {"examples": of_split("train"), "held_out_examples": of_split("held_out"), "shards": len(shards)}
+    if not counts["examples"]:
+        raise InputError("the text has no word in it; give other text")
+    manifest = description | {"counts": counts, "shards": shards}
+    write_bytes(output_dir, VOCABULARY, job.vocabulary)
+    # A network that is pretrained on the corpus takes both along.
+    tokenizer = {"tokenizer_class": "BertTokenizer", "do_lower_case": job.lower_case}
+    write_bytes(output_dir, TOKENIZER_SETTINGS, (json.dumps(tokenizer, indent=2) + "\n").encode())
+    write_bytes(output_dir, MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    return manifest
+
+
+def _read(output_dir: str, name: str) -> dict[str, Any] | None:
+    path = os.path.join(output_dir, name)
+    return read_record(path) if tf.io.gfile.exists(path) else None
+
+
+def _remove(output_dir: str, name: str) -> None:
+    path = os.path.join(output_dir, name)
+    if tf.io.gfile.isdir(path):
+        tf.io.gfile.rmtree(path)
+    elif tf.io.gfile.exists(path):
+        tf.io.gfile.remove(path)

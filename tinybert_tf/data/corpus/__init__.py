@@ -1,7 +1,0 @@
-"""Plain text as examples for general distillation and masked-LM pre-training: written once, read in batches."""
-
-from tinybert_tf.data.corpus.make import make_corpus
-from tinybert_tf.data.corpus.reader import Corpus, read_corpus
-from tinybert_tf.data.corpus.settings import CorpusSettings
-
-__all__ = ["Corpus", "CorpusSettings", "make_corpus", "read_corpus"]

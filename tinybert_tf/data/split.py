@@ -1,0 +1,95 @@
+"""Examples, the splits that hold them, and a task with its splits."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from tinybert_tf.data.tasks import Task
+from tinybert_tf.errors import InputError
+
+
+class Example(NamedTuple):
+    """One row. `label` is the file's own word or number, None in a test set.
+
+    For token classification `text` is the words and `label` their tags, both with a space between.
+    """
+
+    index: int
+    text: str
+    text_pair: str | None
+    label: str | None
+
+
+class Split:
+    """The rows of one part of a task. Iterating reads them anew each time; nothing is held in memory.
+
+    Args:
+        name: "train", "dev", ...
+        source: where the rows come from, for messages.
+        rows: called for each pass; yields the examples.
+    """
+
+    def __init__(self, name: str, source: str, rows: Callable[[], Iterator[Example]]):
+        self.name = name
+        self.source = source
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Example]:
+        return self._rows()
+
+    def limit(self, count: int | None) -> "Split":
+        """The first `count` rows; all of them for None."""
+        if count is None:
+            return self
+        return Split(self.name, self.source, lambda: itertools.islice(iter(self), count))
+
+    def chunks(self, size: int) -> Iterator[list[Example]]:
+        """The rows, `size` at a time; fewer in the end."""
+        rows = iter(self)
+        while chunk := list(itertools.islice(rows, size)):
+            yield chunk
+
+
+class TaskData:
+    """A task's splits, by name; `train`, `dev` and `test` are the usual three.
+
+    For MNLI `dev` is the matched set; `split("dev_mismatched")` is the other one.
+    """
+
+    def __init__(self, task: Task, open_split: Callable[[str], Split]):
+        self.task = task
+        self.split = open_split
+
+    @property
+    def train(self) -> Split:
+        return self.split("train")
+
+    @property
+    def dev(self) -> Split:
+        return self.split(self._dev_names()[0])
+
+    @property
+    def test(self) -> Split:
+        return self.split(self.task.test_splits[0])
+
+    def dev_splits(self) -> list[Split]:
+        """The dev set that a model is chosen on, and after it those that are scored beside it, if they are there."""
+        return self._present(self._dev_names())
+
+    def test_splits(self) -> list[Split]:
+        """The test sets; the first must be there."""
+        return self._present(self.task.test_splits)
+
+    def _dev_names(self) -> Sequence[str]:
+        if not self.task.dev_splits:
+            raise InputError(f"task {self.task.name} has no dev set: its labels are not public; see bin/predict.py")
+        return self.task.dev_splits
+
+    def _present(self, names: Sequence[str]) -> list[Split]:
+        splits = [self.split(names[0])]
+        for name in names[1:]:
+            try:
+                splits.append(self.split(name))
+            except InputError as error:
+                print(f"{name} is left out: {error}", flush=True)
+        return splits

@@ -1,0 +1,123 @@
+"""A model's answers to a split, and what they are worth."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tinybert_tf.bert import INPUT_NAMES, BertModel, logits_model
+from tinybert_tf.data import Split, Task, Tokenizer, batches, label_ids, label_values
+from tinybert_tf.distribution import on_all_replicas, shareable
+from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.entities import entity_scores
+from tinybert_tf.evaluate.metrics import compute_metrics
+
+# [rows, classes] and [rows]; for token classification one array [words, classes] and [words] a row.
+Logits = np.ndarray | Sequence[np.ndarray]
+Labels = np.ndarray | Sequence[np.ndarray]
+Predict = Callable[[], tuple[Logits, Labels]]
+
+_PROGRESS_SECONDS = 10.0
+
+
+def predictor(
+    model: BertModel,
+    split: Split,
+    tokenizer: Tokenizer,
+    task: Task,
+    *,
+    batch_size: int = 64,
+    seq_len: int | None = None,
+    ids: Mapping[str, int] | None = None,
+) -> Predict:
+    """A function that predicts a split; data tokenized and graph traced once, for a model that is scored again and again.
+    All replicas of the current strategy share the work.
+
+    It returns (logits [rows, classes], labels [rows]) in the order of the split. Classes are in the order of the task's
+    labels, whatever ids the model has for them. For regression the logits are [rows, 1]. For token classification both are
+    lists of one array a row, [words, classes] and [words]; a word that was cut off counts as outside of every entity.
+
+    Args:
+        model: with a head for the task.
+        split: the rows. All are read here once, so that a malformed one is found before anything is computed.
+        tokenizer: the model's.
+        task: says what the labels are.
+        batch_size: rows at a time.
+        seq_len: longest length in tokens, by default the task's.
+        ids: label word -> the model's id, by default the task's own order (`label_ids`).
+
+    Raises:
+        FloatingPointError: (when it predicts) logits that are not finite, of which the largest would mean nothing.
+    """
+    ids = label_ids(task, None) if ids is None else ids
+    order = [ids[word] for word in task.labels] or [0]
+    labels = label_values(list(split), task, label_ids(task, None))
+    reading = {"batch_size": shareable(batch_size), "seq_len": seq_len, "ids": ids}
+    dataset = batches(split, tokenizer, task, **reading, row_numbers=True).cache()
+    network = logits_model(model)
+    signature = {name: tf.TensorSpec([None, None], tf.int32) for name in INPUT_NAMES}  # one graph for every length
+    forward = on_all_replicas(lambda features: network(features, training=False), signature)
+
+    def predict() -> tuple[Logits, Labels]:
+        found: dict[int, np.ndarray] = {}
+        progress = _Progress(split.name, len(labels))
+        for features, _, weight, numbers in dataset:
+            logits, weight = tf.cast(forward(features), tf.float32).numpy()[..., order], weight.numpy()
+            if not np.isfinite(logits).all():
+                raise FloatingPointError("the logits are not finite: the training diverged; lower the learning rate")
+            for row, number in enumerate(numbers.numpy()):
+                if number >= 0:
+                    found[number] = logits[row, weight[row] > 0] if weight.ndim == 2 else logits[row]
+            progress.show(len(found))
+        in_order = [found[number] for number in range(len(labels))]
+        if task.kind != "token_classification":
+            return np.stack(in_order), labels
+        return [_to_all_words(task, row, len(tags)) for row, tags in zip(in_order, labels, strict=True)], labels
+
+    return predict
+
+
+def predict_logits(
+    model: BertModel, split: Split, tokenizer: Tokenizer, task: Task, **options
+) -> tuple[Logits, Labels]:
+    """(logits, labels) of a split; see `predictor`, whose arguments these are."""
+    return predictor(model, split, tokenizer, task, **options)()
+
+
+def check_labelled(split: Split) -> None:
+    """Raises InputError for a split without labels, such as GLUE's test sets: there is nothing to score against."""
+    if next(iter(split)).label is None:
+        raise InputError(f"{split.source}: has no labels to score against; bin/predict.py predicts it instead")
+
+
+def score(task: Task, logits: Logits, labels: Labels) -> dict[str, float]:
+    """The task's metrics, the main one first; logits and labels as `predictor` gives them."""
+    if task.kind == "token_classification":
+        words = lambda rows: [[task.labels[index] for index in row] for row in rows]
+        return entity_scores(words(row.argmax(axis=-1) for row in logits), words(labels))
+    predictions = logits[:, 0] if task.kind == "regression" else logits.argmax(axis=-1)
+    return compute_metrics(task.metrics, predictions, labels)
+
+
+def _to_all_words(task: Task, logits: np.ndarray, words: int) -> np.ndarray:
+    """Logits of a row's first words -> of all of its words."""
+    outside = np.zeros((words - len(logits), len(task.labels)), np.float32)
+    outside[:, task.labels.index("O") if "O" in task.labels else 0] = 1.0
+    return np.concatenate([logits, outside])
+
+
+class _Progress:
+    """A line every few seconds: rows, examples/s, time left."""
+
+    def __init__(self, name: str, rows: int):
+        self.name, self.rows = name, rows
+        self.begin = self.shown = time.perf_counter()
+
+    def show(self, done: int) -> None:
+        now = time.perf_counter()
+        if now - self.shown < _PROGRESS_SECONDS:
+            return
+        self.shown, rate = now, done / (now - self.begin)
+        left = (self.rows - done) / rate / 60
+        print(f"{self.name}  {done}/{self.rows} rows  {rate:.0f} examples/s  {left:.1f} min left", flush=True)

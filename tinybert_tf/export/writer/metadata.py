@@ -1,0 +1,312 @@
+"""What MediaPipe and the Task Library read from a model file: tensor names, the tokenizer's vocabulary, the labels.
+
+The description is a flatbuffer of its own (schema "M001") in a buffer of the model that is registered under the name
+TFLITE_METADATA. The files it names, vocab.txt and labels.txt, are a zip archive behind the model's last byte; the
+runtimes map them as they lie, so they are stored without compression.
+
+The schema is public and small, and of its tables ten fields are needed: they are written here by slot number, so that an
+export needs no MediaPipe. What that schema has no place for, the casing of the vocabulary, is in an entry of our own.
+Slots: https://github.com/google-ai-edge/mediapipe, mediapipe/tasks/metadata/metadata_schema.fbs
+"""
+
+import dataclasses
+import io
+import json
+import zipfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from tinybert_tf.errors import InputError
+from tinybert_tf.export.writer.flatbuffer import read_tflite
+
+BUFFER_NAME = b"TFLITE_METADATA"
+OWN_BUFFER_NAME = b"tinybert_tf"
+VOCABULARY_FILE = "vocab.txt"
+LABELS_FILE = "labels.txt"
+
+_IDENTIFIER = b"M001"
+# The schema version that brought BertTokenizerOptions and input_process_units, the newest of what is used here.
+_MIN_PARSER_VERSION = "1.1.0"
+
+# Slots: the place of a field in its table of the schema.
+_NAME, _DESCRIPTION = 0, 1  # the same in AssociatedFile, TensorMetadata, SubGraphMetadata and ModelMetadata
+_FILE_TYPE = 2
+_TENSOR_CONTENT, _TENSOR_FILES = 3, 6
+_CONTENT_TYPE, _CONTENT = 0, 1
+_OPTIONS_TYPE, _OPTIONS = 0, 1
+_TOKENIZER_VOCABULARY = 0
+_INPUTS, _OUTPUTS, _INPUT_PROCESS_UNITS = 2, 3, 5
+_SUBGRAPHS, _PARSER_VERSION = 3, 7
+
+# Enumeration values.
+_FEATURE_PROPERTIES = 1
+_BERT_TOKENIZER_OPTIONS = 4
+_TENSOR_AXIS_LABELS = 2
+_VOCABULARY = 5
+
+_INPUT_DESCRIPTIONS = {
+    "ids": "Word piece ids: [CLS], the text, [SEP], then 0 to the full length.",
+    "mask": "1 for every word piece, 0 behind them.",
+    "segment_ids": "0 for the first text, 1 for the second.",
+    "text": "A text, UTF-8.",
+    "text_pair": "The text that goes with it, UTF-8.",
+}
+INPUT_NAMES = ("ids", "mask", "segment_ids")
+_OUTPUT_DESCRIPTIONS = {
+    "probability": "The probability of each label, in the order of labels.txt.",
+    "score": "The predicted value.",
+    "end_logits": "How likely the answer ends at each position.",
+    "start_logits": "How likely the answer starts at each position.",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """What a model file says about itself.
+
+    Attributes:
+        inputs: metadata names of the input tensors, in their order.
+        outputs: the same of the output tensors.
+        vocabulary: word pieces by id; None where the file carries none.
+        labels: classes by id; None for a model that does not classify.
+        lower_case: whether texts are lower-cased and stripped of accents before they are split.
+    """
+
+    name: str
+    description: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    vocabulary: tuple[str, ...] | None
+    labels: tuple[str, ...] | None
+    lower_case: bool = True
+
+
+def add_description(
+    model: schema.ModelT,
+    *,
+    name: str,
+    description: str,
+    outputs: Sequence[str],
+    labels: Sequence[str] | None,
+    inputs: Sequence[str] = INPUT_NAMES,
+    lower_case: bool = True,
+) -> None:
+    """Puts the description into an unpacked model.
+
+    Args:
+        model: changed in place.
+        name, description, labels, lower_case: see `Metadata`.
+        inputs, outputs: what the graph's inputs and outputs hold, in their order; keys of the descriptions above. A model
+            of ids gets a BERT tokenizer with vocab.txt, a model of texts has its own inside.
+    """
+    add_entry(model, BUFFER_NAME, _encode_description(name, description, inputs, outputs, labels))
+    add_entry(model, OWN_BUFFER_NAME, json.dumps({"lower_case": lower_case}).encode())
+
+
+def add_entry(model: schema.ModelT, name: bytes, content: bytes) -> None:
+    model.buffers.append(schema.BufferT(data=np.frombuffer(content, np.uint8)))
+    model.metadata.append(schema.MetadataT(name=name, buffer=len(model.buffers) - 1))
+
+
+def with_files(content: bytes, vocabulary: Sequence[str] | None, labels: Sequence[str] | None) -> bytes:
+    """A packed model with vocab.txt and labels.txt behind it.
+
+    Raises:
+        InputError: a label that a line of labels.txt cannot hold.
+    """
+    named = {VOCABULARY_FILE: vocabulary, LABELS_FILE: labels}
+    files = {name: lines for name, lines in named.items() if lines is not None}
+    broken = [label for label in labels or () if not label.strip() or "\n" in label or "\r" in label]
+    if broken:
+        raise InputError(f"label {broken[0]!r}: labels.txt holds one label a line; rename it in config.json's label2id")
+    whole = io.BytesIO(content)
+    with zipfile.ZipFile(whole, "a", zipfile.ZIP_STORED) as archive:
+        for name, lines in files.items():
+            # Without a date of its own an entry carries today's, and two exports of one model would differ.
+            archive.writestr(zipfile.ZipInfo(name), "".join(f"{line}\n" for line in lines))
+    return whole.getvalue()
+
+
+def read_metadata(path: str | Path) -> Metadata:
+    """Reads a .tflite file's own account of its tensors, vocabulary and labels.
+
+    Raises:
+        InputError: not a TFLite file, no metadata in it, or damaged metadata.
+    """
+    content = read_tflite(path)
+    try:
+        root = _find_description(content)
+        if root is None:
+            raise InputError(f"{path}: carries no {BUFFER_NAME.decode()}; tflite/convert.py writes files that do")
+        own = json.loads(find_entry(content, OWN_BUFFER_NAME) or b"{}")
+        subgraph = root.tables(_SUBGRAPHS)[0]
+        outputs = subgraph.tables(_OUTPUTS)
+        vocabularies = [
+            file.text(_NAME)
+            for unit in subgraph.tables(_INPUT_PROCESS_UNITS)
+            if unit.byte(_OPTIONS_TYPE) == _BERT_TOKENIZER_OPTIONS
+            for file in unit.table(_OPTIONS).tables(_TOKENIZER_VOCABULARY)
+        ]
+        label_files = [
+            file.text(_NAME)
+            for output in outputs
+            for file in output.tables(_TENSOR_FILES)
+            if file.byte(_FILE_TYPE) == _TENSOR_AXIS_LABELS
+        ]
+        named = {name for names in (vocabularies, label_files) for name in names[:1]}
+        files = _read_files(content, named)
+        return Metadata(
+            name=root.text(_NAME),
+            description=root.text(_DESCRIPTION),
+            inputs=tuple(tensor.text(_NAME) for tensor in subgraph.tables(_INPUTS)),
+            outputs=tuple(tensor.text(_NAME) for tensor in outputs),
+            vocabulary=_lines(files[vocabularies[0]]) if vocabularies else None,
+            labels=_lines(files[label_files[0]]) if label_files else None,
+            lower_case=bool(own.get("lower_case", True)),
+        )
+    except InputError:
+        raise
+    except Exception as error:
+        # Offsets of a damaged flatbuffer lead anywhere; whichever way it fails, the file is what is wrong.
+        raise InputError(
+            f"{path}: its metadata is damaged ({type(error).__name__}: {' '.join(str(error).split())[:120]}); export it again"
+        ) from None
+
+
+def _lines(data: bytes) -> tuple[str, ...]:
+    return tuple(line.removesuffix("\r") for line in data.decode().removesuffix("\n").split("\n"))
+
+
+def _read_files(content: bytes, names: Collection[str]) -> dict[str, bytes]:
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        return {}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = {entry.filename: entry for entry in archive.infolist() if entry.filename in names}
+        for name, entry in entries.items():
+            # The runtimes refuse them; and a few kilobytes that unpack to gigabytes are no vocabulary.
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{name} is compressed")
+        return {name: archive.read(entry) for name, entry in entries.items()}
+
+
+# === Writing: a table is a dict of slot -> value ===
+
+
+def _encode_description(
+    name: str, description: str, inputs: Sequence[str], outputs: Sequence[str], labels: Sequence[str] | None
+) -> bytes:
+    vocabulary = {
+        _NAME: VOCABULARY_FILE,
+        _DESCRIPTION: "Word pieces, one a line, the line number being the id.",
+        _FILE_TYPE: _VOCABULARY,
+    }
+    label_file = {
+        _NAME: LABELS_FILE,
+        _DESCRIPTION: "Labels, one a line, the line number being the class.",
+        _FILE_TYPE: _TENSOR_AXIS_LABELS,
+    }
+
+    def tensor(tensor_name: str, descriptions: dict[str, str]) -> dict:
+        return {
+            _NAME: tensor_name,
+            _DESCRIPTION: descriptions[tensor_name],
+            _TENSOR_CONTENT: {_CONTENT_TYPE: _FEATURE_PROPERTIES, _CONTENT: {}},
+        }
+
+    output_tensors = [tensor(output, _OUTPUT_DESCRIPTIONS) for output in outputs]
+    if labels is not None:
+        output_tensors[0][_TENSOR_FILES] = [label_file]
+    tokenizer = {_OPTIONS_TYPE: _BERT_TOKENIZER_OPTIONS, _OPTIONS: {_TOKENIZER_VOCABULARY: [vocabulary]}}
+    subgraph = {
+        _INPUTS: [tensor(input_name, _INPUT_DESCRIPTIONS) for input_name in inputs],
+        _OUTPUTS: output_tensors,
+    }
+    if tuple(inputs) == INPUT_NAMES:
+        subgraph[_INPUT_PROCESS_UNITS] = [tokenizer]
+    root = {_NAME: name, _DESCRIPTION: description, _SUBGRAPHS: [subgraph], _PARSER_VERSION: _MIN_PARSER_VERSION}
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(_write_table(builder, root), _IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _write_table(builder: flatbuffers.Builder, table: dict) -> int:
+    # Children first: a flatbuffer is written from its leaves.
+    children = {slot: _write_child(builder, value) for slot, value in table.items() if not isinstance(value, int)}
+    builder.StartObject(max(table, default=-1) + 1)
+    for slot, value in table.items():
+        if slot in children:
+            builder.PrependUOffsetTRelativeSlot(slot, children[slot], 0)
+        else:
+            builder.PrependUint8Slot(slot, value, 0)  # every number used here is a one-byte enumeration
+    return builder.EndObject()
+
+
+def _write_child(builder: flatbuffers.Builder, value: str | dict | list) -> int:
+    if isinstance(value, str):
+        return builder.CreateString(value)
+    if isinstance(value, dict):
+        return _write_table(builder, value)
+    tables = [_write_table(builder, entry) for entry in value]
+    builder.StartVector(4, len(tables), 4)
+    for offset in reversed(tables):
+        builder.PrependUOffsetTRelative(offset)
+    return builder.EndVector()
+
+
+# === Reading ===
+
+
+class _Table:
+    """A table of a flatbuffer, read by slot."""
+
+    def __init__(self, table: flatbuffers.table.Table):
+        self._table = table
+
+    def _offset(self, slot: int) -> int:
+        return self._table.Offset(4 + 2 * slot)
+
+    def byte(self, slot: int) -> int:
+        offset = self._offset(slot)
+        return self._table.Get(flatbuffers.number_types.Uint8Flags, self._table.Pos + offset) if offset else 0
+
+    def text(self, slot: int) -> str:
+        offset = self._offset(slot)
+        return self._table.String(self._table.Pos + offset).decode() if offset else ""
+
+    def table(self, slot: int) -> "_Table":
+        position = self._table.Indirect(self._table.Pos + self._offset(slot))
+        return _Table(flatbuffers.table.Table(self._table.Bytes, position))
+
+    def tables(self, slot: int) -> list["_Table"]:
+        offset = self._offset(slot)
+        if not offset:
+            return []
+        start = self._table.Vector(offset)
+        return [
+            _Table(flatbuffers.table.Table(self._table.Bytes, self._table.Indirect(start + 4 * index)))
+            for index in range(self._table.VectorLen(offset))
+        ]
+
+
+def _find_description(content: bytes) -> _Table | None:
+    description = find_entry(content, BUFFER_NAME)
+    if description is None:
+        return None
+    if description[4:8] != _IDENTIFIER:
+        raise ValueError(f"identifier {description[4:8]!r}, not {_IDENTIFIER!r}")
+    root = flatbuffers.encode.Get(flatbuffers.packer.uoffset, description, 0)
+    return _Table(flatbuffers.table.Table(description, root))
+
+
+def find_entry(content: bytes, name: bytes) -> bytes | None:
+    """What a packed model holds under a name of its metadata."""
+    model = schema.Model.GetRootAs(content)
+    for index in range(model.MetadataLength()):
+        entry = model.Metadata(index)
+        if entry.Name() == name:
+            return model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
+    return None
