@@ -1,6 +1,5 @@
 """What every program shares: a flag for each setting, a config file, and one clear line for bad input."""
 
-import dataclasses
 import json
 import logging
 import os
@@ -18,10 +17,10 @@ from absl import app, flags
 from tinybert_tf.distribution import first_line
 from tinybert_tf.errors import InputError, LostWorkerError
 from tinybert_tf.files import system_error
-from tinybert_tf.settings import read_yaml, setting_type
+from tinybert_tf.settings import build, flat_fields, read_yaml, setting_type
 
 # What goes wrong outside of the program: said in one line, without a traceback.
-_ONE_LINE = (InputError, LostWorkerError, FloatingPointError, FileExistsError, NotADirectoryError)
+_ONE_LINE = (LostWorkerError, FloatingPointError, FileExistsError, NotADirectoryError)
 # The flags below are the calling program's own, so that its --help lists them.
 flags.disclaim_key_flags()
 _DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
@@ -35,18 +34,21 @@ def run(settings_class: type, main: Callable) -> None:
     """
     flags.DEFINE_string("config_file", None, "YAML file with settings; see configs/.")
     flags.DEFINE_string("params_override", None, 'Settings as "name=value,name=value" or as YAML.')
-    for field in dataclasses.fields(settings_class):
+    for field in flat_fields(settings_class).values():
         default = f" (default: {field.default})" if field.default not in (None, "") else ""
         _DEFINE[setting_type(field)](field.name, None, field.metadata.get("help", field.name) + default)
 
     def guarded(argv: list[str]) -> int:
         # Not SIGINT's own handler: a script's background program has none.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
+        _show_log()
         try:
             if len(argv) > 1:
                 raise InputError(f"unknown argument {argv[1]!r}; settings are given as --name=value")
             result = main(_settings(settings_class))
+        except InputError as error:
+            print(f"error: {error.as_flags(set(flags.FLAGS))}", file=sys.stderr)
+            return 1
         except _ONE_LINE as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
@@ -66,27 +68,33 @@ def run(settings_class: type, main: Callable) -> None:
     app.run(guarded)
 
 
+def _show_log() -> None:
+    """Shows what the library logs: INFO as it is, on standard output; of other packages warnings and errors."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
+    library = logging.getLogger("tinybert_tf")
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    library.handlers, library.propagate = [handler], False
+    library.setLevel(logging.INFO)
+
+
 def _settings(settings_class: type):
     """The settings of this call."""
-    values = {field.name: field.default for field in dataclasses.fields(settings_class)}
+    fields = flat_fields(settings_class)
+    values = {}
     for flag in ("config_file", "params_override"):
         given = flags.FLAGS[flag].value
         if not given:
             continue
         if flag == "config_file" and not Path(given).is_file():
-            raise InputError(f"--config_file={given}: no such file")
+            raise InputError("no such file", flag, given)
         text = Path(given).read_bytes() if flag == "config_file" else _as_yaml(given)
         values |= read_yaml(settings_class, f"--{flag}={given}", text)
-    for field in dataclasses.fields(settings_class):
-        if flags.FLAGS[field.name].value is not None:
-            values[field.name] = flags.FLAGS[field.name].value
-    missing = [field.name for field in dataclasses.fields(settings_class)
-               if field.metadata.get("required") and values[field.name] in (None, "")]  # fmt: skip
-    if missing:
-        raise InputError(
-            f"--{missing[0]} is missing; it is {settings_class.__dataclass_fields__[missing[0]].metadata['help']}"
-        )
-    return settings_class(**values)
+    values |= {name: flags.FLAGS[name].value for name in fields if flags.FLAGS[name].value is not None}
+    for name, field in fields.items():
+        if field.metadata.get("required") and values.get(name, field.default) in (None, ""):
+            raise InputError(f"is missing; it is {field.metadata['help']}", name)
+    return build(settings_class, values)
 
 
 def _as_yaml(override: str) -> str:

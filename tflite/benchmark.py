@@ -12,7 +12,7 @@ from tinybert_tf.export import benchmark, read_metadata, score_file
 from tinybert_tf.files import write_json
 from tinybert_tf.report import adb_commands, markdown_table, write_benchmark_card
 from tinybert_tf.report.benchmark_card import COLUMNS
-from tinybert_tf.settings import setting, whole_numbers
+from tinybert_tf.settings import integers, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +30,8 @@ class BenchmarkSettings:
 
 
 def main(settings: BenchmarkSettings) -> dict:
-    threads = whole_numbers("--threads", settings.threads)
-    lengths = whole_numbers("--seq_len", settings.seq_len) if settings.seq_len else None
+    threads = integers("threads", settings.threads)
+    lengths = integers("seq_len", settings.seq_len) if settings.seq_len else None
     files = [path.strip() for path in settings.models.split(",") if path.strip()]
     scores = _scores(settings, files)
     rows = [

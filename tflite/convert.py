@@ -10,7 +10,7 @@ import common
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import QUANTIZE_MODES, Limits, delegation, export_best, export_tflite, file_texts, task_texts
 from tinybert_tf.report import Column, markdown_table
-from tinybert_tf.settings import setting, whole_numbers
+from tinybert_tf.settings import integers, setting
 
 _MODES = ", ".join(f"{name} ({how.meaning})" for name, how in QUANTIZE_MODES.items())
 
@@ -41,7 +41,7 @@ class ConvertSettings:
 
 def main(settings: ConvertSettings) -> dict:
     output = Path(settings.output_dir or ".") / settings.output
-    lengths = whole_numbers("--seq_len", settings.seq_len)
+    lengths = integers("seq_len", settings.seq_len)
     result = {}
     if settings.quantize == "auto":
         report, trials = _try_all(settings, output, lengths)

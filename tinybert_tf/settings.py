@@ -1,20 +1,82 @@
-"""How the settings of programs are declared."""
+"""How the settings of programs are declared: dataclasses, whose fields are flags and names in YAML files.
+
+A program's settings are composed of groups that several programs share. Groups are flattened: a field has one name, whatever
+group it is in.
+
+>>> @dataclasses.dataclass(frozen=True)
+... class Run:
+...     seed: int = setting(0, "random seed")
+>>> @dataclasses.dataclass(frozen=True)
+... class Program:
+...     run: Run = nested(Run)
+...     steps: int = setting(10, "updates")
+>>> list(flat_fields(Program))
+['seed', 'steps']
+>>> build(Program, {"seed": 3})
+Program(run=Run(seed=3), steps=10)
+"""
 
 import contextlib
 import dataclasses
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from tinybert_tf.errors import InputError
 
-_TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_TYPES = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
 
 
 def setting(default: Any, help: str, *, required: bool = False) -> Any:
     """A dataclass field with the line that `--help` shows."""
     return dataclasses.field(default=default, metadata={"help": help, "required": required})
+
+
+def nested(settings_class: type) -> Any:
+    """A dataclass field that holds settings of another dataclass, with that class' defaults."""
+    return dataclasses.field(default_factory=settings_class)
+
+
+def flat_fields(settings_class: type) -> dict[str, dataclasses.Field]:
+    """The fields of a settings class and of its groups, by name, in order.
+
+    Raises:
+        TypeError: two groups have a field of the same name.
+    """
+    fields: dict[str, dataclasses.Field] = {}
+    for field in dataclasses.fields(settings_class):
+        found = flat_fields(field.type) if dataclasses.is_dataclass(field.type) else {field.name: field}
+        if twice := fields.keys() & found.keys():
+            raise TypeError(f"{settings_class.__name__} has two settings named {', '.join(sorted(twice))}")
+        fields |= found
+    return fields
+
+
+def flat_values(settings: Any) -> dict[str, Any]:
+    """The values of settings and of their groups, by name."""
+    values = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        values |= flat_values(value) if dataclasses.is_dataclass(value) else {field.name: value}
+    return values
+
+
+def build(settings_class: type, values: Mapping[str, Any]) -> Any:
+    """An instance from flat values; names that `values` lacks take their defaults, names of other classes are ignored."""
+    arguments = {}
+    for field in dataclasses.fields(settings_class):
+        if dataclasses.is_dataclass(field.type):
+            arguments[field.name] = build(field.type, values)
+        elif field.name in values:
+            arguments[field.name] = values[field.name]
+    return settings_class(**arguments)
+
+
+def replace(settings: Any, **changes: Any) -> Any:
+    """A copy with other values for the settings named, in whichever group they are."""
+    return build(type(settings), flat_values(settings) | changes)
 
 
 def setting_type(field: dataclasses.Field) -> type:
@@ -43,7 +105,7 @@ def read_yaml(settings_class: type, source: str, text: str | bytes) -> dict[str,
         ) from None
     if not isinstance(values, dict):
         raise InputError(f"{source}: holds a {type(values).__name__}, not settings as name: value")
-    fields = {field.name: field for field in dataclasses.fields(settings_class)}
+    fields = flat_fields(settings_class)
     for name in values:
         if name not in fields:
             raise InputError(
@@ -83,19 +145,27 @@ def _shown(value: Any) -> str:
 def check_seed(seed: int) -> None:
     """Raises InputError for what NumPy and TensorFlow do not take for a seed."""
     if not 0 <= seed < 2**32:
-        raise InputError(f"--seed={seed}: must be from 0 to {2**32 - 1}")
+        raise InputError(f"must be from 0 to {2**32 - 1}", "seed", seed)
 
 
-def whole_numbers(flag: str, text: str) -> list[int]:
-    """The value of a flag that takes several numbers: "1,2" -> [1, 2].
+def check_at_least_one(settings: Any, *names: str) -> None:
+    """Raises InputError for the first of these settings that is given and below 1."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise InputError("must be at least 1", name, value)
+
+
+def integers(parameter: str, text: str) -> list[int]:
+    """The value of a setting that takes several integers: "1,2" -> [1, 2].
 
     Raises:
-        InputError: something else stands there, or a number below 1.
+        InputError: not integers, or one below 1.
     """
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         numbers = [0]
     if min(numbers) < 1:
-        raise InputError(f"{flag}={text}: must be whole numbers from 1 on, with commas between them")
+        raise InputError("must be integers from 1 on, separated by commas", parameter, text)
     return numbers

@@ -128,7 +128,7 @@ def tensors_of(report):
 
 
 @pytest.mark.parametrize(("head", "layers"), [("classification", 1), ("span", 2)])
-def test_static_attention_is_in_whole_numbers(head, layers, exported):
+def test_static_attention_is_in_integers(head, layers, exported):
     """In all layers but one that computes the first token alone."""
     assert exported(head, quantize="dynamic").static_layers == 0
     report = exported(head, quantize="int8")

@@ -72,7 +72,7 @@ def test_convert_evaluate_benchmark(model_dir, tmp_path):
     [
         ("convert", ("--model_dir=nowhere", "--output=a.tflite"), "--model_dir=nowhere: no such model directory"),
         ("evaluate", ("--model=nowhere.tflite", "--model_dir=x", "--task=sst2"), "nowhere.tflite: no such file"),
-        ("benchmark", ("--models=nowhere.tflite", "--threads=one"), "--threads=one: must be whole numbers"),
+        ("benchmark", ("--models=nowhere.tflite", "--threads=one"), "--threads=one: must be integers"),
     ],
 )
 def test_bad_input_is_one_line(program, flags, message):

@@ -43,9 +43,9 @@ def test_yaml_makes_no_python_objects(value, tmp_path):
     ("text", "message"),
     [
         ("task: [a, b]", "a.yaml: task is a list, but must be a text"),
-        ("seed: 1.5", "a.yaml: seed is 1.5, but must be a whole number"),
-        ("seed: true", "seed is True, but must be a whole number"),
-        ("seed: null", "seed is None, but must be a whole number"),
+        ("seed: 1.5", "a.yaml: seed is 1.5, but must be an integer"),
+        ("seed: true", "seed is True, but must be an integer"),
+        ("seed: null", "seed is None, but must be an integer"),
         ("augment: 1", "augment is 1, but must be true or false"),
         ("learning_rate: fast", "learning_rate is 'fast', but must be a number"),
         ("colour: red", "there is no setting 'colour'; the settings are augment, learning_rate, seed, task"),

@@ -1,0 +1,27 @@
+"""The settings that say which data a program reads."""
+
+import dataclasses
+
+from tinybert_tf.data.custom import CustomFiles
+from tinybert_tf.data.load import load_task
+from tinybert_tf.data.split import TaskData
+from tinybert_tf.settings import check_at_least_one, nested, setting
+
+TASK_HELP = "cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2, sample, custom or token_classification"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """A task, where its files are, and how long its texts may be."""
+
+    task: str = setting("", TASK_HELP, required=True)
+    data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
+    seq_len: int | None = setting(None, "longest length in tokens; absent: the task's")
+    custom: CustomFiles = nested(CustomFiles)
+
+    def __post_init__(self):
+        check_at_least_one(self, "seq_len")
+
+    def load(self) -> TaskData:
+        """The task's data; see `load_task`."""
+        return load_task(self.task, self.data_dir, self.custom)
