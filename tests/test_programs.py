@@ -1,6 +1,7 @@
 """What all programs share."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -21,3 +22,44 @@ def test_every_program_reads_its_settings_the_same_way():
     assert len(programs) > 10
     for path in programs:
         assert "    common.run(" in path.read_text(), path.name
+
+
+# What programs share is imported once; each then starts in a fork of that process. `--help` runs nothing of TensorFlow's.
+_START = """
+import importlib, json, os, runpy, sys, tempfile
+sys.path.insert(0, os.getcwd())
+os.environ["KERAS_BACKEND"] = "tensorflow"
+for room in ("pipeline", "corpus", "augmentation", "report", "export"):
+    importlib.import_module(f"tinybert_tf.{room}")
+
+outcomes = {}
+for program in sys.argv[1:]:
+    with tempfile.TemporaryFile("w+") as output:
+        child = os.fork()
+        if child == 0:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+            sys.argv[:] = [program, "--help"]
+            sys.path.insert(0, os.path.dirname(program))
+            runpy.run_path(program, run_name="__main__")
+            sys.stdout.flush()
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        output.seek(0)
+        outcomes[program] = [code, output.read()]
+print(json.dumps(outcomes))
+"""
+
+
+def test_every_program_starts():
+    """Imports that fail and names that are gone are found here, whatever else is installed."""
+    rooms = ("bin", "tflite", "tflite/android", "benchmarks")
+    programs = [str(path) for room in rooms for path in sorted((ROOT / room).glob("*.py")) if path.name != "common.py"]
+    assert len(programs) >= 20
+    process = subprocess.run([sys.executable, "-c", _START, *programs], capture_output=True, text=True, cwd=ROOT)
+    assert process.returncode == 0, process.stderr
+    outcomes = json.loads(process.stdout.splitlines()[-1])
+    assert outcomes.keys() == set(programs)
+    for program, (code, output) in outcomes.items():
+        assert code in (0, 1) and "Traceback" not in output, f"{program} --help: exit code {code}\n{output}"
+        assert output.strip(), f"{program} --help prints nothing"

@@ -63,6 +63,31 @@ def check(tmp_path_factory):
     return run
 
 
+def test_vectors_are_written_without_java(tmp_path):
+    vectors = load_vectors_module()
+    vectors.write(tmp_path)
+    rows = {path: path.read_text(encoding="ascii").splitlines() for path in sorted(tmp_path.glob("*/*.tsv"))}
+    counts = {f"{path.parent.name}/{path.stem}": len(lines) for path, lines in rows.items()}
+    assert counts.pop("characters/texts") > 500
+    assert counts == {
+        "cased/texts": len(vectors.TEXTS),
+        "made/texts": len(vectors.TEXTS),
+        "made/pairs": len(vectors.PAIRS),
+        "made/questions": len(vectors.QUESTIONS) + 1,
+    }
+    # By hand: one window, and the span of the largest sum of stand-in logits in it.
+    question = vectors.QUESTIONS[0]
+    answer, score, margin = rows[tmp_path / "made" / "questions.tsv"][0].split("=>\t")[1].split("\t")
+    assert answer.encode().decode("unicode_escape") in question[1]
+    tokenizer = Tokenizer(tmp_path / "made" / "vocab.txt")
+    features = tokenizer([question[0]], [question[1]], question[2])
+    logits = vectors.scramble(features["input_word_ids"].numpy()[features["input_mask"].numpy() == 1])
+    sums = [[start + end for end in logits[:, 1]] for start in logits[:, 0]]
+    first = int((features["input_type_ids"].numpy() == 0).sum() - (features["input_mask"].numpy() == 0).sum())
+    best = max(sums[i][j] for i in range(first, len(sums) - 1) for j in range(i, min(i + 30, len(sums) - 1)))
+    assert (float(score), float(margin)) == (best, best - sums[0][0])
+
+
 def test_made_vectors(check, tmp_path):
     vectors = load_vectors_module()
     vectors.write(tmp_path)

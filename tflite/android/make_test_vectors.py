@@ -15,6 +15,7 @@ Begins and ends count UTF-16 units too, as Kotlin does. In place of a span model
 ids and positions.
 """
 
+import argparse
 import itertools
 import os
 import sys
@@ -216,13 +217,19 @@ def question_rows(tokenizer: Tokenizer, questions: Iterable[tuple[str, str, int,
     rows = []
     for question, context, length, stride in questions:
         features = SpanFeatures([SquadExample("asked", question, context, None)], tokenizer, length, doc_stride=stride)
-        inputs = [inputs for inputs, *_ in features.indexed_batches(batch_size=1, buckets=(length,))]
-        logits = [scramble(window["input_word_ids"].numpy()[window["input_mask"].numpy() == 1]) for window in inputs]
-        prediction = find_answers(features, logits)["asked"]
+        prediction = find_answers(features, _scrambled(features, length))["asked"]
         best = prediction.candidates[0]
         answer = [escaped(best.text), f"{best.score:.0f}", f"{best.score - prediction.null.score:.0f}"]
         rows.append([escaped(question), escaped(context), str(length), str(stride), "=>", *answer])
     return rows
+
+
+def _scrambled(features: SpanFeatures, length: int) -> list[np.ndarray]:
+    """Stand-ins for the logits of each window, [tokens, 2], in the order of the windows."""
+    logits: dict[int, np.ndarray] = {}
+    for window, _, _, number in features.batches(batch_size=1, buckets=(length,), row_numbers=True).as_numpy_iterator():
+        logits[int(number[0])] = scramble(window["input_word_ids"][window["input_mask"] == 1])
+    return [logits[index] for index in range(len(features.lengths))]
 
 
 def scramble(ids: np.ndarray) -> np.ndarray:
@@ -269,9 +276,14 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
         aside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: make_test_vectors.py FOLDER")
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Writes the test vectors of the Kotlin and JavaScript tokenizers.")
+    parser.add_argument("folder", type=Path, help="where the vectors are written")
+    folder = parser.parse_args().folder
     data = Path(os.environ.get("TINYBERT_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
-    write(Path(sys.argv[1]), data if (data / "vocab.txt").is_file() else None)
-    print(f"wrote {sys.argv[1]}")
+    write(folder, data if (data / "vocab.txt").is_file() else None)
+    print(f"wrote {folder}")
+
+
+if __name__ == "__main__":
+    main()
