@@ -154,7 +154,7 @@ def test_numbers_and_names_that_no_stage_can_use_are_refused(tmp_path):
             distill_settings(tmp_path, "t", "s", tmp_path / "d", **changes)
     with pytest.raises(InputError, match="--epochs=0.0: must be above 0"):
         finetune_settings(tmp_path, "m", tmp_path / "t", epochs=0.0)
-    with pytest.raises(InputError, match="--teacher_dtype=float99: must be auto, float32 or bfloat16"):
+    with pytest.raises(InputError, match="--teacher_dtype=float99: must be float32, mixed_bfloat16"):
         frozen_dtype("float99")
 
 

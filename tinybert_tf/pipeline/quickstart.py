@@ -86,7 +86,7 @@ class _Job:
         self.seq_len = settings.seq_len or self.data.task.seq_len
         self.steps = Steps(self.root)
         self.common = {field.name: getattr(settings, field.name) for field in dataclasses.fields(TaskSettings)}
-        names = ("seed", "max_steps", "strategy", "num_devices", "save_every_seconds")
+        names = ("seed", "max_steps", "strategy", "num_devices", "save_every_seconds", "dtype")
         self.on_text = {name: self.common[name] for name in names}
 
     def pretrained(self) -> Path | None:

@@ -14,6 +14,7 @@ from tinybert_tf.distribution import STRATEGY_HELP
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import check_seed, setting
 from tinybert_tf.train.fit import SAVE_EVERY_SECONDS
+from tinybert_tf.train.precision import DTYPE_HELP
 
 # Held-out examples that an evaluation looks at, at most, and how many at a time.
 _HELD_OUT, _HELD_OUT_BATCH = 2048, 64
@@ -35,6 +36,7 @@ class CorpusSettings:
     strategy: str = setting("one_device", STRATEGY_HELP)
     num_devices: int | None = setting(None, "of --strategy=mirrored; without GPUs that many logical CPU devices")
     save_every_seconds: float = setting(SAVE_EVERY_SECONDS, "how often a checkpoint is written")
+    dtype: str = setting("float32", f"precision of the network that is trained: {DTYPE_HELP}")
 
     def __post_init__(self):
         for name in ("max_steps", "train_batch_size", "evaluations", "num_devices"):

@@ -15,8 +15,8 @@ from tinybert_tf.settings import setting
 from tinybert_tf.train.corpus import CorpusSettings, check_vocabulary, held_out_means, training_batches
 from tinybert_tf.train.fit import Evaluation, fit
 from tinybert_tf.train.optimizer import bert_adamw
-from tinybert_tf.train.precision import frozen_dtype
-from tinybert_tf.train.run import Run, finished_result
+from tinybert_tf.train.precision import TEACHER_DTYPE_HELP, Precision
+from tinybert_tf.train.run import Run, finished_result, recorded
 from tinybert_tf.train.student import INIT_HELP, make_student
 
 
@@ -29,7 +29,7 @@ class GeneralSettings(CorpusSettings):
     layer_map: str = setting("uniform", "uniform, top or bottom")
     student_dropout: bool = setting(False, "keep the student's dropout on, as the published code does")
     padding: str = setting("exclude", "exclude padding from the losses, or reference: as the published code")
-    teacher_dtype: str = setting("auto", "auto, float32 or bfloat16")
+    teacher_dtype: str = setting("auto", f"precision of the teacher: {TEACHER_DTYPE_HELP}")
 
     def check_batch_size(self, replicas: int) -> None:
         if self.accumulation_steps < 1 or self.train_batch_size % (self.accumulation_steps * replicas):
@@ -52,20 +52,25 @@ def distill_general(settings: GeneralSettings) -> dict:
         corpus = read_corpus(settings.corpus)
         teacher_dir = resolve_directory(settings.teacher)
         check_vocabulary(corpus, teacher_dir)
-        teacher = load_model(teacher_dir, head="encoder", dtype=frozen_dtype(settings.teacher_dtype))
+        precision = Precision.of(settings, recorded(settings))
+        teacher = load_model(teacher_dir, head="encoder", dtype=precision.teacher_dtype)
         name = settings.init if Path(settings.init).is_dir() else settings.student
         rows = lambda: corpus.batches(batch_size=32, shuffle_seed=settings.seed)
-        student, projections = make_student(teacher, teacher_dir, name, settings.init, settings.layer_map, rows)
+        student, projections = make_student(
+            teacher, teacher_dir, name, settings.init, settings.layer_map, rows, precision.dtype
+        )
         objective = TinyBertObjective.intermediate(layers=settings.layer_map, padding=settings.padding)
         distiller = Distiller(teacher, student, objective, projections)
         read, steps = training_batches(settings, corpus, corpus.batches)
         batches = lambda first: read(first).map(_with_weight, num_parallel_calls=tf.data.AUTOTUNE)
         optimizer = bert_adamw(settings.learning_rate, steps, warmup_proportion=settings.warmup_proportion)
         distiller.compile(
-            optimizer, accumulation_steps=settings.accumulation_steps, student_dropout=settings.student_dropout
+            precision.optimizer(optimizer),
+            accumulation_steps=settings.accumulation_steps,
+            student_dropout=settings.student_dropout,
         )
         losses = held_out_means(distiller, corpus, corpus.batches, _with_weight)
-        run = Run(settings.output_dir, settings)
+        run = Run(settings.output_dir, settings, dataclasses.asdict(precision))
         keep = lambda name: run.save(student, name, teacher_dir, also=distiller.save_projections)
         evaluation = Evaluation(
             run, "general", lambda: _scored(losses()), lambda: keep("model"), steps, settings.evaluations,

@@ -17,7 +17,8 @@ from tinybert_tf.settings import setting
 from tinybert_tf.train.corpus import CorpusSettings, check_vocabulary, held_out_means, training_batches
 from tinybert_tf.train.fit import Evaluation, fit
 from tinybert_tf.train.optimizer import bert_adamw
-from tinybert_tf.train.run import Run, finished_result
+from tinybert_tf.train.precision import Precision
+from tinybert_tf.train.run import Run, finished_result, recorded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,13 +102,14 @@ def pretrain(settings: PretrainSettings) -> dict:
     with distributed(settings, settings.train_batch_size):
         keras.utils.set_random_seed(settings.seed)
         corpus = read_corpus(settings.corpus)
-        model, vocabulary = _model_for(settings, corpus)
+        precision = Precision.of(settings, recorded(settings))
+        model, vocabulary = _model_for(settings, corpus, precision.dtype)
         trainer = MaskedLanguageModel(model, settings.freeze_encoder)
         batches, steps = training_batches(settings, corpus, corpus.masked_batches, masking=settings.masking)
         optimizer = bert_adamw(settings.learning_rate, steps, warmup_proportion=settings.warmup_proportion)
-        trainer.compile(optimizer, jit_compile=False)
+        trainer.compile(precision.optimizer(optimizer), jit_compile=False)
         means = held_out_means(trainer, corpus, corpus.masked_batches, masking=settings.masking)
-        run = Run(settings.output_dir, settings)
+        run = Run(settings.output_dir, settings, dataclasses.asdict(precision))
         keep = lambda: run.save(model, "model", vocabulary)
         evaluation = Evaluation(
             run, "pretrain", lambda: _scored(means()), keep, steps, settings.evaluations,
@@ -127,16 +129,16 @@ def _scored(means: dict[str, float]) -> dict[str, float]:
     return {"accuracy": means["accuracy"], "loss": means["loss"], "perplexity": math.exp(means["loss"])}
 
 
-def _model_for(settings: PretrainSettings, corpus: Corpus) -> tuple[BertModel, Path]:
+def _model_for(settings: PretrainSettings, corpus: Corpus, dtype: str) -> tuple[BertModel, Path]:
     """The network, and the directory that its vocabulary is in."""
     has_weights = Path(settings.model).is_dir() or settings.model in PACKAGES or not size_of(settings.model)
     if has_weights:
         source = resolve_directory(settings.model, "--model")
         check_vocabulary(corpus, source)
-        return load_model(source, head="masked_lm"), source
+        return load_model(source, head="masked_lm", dtype=dtype), source
     if settings.freeze_encoder:
         raise InputError(
             f"--freeze_encoder: --model={settings.model} has random weights; give a model directory or preset"
         )
     config = BertConfig.named(settings.model, vocab_size=corpus.tokenizer.vocab_size)
-    return build_model(config, "masked_lm"), corpus.vocab_file.parent
+    return build_model(config, "masked_lm", dtype=dtype), corpus.vocab_file.parent

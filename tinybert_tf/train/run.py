@@ -45,12 +45,13 @@ class Run:
     Args:
         directory: made if it does not exist.
         settings: the dataclass that the run was started with; written to `run.json` with versions and command line.
+        resolved: what those settings amount to on this machine; a resumed run keeps it, see `recorded`.
 
     Raises:
         InputError: the directory holds a run with other settings.
     """
 
-    def __init__(self, directory: str | Path, settings: Any):
+    def __init__(self, directory: str | Path, settings: Any, resolved: dict[str, Any] | None = None):
         self.directory = Path(directory)
         self.is_chief = is_chief()
         earlier = _earlier_run(self.directory, settings)
@@ -59,6 +60,7 @@ class Run:
         self.metrics_file = self.directory / "metrics.jsonl"
         self.description = {
             "settings": dataclasses.asdict(settings),
+            "resolved": resolved or {},
             "seed": settings.seed,
             "command": sys.argv,
             "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
@@ -148,6 +150,11 @@ def finished_result(settings: Any) -> dict[str, Any] | None:
     return result
 
 
+def recorded(settings: Any) -> dict[str, Any]:
+    """What the run that `settings` resume recorded as resolved on its machine, such as dtypes; empty for a new run."""
+    return _earlier_run(Path(settings.output_dir), settings).get("resolved", {})
+
+
 # Where and how often a run is written does not change what is.
 _NO_MATTER = {"output_dir", "save_every_seconds"}
 
@@ -161,14 +168,19 @@ def _earlier_run(directory: Path, settings: Any) -> dict[str, Any]:
     if not path.is_file() or not any((directory / name).exists() for name in ("checkpoints", "intermediate", "model")):
         return {}
     earlier, now = read_json_object(path), json.loads(json.dumps(dataclasses.asdict(settings)))
-    then = earlier.get("settings", {})
-    for name in (then | now).keys() - _NO_MATTER:
+    # A run of an earlier version lacks the settings that were added since: it ran with what are now their defaults.
+    then = _defaults(type(settings)) | earlier.get("settings", {})
+    for name in now.keys() - _NO_MATTER:
         if then.get(name) != now.get(name):
             raise InputError(
                 f"{directory}: holds a run with --{name}={then.get(name)}, this one has {now.get(name)}; give the same "
                 "settings to go on with that run, name another --output_dir, or delete that directory"
             )
     return earlier
+
+
+def _defaults(settings_class: type) -> dict[str, Any]:
+    return {field.name: field.default for field in dataclasses.fields(settings_class)}
 
 
 def _version(package: str) -> str:

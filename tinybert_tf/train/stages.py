@@ -15,8 +15,8 @@ from tinybert_tf.distribution import STRATEGY_HELP, distributed
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import check_seed, setting
 from tinybert_tf.train.fit import SAVE_EVERY_SECONDS
-from tinybert_tf.train.precision import frozen_dtype
-from tinybert_tf.train.run import Run, finished_result
+from tinybert_tf.train.precision import DTYPE_HELP, TEACHER_DTYPE_HELP, Precision
+from tinybert_tf.train.run import Run, finished_result, recorded
 from tinybert_tf.train.student import INIT_HELP, make_student
 from tinybert_tf.train.trainer import Trainer
 from tinybert_tf.train.training_set import SpanTrainingSet, TrainingSet, dev_evaluation
@@ -41,6 +41,7 @@ class TaskSettings(CustomFiles):
     strategy: str = setting("one_device", STRATEGY_HELP)
     num_devices: int | None = setting(None, "of --strategy=mirrored; without GPUs that many logical CPU devices")
     save_every_seconds: float = setting(SAVE_EVERY_SECONDS, "how often a checkpoint is written")
+    dtype: str = setting("float32", f"precision of the network that is trained: {DTYPE_HELP}")
 
     def __post_init__(self):
         for name in ("train_batch_size", "seq_len", "max_train_examples", "max_steps", "evaluations", "num_devices"):
@@ -95,7 +96,7 @@ class DistillSettings(LearningSettings):
     prediction_target: str = setting("teacher", "teacher, or label: what the prediction stage learns from")
     student_dropout: bool = setting(False, "keep the student's dropout on, as the published code does")
     padding: str = setting("exclude", "exclude padding from the losses, or reference: as the published code")
-    teacher_dtype: str = setting("auto", "auto, float32 or bfloat16")
+    teacher_dtype: str = setting("auto", f"precision of the teacher: {TEACHER_DTYPE_HELP}")
 
     def __post_init__(self):
         super().__post_init__()
@@ -112,12 +113,13 @@ def finetune(settings: FinetuneSettings) -> dict:
     with distributed(settings, settings.train_batch_size):
         keras.utils.set_random_seed(settings.seed)
         data = load_task(settings.task, settings.data_dir, settings)
-        model, source = _model_for(data.task, settings.model, settings.vocab, "--model")
+        precision = Precision.of(settings, recorded(settings))
+        model, source = _model_for(data.task, settings.model, settings.vocab, "--model", precision.dtype)
         tokenizer = Tokenizer.from_directory(source)
         training = _training_set(settings, data, model, tokenizer)
         evaluate = dev_evaluation(model, data, tokenizer, training.seq_len, label_ids(data.task, model.config.label2id))
-        run = Run(settings.output_dir, settings)
-        trainer = Trainer(run, model, training, evaluate, source, settings)
+        run = Run(settings.output_dir, settings, dataclasses.asdict(precision))
+        trainer = Trainer(run, model, training, evaluate, source, settings, precision)
         scores = trainer.learn_labels("finetune", settings.epochs, settings.learning_rate)
         return _finish(trainer, scores)
 
@@ -136,19 +138,18 @@ def distill_task(settings: DistillSettings) -> dict:
                 f"--teacher={settings.teacher}: has the head {head!r}, but task {data.task.name} needs {data.task.head!r}; "
                 "fine-tune it first (bin/finetune.py)"
             )
-        teacher = load_model(
-            teacher_dir, head=data.task.head, dtype=frozen_dtype(settings.teacher_dtype), strict_head=True
-        )
+        precision = Precision.of(settings, recorded(settings))
+        teacher = load_model(teacher_dir, head=data.task.head, dtype=precision.teacher_dtype, strict_head=True)
         tokenizer = Tokenizer.from_directory(teacher_dir)
         training = _training_set(settings, data, teacher, tokenizer)
         student, projections = make_student(
-            teacher, teacher_dir, settings.student, settings.init, settings.layer_map, training.texts
+            teacher, teacher_dir, settings.student, settings.init, settings.layer_map, training.texts, precision.dtype
         )
         evaluate = dev_evaluation(
             student, data, tokenizer, training.seq_len, label_ids(data.task, teacher.config.label2id)
         )
-        run = Run(settings.output_dir, settings)
-        trainer = Trainer(run, student, training, evaluate, teacher_dir, settings)
+        run = Run(settings.output_dir, settings, dataclasses.asdict(precision))
+        trainer = Trainer(run, student, training, evaluate, teacher_dir, settings, precision)
         scores = _both_stages(trainer, teacher, data, projections, settings)
         return _finish(trainer, scores)
 
@@ -174,7 +175,7 @@ def _both_stages(trainer: Trainer, teacher: BertModel, data: TaskData, projectio
     return scores
 
 
-def _model_for(task: Task, name: str, vocab: str | None, flag: str) -> tuple[BertModel, Path]:
+def _model_for(task: Task, name: str, vocab: str | None, flag: str, dtype: str) -> tuple[BertModel, Path]:
     """A network with a head for the task, and the directory that its vocabulary is in."""
     label2id = task.label2id or None
     if vocab and size_of(name) and not Path(name).is_dir():
@@ -184,9 +185,9 @@ def _model_for(task: Task, name: str, vocab: str | None, flag: str) -> tuple[Ber
                 f"--vocab={vocab}: must be named vocab.txt, as in the model directory that it becomes part of"
             )
         config = BertConfig.named(name, vocab_size=Tokenizer(vocab_file).vocab_size, label2id=label2id)
-        return build_model(config, task.head), vocab_file.parent
+        return build_model(config, task.head, dtype=dtype), vocab_file.parent
     source = resolve_directory(name, flag)
-    return load_model(source, head=task.head, label2id=label2id), source
+    return load_model(source, head=task.head, label2id=label2id, dtype=dtype), source
 
 
 def _training_set(

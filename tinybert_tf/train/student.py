@@ -27,6 +27,7 @@ def make_student(
     init: str,
     layers: str,
     rows: Callable[[], Iterable],
+    dtype: str = "float32",
 ) -> tuple[BertModel, list[Projection] | None]:
     """A student with the teacher's head, labels and vocabulary, and the starting values of its projections if any.
 
@@ -38,6 +39,7 @@ def make_student(
         init: of a student given as a size; see `INIT_HELP`.
         layers: which teacher layers the student's stand for.
         rows: gives batches of features, for teacher_projection; the first `TOKENS_FOR_INIT` tokens are used.
+        dtype: Keras dtype policy of the student; its weights are float32 in all that are trained in.
 
     Raises:
         InputError: an unknown name, or shapes that `init` cannot bring together.
@@ -46,13 +48,13 @@ def make_student(
     if size is None or Path(name).is_dir():
         source = resolve_directory(name, "--student")
         labels = teacher.config.label2id
-        student = load_model(source, head=teacher.head, label2id=labels)
+        student = load_model(source, head=teacher.head, label2id=labels, dtype=dtype)
         return student, read_projections(source, student.config.num_hidden_layers + 1)
     depth, width, heads, intermediate = size
     config = teacher.config.replace(
         num_hidden_layers=depth, hidden_size=width, num_attention_heads=heads, intermediate_size=intermediate
     )
-    student = build_model(config, teacher.head)
+    student = build_model(config, teacher.head, dtype=dtype)
     if init == "random":
         return student, None
     from tinybert_tf.distill.initialization import initialise_student

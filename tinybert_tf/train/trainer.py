@@ -11,6 +11,7 @@ from tinybert_tf.bert import BertModel, logits_model
 from tinybert_tf.distill import Distiller, TinyBertObjective, losses
 from tinybert_tf.train.fit import Evaluation, fit
 from tinybert_tf.train.optimizer import bert_adamw
+from tinybert_tf.train.precision import Precision
 from tinybert_tf.train.run import Run
 from tinybert_tf.train.training_set import SpanTrainingSet, TrainingSet
 
@@ -30,6 +31,7 @@ class Trainer:
     Attributes:
         evaluate: scores `model` on dev, the main metric first.
         tokenizer_from: the directory whose vocabulary goes with what is saved.
+        precision: `model` has its `dtype`.
         settings: `max_steps`, `evaluations`, `save_every_seconds` and, with a teacher, `stage` and `student_dropout` are read.
         steps: how many were trained for, over all stages so far.
     """
@@ -40,6 +42,7 @@ class Trainer:
     evaluate: Callable[[], dict[str, float]]
     tokenizer_from: Path
     settings: Any
+    precision: Precision
     steps: int = 0
 
     def learn_labels(self, stage: str, epochs: float, learning_rate: float) -> dict[str, float]:
@@ -63,7 +66,8 @@ class Trainer:
         if self.run.resumed is not None and self.run.resumed.stage == "prediction":
             return None  # it is done, and its student's weights are in the checkpoint
         distiller = Distiller(teacher, self.model, objective, projections)
-        distiller.compile(bert_adamw(learning_rate, steps), student_dropout=self.settings.student_dropout)
+        optimizer = self.precision.optimizer(bert_adamw(learning_rate, steps))
+        distiller.compile(optimizer, student_dropout=self.settings.student_dropout)
         self._fit("intermediate", distiller, from_batch, steps, frozen=teacher)
         for name in ("intermediate", "last", "model") if is_last else ("intermediate",):
             self.run.save(self.model, name, self.tokenizer_from, also=distiller.save_projections)
@@ -93,7 +97,7 @@ class Trainer:
     ) -> dict[str, float]:
         from_batch, steps = training.batches(epochs, self.settings.max_steps)
         self.steps += steps
-        trained.compile(bert_adamw(learning_rate, steps), **compiling)
+        trained.compile(self.precision.optimizer(bert_adamw(learning_rate, steps)), **compiling)
         keep = lambda: self.run.save(self.model, "model", self.tokenizer_from)
         evaluation = Evaluation(self.run, stage, self.evaluate, keep, steps, self.settings.evaluations)
         self._fit(stage, trained, from_batch, steps, frozen=frozen, evaluation=evaluation)
