@@ -2,7 +2,12 @@
 # packages keeps it from being filled again; the stamps go stale when pyproject.toml changes.
 #   make quickstart     the whole pipeline on the built-in sample   (ARGS="--max_steps=20" passes flags on)
 #   make test           the quick tests                             (ARGS="-k losses", or ARGS="-m slow")
-#   make lint           ruff: format and rules
+#   make lint           ruff (format and rules), and the types of the public Python face
+#   make format         ruff: formats and fixes what it can
+#   make coverage       the quick tests, with the share of lines that they run
+#   make docs           the documentation as a site in build/docs
+#   make docs-test      every command and code block of README and docs, with reduced settings
+#   make wheel          builds the package and tries it in an empty environment
 #   make bench          seconds per distillation step               (ARGS as above)
 #   make android, kotlin, beam  optional packages: MediaPipe's runtime, a Kotlin compiler for tests on a JVM, Apache Beam
 #   make clean          everything that these targets made
@@ -13,7 +18,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check $(if $(CI),--quiet)
 
-.PHONY: quickstart test lint bench android kotlin beam clean
+.PHONY: quickstart test lint format coverage docs docs-test wheel bench android kotlin beam clean
 .DELETE_ON_ERROR:
 
 quickstart: .venv/.run .venv/.teacher
@@ -26,6 +31,30 @@ test: .venv/.dev .venv/.android .venv/.teacher
 lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format .
+
+coverage: .venv/.dev .venv/.android .venv/.teacher
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov=tinybert_tf --cov-report=term:skip-covered $(ARGS)
+
+docs: .venv/.docs
+	$(BIN)/python -m mkdocs build --strict --quiet
+	@echo "wrote build/docs/index.html"
+
+docs-test: .venv/.dev .venv/.docs .venv/.teacher
+	$(BIN)/python -m pytest -m docs tests/docs $(ARGS)
+
+# Outside the checkout, so that nothing but the wheel is imported.
+wheel: .venv/.dev
+	rm -rf dist build/wheel-test
+	$(BIN)/python -m build --quiet
+	$(PYTHON) -m venv build/wheel-test
+	build/wheel-test/bin/python -m pip --disable-pip-version-check install --quiet dist/*.whl
+	build/wheel-test/bin/python -m pip check
+	cd build/wheel-test && bin/tinybert --help && bin/tinybert describe --task=sample
 
 bench: .venv/.run
 	$(BIN)/python benchmarks/distill_step.py $(ARGS)
@@ -50,6 +79,10 @@ $(BIN)/python:
 
 .venv/.dev: pyproject.toml | $(BIN)/python
 	$(PIP) install -e '.[dev,beam]'
+	@touch $@ .venv/.run
+
+.venv/.docs: pyproject.toml | $(BIN)/python
+	$(PIP) install -e '.[docs]'
 	@touch $@ .venv/.run
 
 .venv/.beam: pyproject.toml | $(BIN)/python
