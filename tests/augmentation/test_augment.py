@@ -13,7 +13,7 @@ from tinybert_tf.augmentation import AugmentSettings, augment_task, layout, part
 from tinybert_tf.data import load_task
 from tinybert_tf.errors import InputError
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

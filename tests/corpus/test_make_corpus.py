@@ -1,4 +1,5 @@
 import dataclasses
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -6,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinybert_tf.corpus import make, make_corpus, processes, read_corpus
+from tinybert_tf.corpus import make_corpus, processes, read_corpus
 from tinybert_tf.corpus.shards import id_type, read_records
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.train.corpus import check_vocabulary
+
+module = importlib.import_module("tinybert_tf.corpus.make_corpus")  # the package has a function of that name
 
 
 def all_rows(directory, splits=("train",)):
@@ -162,15 +165,15 @@ def test_a_run_that_was_killed_before_the_first_shard_was_done_may_change_its_se
 def test_a_run_that_was_killed_at_its_end_ends_well(settings, monkeypatch, contents):
     make_corpus(settings("whole"))
     for name in ("write_bytes", "_remove"):
-        real = getattr(make, name)
+        real = getattr(module, name)
 
         def die(directory, file, *content, real=real):
-            if file in (make.MANIFEST, "unfinished"):
+            if file in (module.MANIFEST, "unfinished"):
                 raise KeyboardInterrupt
             real(directory, file, *content)
 
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr(make, name, die)
+            patched.setattr(module, name, die)
             make_corpus(settings())
     make_corpus(settings())
     assert contents(settings().output_dir) == contents(settings("whole").output_dir)

@@ -13,7 +13,7 @@ import pytest
 from tinybert_tf.corpus import make_corpus, processes, read_corpus
 from tinybert_tf.errors import InputError
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def flags(settings):

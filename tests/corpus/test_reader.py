@@ -152,7 +152,6 @@ def test_steps_count_the_last_batch(corpus):
 def test_it_says_what_it_is(corpus, vocab_file):
     assert corpus.seq_len == SEQ_LEN
     assert corpus.vocab_file.read_bytes() == vocab_file.read_bytes()
-    assert len(corpus.vocabulary_sha256) == 64
 
 
 def test_a_folder_that_is_no_corpus_is_refused(tmp_path):

@@ -1,9 +1,12 @@
+import unicodedata
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
+from tinybert_tf.tokenizer_files import SPECIAL_TOKENS, AddedToken, Vocabulary, read_vocabulary
 
 
 def test_a_sentence_becomes_the_three_inputs(tokenizer):
@@ -52,7 +55,7 @@ def test_it_cuts_words_as_another_implementation_does(real_data):
     ("words", "message"),
     [
         (["[PAD]", "[UNK]", "[CLS]", "[SEP]"], r"lacks \[MASK\]"),
-        (["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "a"], "line 8: the word 'a'"),
+        (["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "a"], "line 8: duplicate entry 'a'"),
         ([], "lacks"),
     ],
 )
@@ -66,3 +69,62 @@ def test_a_vocabulary_that_cannot_serve_is_refused(tmp_path, words, message):
 def test_a_missing_vocabulary_is_named(tmp_path):
     with pytest.raises(InputError, match=r"vocab\.txt: no such vocabulary"):
         Tokenizer.from_directory(tmp_path)
+
+
+LETTERS = "abcstxyzéüßçñøåíABCSTXYZÉÜÇİбвгёйіїБВЁЙΣσςάあ東京都語好नมस्ไ한"
+WORDS = [*LETTERS, *unicodedata.normalize("NFD", "éüçñåíёйά"), "e", "u", "n", "i"]
+WORDS = list(
+    dict.fromkeys([*SPECIAL_TOKENS, *WORDS, *(f"##{letter}" for letter in WORDS), "[URL]", "[URL]x", "tax", "café"])
+)
+TEXTS = (
+    "",
+    "Tax ÉTÉ ñ, straße! 東京都",
+    "Ёй йЁ вБ",
+    "ΣάΣ ας İ",
+    "नมस्ไ 한",
+    "[URL]",
+    "see [URL][URL]xa taxes TAX[URL]",
+    "x [url] café. tab",
+)
+
+
+@pytest.mark.parametrize(("lower_case", "strip_accents"), [(True, False), (False, True), (False, False), (True, True)])
+def test_accents_and_case_are_treated_as_in_the_tokenizers_package(lower_case, strip_accents):
+    """Accents, CJK, Cyrillic; with tokens that are kept whole, and where in the text each piece is."""
+    tokenizers = pytest.importorskip("tokenizers")
+    ids = {word: index for index, word in enumerate(WORDS)}
+    reference = tokenizers.BertWordPieceTokenizer(ids, lowercase=lower_case, strip_accents=strip_accents)
+    reference.add_special_tokens(["[URL]", "[URL]x"])
+    reference.add_tokens([tokenizers.AddedToken("tax", normalized=True)])
+    reference.add_tokens([tokenizers.AddedToken("café", normalized=False, single_word=True)])
+    added = (AddedToken("[URL]"), AddedToken("[URL]x"), AddedToken("tax", True), AddedToken("café", single_word=True))
+    tokenizer = Tokenizer(Vocabulary("vocab.txt", tuple(WORDS), lower_case, strip_accents, added))
+    # TensorFlow Text folds case where it also strips accents: ß is ss, and a final sigma is like any other.
+    texts = [text for text in TEXTS if "[URL]" in text] if lower_case and strip_accents else TEXTS
+    pieces, begins, ends = tokenizer.tokenize_with_offsets(texts)
+    expected = [reference.encode(text, add_special_tokens=False) for text in texts]
+    assert pieces.to_list() == [encoding.ids for encoding in expected]
+    assert tokenizer.tokenize(texts).to_list() == pieces.to_list()
+    for text, begin, end, encoding in zip(texts, begins.to_list(), ends.to_list(), expected, strict=True):
+        places = [tuple(len(text.encode()[:byte].decode()) for byte in span) for span in zip(begin, end, strict=True)]
+        assert places == encoding.offsets
+
+
+def test_added_tokens_stay_whole_in_a_graph_and_in_encoded_pairs():
+    tokenizer = Tokenizer(Vocabulary("vocab.txt", tuple(WORDS), True, True, (AddedToken("[URL]"),)))
+    url, a, b = (tokenizer.vocabulary.index(word) for word in ("[URL]", "a", "b"))
+    dataset = tf.data.Dataset.from_tensor_slices(["a [URL]b", "[URL]"]).batch(2)
+    inputs = next(iter(dataset.map(lambda text: tokenizer(text, text, seq_len=9))))
+    np.testing.assert_array_equal(inputs["input_word_ids"][0], [2, a, url, b, 3, a, url, b, 3])
+    np.testing.assert_array_equal(inputs["input_word_ids"][1], [2, url, 3, url, 3, 0, 0, 0, 0])
+
+
+def test_texts_can_lose_their_beginning(vocab_file):
+    tokenizer = Tokenizer(read_vocabulary(vocab_file).with_truncation("left"))
+    ids, _ = tokenizer.encode(["the film was good", "bad"], seq_len=5)
+    assert ids.to_list() == [[2, 6, 7, 8, 3], [2, 9, 3]]
+    ids, types = tokenizer.encode(["the film was good bad not", "a"], ["a .", "the film was"], seq_len=7)
+    assert ids.to_list() == [[2, 9, 10, 3, 12, 13, 3], [2, 12, 3, 5, 6, 7, 3]]
+    assert types.to_list() == [[0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1, 1]]
+    with pytest.raises(InputError, match="truncate=middle: must be right or left"):
+        read_vocabulary(vocab_file).with_truncation("middle")

@@ -33,9 +33,9 @@ from tinybert_tf.data import Tokenizer
 from tinybert_tf.data.spans import SpanFeatures
 from tinybert_tf.data.squad import SquadExample, read_squad
 from tinybert_tf.data.tasks import get_task
-from tinybert_tf.data.tokenizer import SPECIAL_TOKENS
 from tinybert_tf.evaluate.squad import find_answers
 from tinybert_tf.files import written_aside
+from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
 
 _LETTERS = (
     "abcdefghijklmnopqrstuvwxyz0123456789\u00df\u0131\u03b1\u03b9\u03c1\u03c2\u03c3\u03c9\u0436"

@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from tinybert_tf.augmentation.words import OTHER, kind
 from tinybert_tf.bert import MASK_VALUE, BertModel, build_model
-from tinybert_tf.data.tokenizer import SPECIAL_TOKENS, Tokenizer
+from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
+from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
 
 # How far float32 scores of one position may lie apart between two batch shapes, relative to the largest of them, with a
 # good margin: measured 1.3e-6 (MiniLM). Float64 scores are rounded, so that equal ones stay equal.

@@ -1,6 +1,5 @@
 """Model directories: the native format, which is Hugging Face's (config.json, vocab.txt, model.safetensors)."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tinybert_tf.checkpoints.torch_pickle import read_torch_checkpoint
 from tinybert_tf.checkpoints.weights import Checkpoint, collect
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object, write_json, written_aside
+from tinybert_tf.tokenizer_files import Vocabulary, has_vocabulary, open_vocabulary
 
 _ARCHITECTURES = {
     "encoder": "BertModel",
@@ -108,26 +108,26 @@ def _as_float32(value: np.ndarray) -> np.ndarray:
 
 
 def _check_vocabulary(directory: Path, config: BertConfig) -> None:
-    path = directory / "vocab.txt"
-    if not path.is_file():
+    if not has_vocabulary(directory):
         return
-    with path.open("rb") as file:
-        words = sum(1 for _ in file)
+    vocabulary = open_vocabulary(directory)
+    words = len(vocabulary.words)
     padded = config.vocab_size % _TABLE_ROWS == 0 and 0 < config.vocab_size - words < _TABLE_ROWS
     if words != config.vocab_size and not padded:
         raise InputError(
-            f"{path}: {words} words, but config.json says vocab_size={config.vocab_size}; "
-            "put the vocabulary beside the weights that it belongs to"
+            f"{vocabulary.source}: {words} words, but config.json says vocab_size={config.vocab_size}; put the vocabulary "
+            "beside the weights that it belongs to, and added tokens into added_tokens.json"
         )
 
 
-def save_model(model: BertModel, directory: str | Path, tokenizer_from: str | Path | None = None) -> None:
+def save_model(model: BertModel, directory: str | Path, tokenizer_from: str | Path | Vocabulary | None = None) -> None:
     """Writes a model directory that `transformers` and `keras_hub` open, whole or not at all.
 
     Args:
         model: the network; weights are stored as float32.
         directory: replaced if it is a model directory.
-        tokenizer_from: the directory (it may be `directory` itself) or KerasHub preset whose vocabulary goes along.
+        tokenizer_from: the directory (it may be `directory` itself) or KerasHub preset whose vocabulary is
+            written beside the weights, or a `Vocabulary` (a `Tokenizer` has it as `spec`).
 
     Raises:
         InputError: `directory` holds something else, or `tokenizer_from` has no vocabulary.
@@ -141,12 +141,13 @@ def save_model(model: BertModel, directory: str | Path, tokenizer_from: str | Pa
         raise InputError(f"{directory}: exists and is no model directory, so it is not replaced; name another one")
     prefix = "bert." if model.head == "encoder" else ""
     tensors = {name.removeprefix(prefix): np.ascontiguousarray(value) for name, value in collect(model).items()}
+    vocabulary = None if tokenizer_from is None else _vocabulary_of(tokenizer_from)
     with written_aside(directory) as aside:
         aside.mkdir()
         safetensors.numpy.save_file(tensors, aside / "model.safetensors", metadata={"format": "pt"})
         write_json(aside / "config.json", _config_json(model))
-        if tokenizer_from is not None:
-            _write_tokenizer(tokenizer_from, aside)
+        if vocabulary is not None:
+            vocabulary.write(aside, model.config.max_position_embeddings)
 
 
 def _config_json(model: BertModel) -> dict:
@@ -162,14 +163,10 @@ def _config_json(model: BertModel) -> dict:
     return values
 
 
-def _write_tokenizer(source: str | Path, target: Path) -> None:
-    vocabulary, settings = Path(source) / "vocab.txt", Path(source) / "tokenizer_config.json"
-    if vocabulary.is_file():
-        shutil.copyfile(vocabulary, target / "vocab.txt")
-        lower_case = read_json_object(settings).get("do_lower_case", True) if settings.is_file() else True
-    elif Path(source).is_dir() and not (Path(source) / "tokenizer.json").is_file():
-        raise InputError(f"{vocabulary}: missing; give the directory whose vocabulary the model was trained with")
-    else:
-        words, lower_case = kerashub.read_vocabulary(source)
-        (target / "vocab.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
-    write_json(target / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "do_lower_case": lower_case})
+def _vocabulary_of(source: str | Path | Vocabulary) -> Vocabulary:
+    if isinstance(source, Vocabulary):
+        return source
+    if has_vocabulary(source) or (Path(source).is_dir() and not (Path(source) / "tokenizer.json").is_file()):
+        return open_vocabulary(source)
+    words, lower_case = kerashub.read_vocabulary(source)
+    return Vocabulary(str(source), tuple(words), lower_case, lower_case)

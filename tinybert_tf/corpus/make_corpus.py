@@ -14,14 +14,13 @@ import tensorflow as tf
 
 from tinybert_tf.corpus.processes import write_shards
 from tinybert_tf.corpus.settings import CorpusSettings
-from tinybert_tf.corpus.shards import SPLITS, UNFINISHED, Job, noted_shards, read_record, write_bytes
+from tinybert_tf.corpus.shards import JOB, MANIFEST, SPLITS, UNFINISHED, Job, noted_shards, read_record, write_bytes
 from tinybert_tf.corpus.sources import open_source, read_blocks
-from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import writing
+from tinybert_tf.tokenizer_files import FAST_FILE, SETTINGS_FILE, VOCABULARY_FILE, open_vocabulary, read_vocabulary
 
-MANIFEST, VOCABULARY, JOB = "manifest.json", "vocab.txt", f"{UNFINISHED}/job.json"
-TOKENIZER_SETTINGS = "tokenizer_config.json"
+_FURTHER = ("strip_accents", "added_tokens_decoder")  # of tokenizer_config.json
 _PACKAGES = ("tinybert_tf", "tensorflow", "tensorflow-text", "numpy")
 # Settings without a bearing on the result, or told apart by digests.
 _FREE = ("input", "tfds", "vocab", "output_dir", "num_processes", "beam_args")
@@ -63,9 +62,10 @@ def make_corpus(settings: CorpusSettings) -> dict[str, Any]:
 
 def _open(settings: CorpusSettings) -> tuple[Job, Any]:
     path = Path(settings.vocab)
-    # A model directory's vocab.txt has beside it whether it is of lower case.
-    tokenizer = Tokenizer.from_directory(path.parent) if path.name == VOCABULARY else Tokenizer(path)
-    return Job(settings, path.read_bytes(), tokenizer.lower_case), open_source(settings)
+    # Beside the vocabulary file of a model directory are its tokenizer's settings.
+    in_directory = path.name in (VOCABULARY_FILE, FAST_FILE)
+    vocabulary = open_vocabulary(path.parent) if in_directory else read_vocabulary(path)
+    return Job(settings, vocabulary), open_source(settings)
 
 
 def _describe(job: Job, source) -> dict[str, Any]:
@@ -74,9 +74,11 @@ def _describe(job: Job, source) -> dict[str, Any]:
         "settings": {name: value for name, value in dataclasses.asdict(job.settings).items() if name not in _FREE},
         "text": source.describe(),
         "vocabulary": {
-            "sha256": hashlib.sha256(job.vocabulary).hexdigest(),
-            "words": job.tokenizer.vocab_size,
-            "lower_case": job.lower_case,
+            "sha256": hashlib.sha256(job.vocabulary.content()).hexdigest(),
+            "words": len(job.vocabulary.words),
+            "lower_case": job.vocabulary.lower_case,
+            # Only what is not the rule, so that the manifests of before are equal to those of today.
+            **{name: value for name, value in job.vocabulary.settings().items() if name in _FURTHER},
         },
         "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
     }
@@ -143,10 +145,9 @@ def _finish(job: Job, description: dict[str, Any]) -> dict[str, Any]:
     if not counts["examples"]:
         raise InputError("the text has no word in it; give other text")
     manifest = description | {"counts": counts, "shards": shards}
-    write_bytes(output_dir, VOCABULARY, job.vocabulary)
-    # A network that is pretrained on the corpus takes both along.
-    tokenizer = {"tokenizer_class": "BertTokenizer", "do_lower_case": job.lower_case}
-    write_bytes(output_dir, TOKENIZER_SETTINGS, (json.dumps(tokenizer, indent=2) + "\n").encode())
+    # As in a model directory: the next network takes them from here.
+    write_bytes(output_dir, VOCABULARY_FILE, job.vocabulary.content())
+    write_bytes(output_dir, SETTINGS_FILE, (json.dumps(job.vocabulary.settings(), indent=2) + "\n").encode())
     write_bytes(output_dir, MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     return manifest
 

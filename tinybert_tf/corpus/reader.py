@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tinybert_tf.corpus.make_corpus import MANIFEST, VOCABULARY
 from tinybert_tf.corpus.masking import Masking, draw
-from tinybert_tf.corpus.shards import SPLITS, UNFINISHED, id_type, read_records
+from tinybert_tf.corpus.shards import MANIFEST, SPLITS, UNFINISHED, id_type, read_records
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
+from tinybert_tf.tokenizer_files import SETTINGS_FILE, VOCABULARY_FILE
 
 # Examples in memory to be shuffled; 32 MB of ids where they have 128 tokens.
 SHUFFLED_EXAMPLES = 1 << 17
@@ -109,16 +109,14 @@ class Corpus:
         return self.manifest["counts"]["held_out_examples"]
 
     @property
-    def vocabulary_sha256(self) -> str:
-        return self.manifest["vocabulary"]["sha256"]
-
-    @property
     def vocab_file(self) -> Path:
-        return Path(self.directory, VOCABULARY)
+        return Path(self.directory, VOCABULARY_FILE)
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
-        return Tokenizer(self.vocab_file, self.manifest["vocabulary"]["lower_case"])
+        if Path(self.directory, SETTINGS_FILE).is_file():
+            return Tokenizer.from_directory(self.directory)
+        return Tokenizer(self.vocab_file, self.manifest["vocabulary"]["lower_case"])  # a corpus of an early version
 
     def files(self, split: str) -> list[tuple[str, int, int]]:
         """(path, examples, bytes) of each file of "train" or "held_out", in the order of the text."""

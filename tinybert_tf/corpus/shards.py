@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import re
-import tempfile
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -20,10 +19,12 @@ from tinybert_tf.corpus.sources import Block
 from tinybert_tf.corpus.text import documents
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.files import parse_json_object, writing
+from tinybert_tf.tokenizer_files import Vocabulary
 
 FEATURE = "word_ids"
 SPLITS = ("train", "held_out")
 UNFINISHED = "unfinished"
+MANIFEST, JOB = "manifest.json", f"{UNFINISHED}/job.json"
 # Word ids hardly compress; more effort costs more time than it saves space.
 _OPTIONS = tf.io.TFRecordOptions("GZIP", compression_level=1)
 # The space between two sentences. A match begins with what is quickly looked for.
@@ -35,20 +36,14 @@ class Job:
     """What making a shard needs to know besides its text; other processes and machines get a copy."""
 
     settings: CorpusSettings
-    vocabulary: bytes
-    lower_case: bool
+    vocabulary: Vocabulary
 
     @property
     def tokenizer(self) -> Tokenizer:
-        return _tokenizer(self.vocabulary, self.lower_case)
+        return _tokenizer(self.vocabulary)
 
 
-@functools.lru_cache(maxsize=1)
-def _tokenizer(vocabulary: bytes, lower_case: bool) -> Tokenizer:
-    with tempfile.NamedTemporaryFile(suffix=".txt") as file:
-        file.write(vocabulary)
-        file.flush()
-        return Tokenizer(file.name, lower_case)
+_tokenizer = functools.lru_cache(maxsize=1)(Tokenizer)
 
 
 def note_file(name: str) -> str:

@@ -1,70 +1,106 @@
 """WordPiece inside the tf.data graph."""
 
+import re
 from pathlib import Path
 
 import tensorflow as tf
 import tensorflow_text as tf_text
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json_object
+from tinybert_tf.tokenizer_files import AddedToken, Vocabulary, open_vocabulary, read_vocabulary
 
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+# Put around added tokens. BERT removes control characters from texts, so one for another changes nothing.
+_MARK, _OTHER_CONTROL = "\x01", "\x02"
 
 
 class Tokenizer:
-    """BERT's tokenizer over a vocab.txt; every method takes and gives tensors and works inside `Dataset.map`.
+    """BERT's tokenizer; every method takes and returns tensors and works inside `Dataset.map`.
+
+    ```python
+    tokenizer = tb.Tokenizer.from_directory("bert-finetuned")
+    inputs = tokenizer(["a fine day"], seq_len=16)  # input_word_ids, input_mask, input_type_ids: int32 [1, 16]
+    ```
 
     Args:
-        vocab_file: one word a line, in the order of their ids.
-        lower_case: lower-case and strip accents, as for bert-base-uncased.
+        vocabulary: a `Vocabulary`, or a file with one word a line in the order of their ids.
+        lower_case: lower-case texts and remove their accents, as for bert-base-uncased. None, the default: as the `Vocabulary`
+            says; for a file, unless its words have capital letters.
 
     Raises:
         InputError: the file is missing, empty, not UTF-8, has a word twice, or lacks a special token.
     """
 
-    def __init__(self, vocab_file: str | Path, lower_case: bool = True):
-        self.vocab_file = Path(vocab_file)
-        self.lower_case = lower_case
-        self.vocabulary = _read_vocabulary(self.vocab_file)
+    def __init__(self, vocabulary: str | Path | Vocabulary, lower_case: bool | None = None):
+        if not isinstance(vocabulary, Vocabulary):
+            vocabulary = read_vocabulary(vocabulary, lower_case)
+        self.spec = vocabulary
+        self.vocab_file = Path(vocabulary.source)
+        self.lower_case = vocabulary.lower_case
+        self.vocabulary = list(vocabulary.words)
         self.vocab_size = len(self.vocabulary)
-        ids = {word: index for index, word in enumerate(self.vocabulary)}
-        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (ids[token] for token in SPECIAL_TOKENS)
+        ids = vocabulary.ids
+        self.pad_id, self.unk_id, self.cls_id = ids["[PAD]"], ids["[UNK]"], ids["[CLS]"]
+        self.sep_id, self.mask_id = ids["[SEP]"], ids["[MASK]"]
+        # TensorFlow Text has one switch for both; where they differ, texts are prepared before it.
+        self._prepares = vocabulary.lower_case != vocabulary.strip_accents
+        self._added = _AddedTokens(vocabulary) if vocabulary.added else None
         try:
             self._wordpiece = tf_text.FastBertTokenizer(
                 vocab=self.vocabulary,
                 token_out_type=tf.int32,
-                lower_case_nfd_strip_accents=lower_case,
+                lower_case_nfd_strip_accents=vocabulary.lower_case and vocabulary.strip_accents,
             )
         except (RuntimeError, ValueError, tf.errors.OpError) as error:  # such as one of special tokens alone
             raise InputError(f"{self.vocab_file}: TensorFlow Text cannot use this vocabulary ({error})") from None
 
     @classmethod
     def from_directory(cls, directory: str | Path) -> "Tokenizer":
-        """The tokenizer of a model directory: vocab.txt, and `do_lower_case` of tokenizer_config.json where there is one."""
-        settings = Path(directory) / "tokenizer_config.json"
-        lower_case = read_json_object(settings).get("do_lower_case", True) if settings.is_file() else True
-        return cls(Path(directory) / "vocab.txt", bool(lower_case))
+        """The tokenizer of a model directory; see `open_vocabulary`."""
+        return cls(open_vocabulary(directory))
 
     def tokenize(self, texts) -> tf.RaggedTensor:
         """Strings [B] -> ragged int32 word pieces [B, (pieces)], no special tokens."""
+        if self._added or self._prepares:
+            return self.tokenize_with_offsets(texts)[0]
         return self._wordpiece.tokenize(texts)
 
     def tokenize_with_offsets(self, texts) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
         """As `tokenize`, and where each piece begins and ends in the UTF-8 bytes of its text: (pieces, begins, ends)."""
-        return self._wordpiece.tokenize_with_offsets(texts)
+        return self._added(texts, self._plain) if self._added else self._plain(texts)
+
+    def _plain(self, texts) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """Tokens and offsets of texts without added tokens."""
+        if not self._prepares:
+            return self._wordpiece.tokenize_with_offsets(texts)
+        prepared, source_begin, source_end = _prepared(texts, self.spec.lower_case)
+        pieces, begins, ends = self._wordpiece.tokenize_with_offsets(prepared)
+        first_byte = tf.gather(source_begin.row_starts(), begins.value_rowids())
+        begins = begins.with_values(tf.gather(source_begin.flat_values, begins.flat_values + first_byte))
+        ends = ends.with_values(tf.gather(source_end.flat_values, ends.flat_values + first_byte - 1))
+        return pieces, begins, ends
 
     def encode(self, texts, text_pairs=None, seq_len: int = 128) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
         """Strings [B], and optionally their second halves [B] -> ragged int32 (word ids, type ids) [B, (<= seq_len)].
 
         [CLS] first [SEP], or [CLS] first [SEP] second [SEP]; a pair that is too long loses tokens of its longer side first.
+        Texts lose their end, or with `truncation_side="left"` in the vocabulary their beginning.
         """
         first = self.tokenize(texts)
         if text_pairs is None:
-            segments = [first[:, : seq_len - 2]]
+            segments = [self.truncated(first, seq_len - 2)]
         else:
-            trimmer = tf_text.RoundRobinTrimmer(max_seq_length=seq_len - 3)
-            segments = trimmer.trim([first, self.tokenize(text_pairs)])
+            segments = [first, self.tokenize(text_pairs)]
+            kept = tf_text.RoundRobinTrimmer(max_seq_length=seq_len - 3).trim(segments)
+            if self.spec.truncation_side == "right":
+                segments = kept
+            else:
+                lengths = (segment.row_lengths() for segment in kept)
+                segments = [_last(segment, length) for segment, length in zip(segments, lengths, strict=True)]
         return tf_text.combine_segments(segments, start_of_sequence_id=self.cls_id, end_of_segment_id=self.sep_id)
+
+    def truncated(self, rows: tf.RaggedTensor, room: int) -> tf.RaggedTensor:
+        """Rows [B, (length)] -> [B, (<= room)], cut at the vocabulary's `truncation_side`."""
+        return rows[:, :room] if self.spec.truncation_side == "right" else _last(rows, room)
 
     def __call__(self, texts, text_pairs=None, seq_len: int = 128) -> dict[str, tf.Tensor]:
         """Model inputs, all int32 [B, seq_len]."""
@@ -77,21 +113,82 @@ class Tokenizer:
         }
 
 
-def _read_vocabulary(path: Path) -> list[str]:
-    try:
-        words = path.read_bytes().decode("utf-8").split("\n")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such vocabulary; put the model's vocab.txt there") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
-    words = [word.removesuffix("\r") for word in words]
-    if words and not words[-1]:
-        words.pop()
-    missing = [token for token in SPECIAL_TOKENS if token not in words]
-    if missing:
-        raise InputError(f"{path}: lacks {', '.join(missing)}; a BERT vocabulary has {', '.join(SPECIAL_TOKENS)}")
-    if len(set(words)) != len(words):
-        seen: set[str] = set()
-        line, word = next((n, w) for n, w in enumerate(words, 1) if w in seen or seen.add(w))
-        raise InputError(f"{path}, line {line}: the word {word!r} stands there a second time")
-    return words
+class _AddedTokens:
+    """Splits texts around the tokens that are kept whole."""
+
+    def __init__(self, vocabulary: Vocabulary):
+        added = sorted(vocabulary.added, key=lambda token: -len(token.content))  # of two at one place the longer counts
+        self._any_case = [token.normalized and vocabulary.lower_case for token in added]
+        self._pattern = f"({'|'.join(map(_pattern, added, self._any_case))})"
+        self._contents = [
+            token.content.lower() if folds else token.content
+            for token, folds in zip(added, self._any_case, strict=True)
+        ]
+        self._ids = [vocabulary.ids[token.content] for token in added]
+
+    def __call__(self, texts, tokenize) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """(pieces, begins, ends) of texts [B]; `tokenize` makes them of the text between the tokens."""
+        texts = tf.strings.regex_replace(texts, _MARK, _OTHER_CONTROL)
+        marked = tf.strings.regex_replace(texts, self._pattern, rf"{_MARK}\1{_MARK}")
+        parts = tf.strings.split(marked, _MARK)  # [B, (parts)]: text, token, text, token, ..., text
+        part, row = parts.flat_values, parts.value_rowids()
+        is_token = (tf.range(tf.size(row, tf.int64)) - tf.gather(parts.row_starts(), row)) % 2 == 1
+
+        length = _bytes(part)
+        before = tf.cumsum(length, exclusive=True)
+        begin = before - tf.gather(before, tf.gather(parts.row_starts(), row))  # within its text
+        token = tf.boolean_mask(part, is_token)
+        folded = tf.where(self._any_case, tf.strings.lower(token, "utf-8")[:, None], token[:, None])
+        ids = tf.gather(self._ids, tf.argmax(folded == tf.constant(self._contents), axis=1))
+
+        def merged(values: tf.RaggedTensor, of_tokens) -> tf.RaggedTensor:
+            """Values of pieces [parts, (pieces)] and of tokens [tokens] -> [B, (pieces)]."""
+            both = tf.concat([values, tf.RaggedTensor.from_row_lengths(of_tokens, tf.cast(is_token, tf.int64))], axis=1)
+            return tf.RaggedTensor.from_row_splits(both.flat_values, tf.gather(both.row_splits, parts.row_splits))
+
+        pieces, begins, ends = tokenize(tf.where(is_token, "", part))
+        begins, ends = (values + tf.cast(begin, values.dtype)[:, None] for values in (begins, ends))
+        begin, end = (tf.boolean_mask(values, is_token) for values in (begin, begin + length))
+        return merged(pieces, ids), merged(begins, begin), merged(ends, end)
+
+
+def _pattern(token: AddedToken, any_case: bool) -> str:
+    """A regular expression of RE2 for a token."""
+    pattern = re.escape(token.content)
+    if token.single_word:  # RE2 knows the boundaries of ASCII words alone
+        first, last = (re.match(r"\w", end, re.ASCII) is not None for end in (token.content[0], token.content[-1]))
+        pattern = (r"\b" if first else "") + pattern + (r"\b" if last else "")
+    return f"(?i:{pattern})" if any_case else pattern
+
+
+def _prepared(texts, lower_case: bool) -> tuple[tf.Tensor, tf.RaggedTensor, tf.RaggedTensor]:
+    """Texts [B] in lower case or else without accents, and of each of their bytes [B, (bytes)] where the character of the
+    text that it is from begins and ends.
+
+    Character by character, as the `tokenizers` library does it.
+    """
+    characters = tf.strings.unicode_split(texts, "UTF-8")
+    old = characters.flat_values
+    if lower_case:
+        new = tf.strings.lower(old, "utf-8")
+    else:
+        new = tf.strings.regex_replace(tf_text.normalize_utf8(old, "NFD"), r"\p{Mn}", "")
+    prepared = tf.strings.reduce_join(characters.with_values(new), axis=1)
+    before, row = tf.cumsum(_bytes(old), exclusive=True), characters.value_rowids()
+    begin = before - tf.gather(before, tf.gather(characters.row_starts(), row))
+    begin, end = (
+        tf.RaggedTensor.from_row_lengths(tf.repeat(place, _bytes(new)), _bytes(prepared))
+        for place in (begin, begin + _bytes(old))
+    )
+    return prepared, begin, end
+
+
+def _bytes(texts) -> tf.Tensor:
+    return tf.cast(tf.strings.length(texts), tf.int64)
+
+
+def _last(rows: tf.RaggedTensor, count) -> tf.RaggedTensor:
+    """The last `count` values of each row, a number or one a row [B]."""
+    lengths = rows.row_lengths()
+    place = tf.ragged.range(lengths)
+    return tf.ragged.boolean_mask(rows, place >= tf.expand_dims(tf.maximum(lengths - tf.cast(count, tf.int64), 0), 1))

@@ -10,7 +10,6 @@ from tinybert_tf.checkpoints import read_config, resolve_directory
 from tinybert_tf.corpus import CorpusSettings, make_corpus
 from tinybert_tf.data import get_task, load_task
 from tinybert_tf.data.tasks import CUSTOM_TASKS
-from tinybert_tf.data.tokenizer import SPECIAL_TOKENS
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.files import read_json, written_aside
@@ -18,6 +17,7 @@ from tinybert_tf.pipeline.steps import Steps, open_devices
 from tinybert_tf.pipeline.summary import FILES, convert, measure, model_row, plot_attention_of
 from tinybert_tf.report import write_report
 from tinybert_tf.settings import setting
+from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
 from tinybert_tf.train.distill_general import GeneralSettings, distill_general
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
 from tinybert_tf.train.stages import DistillSettings, FinetuneSettings, TaskSettings, distill_task, finetune

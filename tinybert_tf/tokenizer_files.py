@@ -1,0 +1,300 @@
+"""The vocabulary of a model directory, whichever of Hugging Face's tokenizer files hold it."""
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tinybert_tf.errors import InputError
+from tinybert_tf.files import read_json_object, write_json
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+VOCABULARY_FILE, SETTINGS_FILE, FAST_FILE = "vocab.txt", "tokenizer_config.json", "tokenizer.json"
+SIDES = ("right", "left")
+# Among as many words one with a capital letter may be an entry that somebody replaced; in a cased vocabulary it is every third.
+_WORDS_PER_STRAY_CAPITAL = 1000
+# What the tokenizer here always does, by the names of tokenizer_config.json and of tokenizer.json's BertNormalizer.
+_FIXED = {"tokenize_chinese_chars": True, "do_basic_tokenize": True, "handle_chinese_chars": True, "clean_text": True}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class AddedToken:
+    """An entry that is kept whole wherever it occurs in a text.
+
+    Attributes:
+        content: the characters.
+        normalized: lower-cased, where the vocabulary is, before it is looked for.
+        single_word: only where neither a letter nor a digit is next to it.
+    """
+
+    content: str
+    normalized: bool = False
+    single_word: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """Words in the order of their ids, and how a text is prepared for them.
+
+    Attributes:
+        source: the file that the words are from, for messages.
+        words: all entries, the added ones included.
+        lower_case: texts are lower-cased.
+        strip_accents: accents are removed; `transformers` does so with `lower_case` unless it is set.
+        added: the entries that are kept whole in a text. The five special tokens of BERT are not among them: in a text "[SEP]"
+            is split like any other characters, as it is by the tokenizers of MediaPipe and the Task Library.
+        truncation_side: "right" or "left", where a text that is too long is cut.
+    """
+
+    source: str
+    words: tuple[str, ...]
+    lower_case: bool = True
+    strip_accents: bool = True
+    added: tuple[AddedToken, ...] = ()
+    truncation_side: str = "right"
+
+    @functools.cached_property
+    def ids(self) -> dict[str, int]:
+        return {word: index for index, word in enumerate(self.words)}
+
+    def with_truncation(self, side: str) -> "Vocabulary":
+        """The same with another `truncation_side`. Raises InputError for anything but "right" and "left"."""
+        if side not in SIDES:
+            raise InputError(f"must be {' or '.join(SIDES)}", "truncate", side)
+        return dataclasses.replace(self, truncation_side=side)
+
+    def write(self, directory: str | Path, max_length: int | None = None) -> None:
+        """Writes vocab.txt and tokenizer_config.json, which `open_vocabulary` and `transformers` read.
+
+        Args:
+            directory: an existing one.
+            max_length: the model's positions, by default left out.
+        """
+        (Path(directory) / VOCABULARY_FILE).write_bytes(self.content())
+        write_json(Path(directory) / SETTINGS_FILE, self.settings(max_length))
+
+    def content(self) -> bytes:
+        """The contents of vocab.txt."""
+        return "".join(f"{word}\n" for word in self.words).encode("utf-8")
+
+    def settings(self, max_length: int | None = None) -> dict[str, Any]:
+        """The contents of tokenizer_config.json."""
+        settings: dict[str, Any] = {"tokenizer_class": "BertTokenizer", "do_lower_case": self.lower_case}
+        if self.strip_accents != self.lower_case:
+            settings["strip_accents"] = self.strip_accents
+        if self.truncation_side != "right":
+            settings["truncation_side"] = self.truncation_side
+        if max_length:
+            settings["model_max_length"] = max_length
+        if self.added:
+            flags = {"lstrip": False, "rstrip": False}
+            settings["added_tokens_decoder"] = {
+                str(self.ids[token.content]): dataclasses.asdict(token) | flags | {"special": not token.normalized}
+                for token in self.added
+            }
+        return settings
+
+
+def read_vocabulary(path: str | Path, lower_case: bool | None = None) -> Vocabulary:
+    """A vocabulary from a file with one word a line.
+
+    Args:
+        path: the file.
+        lower_case: whether texts are lower-cased and lose their accents; None: unless the words have capital letters.
+
+    Raises:
+        InputError: the file is missing, empty, not UTF-8, has a word twice, or lacks a special token.
+    """
+    path = Path(path)
+    try:
+        words = path.read_bytes().decode("utf-8-sig").split("\n")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such vocabulary; put the model's vocab.txt there") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
+    words = [word.removesuffix("\r") for word in words]
+    if words and not words[-1]:
+        words.pop()
+    if lower_case is None:
+        lower_case = _is_lower_case(path, words)
+    return _checked(Vocabulary(str(path), tuple(words), lower_case, lower_case))
+
+
+def open_vocabulary(directory: str | Path) -> Vocabulary:
+    """The vocabulary of a model directory.
+
+    The words are those of vocab.txt or, without one, of a WordPiece tokenizer.json; after them come the entries of
+    added_tokens.json, `added_tokens_decoder` (tokenizer_config.json) and tokenizer.json. Whether texts are lower-cased is what
+    tokenizer_config.json or else tokenizer.json says. Where neither does, the vocabulary decides: one with capital letters is
+    cased, which is logged.
+
+    Raises:
+        InputError: no vocabulary, one that is not WordPiece (by its name), a setting that the tokenizer here does not have, or
+            added tokens whose ids contradict the words.
+    """
+    directory = Path(directory)
+    settings, named = (_optional(directory / name) for name in (SETTINGS_FILE, "special_tokens_map.json"))
+    path, fast = directory / VOCABULARY_FILE, {}
+    if (directory / FAST_FILE).is_file():
+        fast = read_json_object(directory / FAST_FILE)
+    normalizer = _normalizer(fast)
+    if path.is_file():
+        lower_case = settings.get("do_lower_case", normalizer.get("lowercase"))
+        vocabulary = read_vocabulary(path, None if lower_case is None else bool(lower_case))
+    elif fast:
+        vocabulary = _from_fast(directory / FAST_FILE, fast, normalizer, settings.get("do_lower_case"))
+    else:
+        raise InputError(f"{path}: no such vocabulary; put the model's vocab.txt or tokenizer.json there")
+    _refuse_other_settings(directory, settings | normalizer)
+    strip = settings.get("strip_accents", normalizer.get("strip_accents"))
+    words, added = _with_added(directory, list(vocabulary.words), settings, named, fast)
+    return _checked(
+        dataclasses.replace(
+            vocabulary,
+            words=tuple(words),
+            strip_accents=vocabulary.lower_case if strip is None else bool(strip),
+            added=tuple(added),
+            truncation_side="left" if settings.get("truncation_side") == "left" else "right",
+        )
+    )
+
+
+def has_vocabulary(directory: str | Path) -> bool:
+    """Whether a directory has a vocab.txt, or a tokenizer.json of the `tokenizers` library (KerasHub's is another)."""
+    directory = Path(directory)
+    if (directory / VOCABULARY_FILE).is_file():
+        return True
+    return (directory / FAST_FILE).is_file() and "model" in read_json_object(directory / FAST_FILE)
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    return read_json_object(path) if path.is_file() else {}
+
+
+def _is_lower_case(path: Path, words: list[str]) -> bool:
+    capitals = [word for word in words if word != word.lower() and not (word.startswith("[") and word.endswith("]"))]
+    if len(capitals) * _WORDS_PER_STRAY_CAPITAL <= len(words):
+        return True
+    logger.info(
+        "%s: case is kept, since %d of its %d words have capital letters (%s) and no tokenizer_config.json says otherwise",
+        path, len(capitals), len(words), ", ".join(capitals[:3]),
+    )  # fmt: skip
+    return False
+
+
+def _normalizer(fast: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a tokenizer.json's normalizer, under BertNormalizer's names."""
+    normalizer = fast.get("normalizer") or {}
+    steps = normalizer.get("normalizers", [normalizer]) if isinstance(normalizer, dict) else []
+    found: dict[str, Any] = {}
+    for step in filter(None, steps):
+        kind = step.get("type") if isinstance(step, dict) else None
+        if kind == "BertNormalizer":
+            found |= {name: value for name, value in step.items() if name != "type"}
+        elif kind in ("Lowercase", "StripAccents"):
+            found["lowercase" if kind == "Lowercase" else "strip_accents"] = True
+        elif kind != "NFD":  # which is a part of removing accents
+            found["normalizer"] = kind
+    return found
+
+
+def _from_fast(path: Path, fast: dict[str, Any], normalizer: dict[str, Any], lower_case: Any) -> Vocabulary:
+    """A vocabulary from a tokenizer.json of the `tokenizers` library."""
+    model = fast.get("model")
+    if not isinstance(model, dict):
+        raise InputError(
+            f'{path}: has no "model", so it is no file of the tokenizers library; put the vocab.txt beside it'
+        )
+    kind = model.get("type", "WordPiece" if "continuing_subword_prefix" in model else "no type")
+    ids = model.get("vocab")
+    if kind != "WordPiece" or not isinstance(ids, dict):
+        raise InputError(f"{path}: a {kind} tokenizer; a BERT has WordPiece: take a model with such a vocabulary")
+    if model.get("continuing_subword_prefix", "##") != "##":
+        raise InputError(
+            f"{path}: continuing_subword_prefix={model['continuing_subword_prefix']!r}; only '##' is supported"
+        )
+    splitter = fast.get("pre_tokenizer")
+    if not isinstance(splitter, dict) or splitter.get("type") != "BertPreTokenizer":
+        kind = splitter.get("type") if isinstance(splitter, dict) else splitter
+        raise InputError(f"{path}: pre_tokenizer {kind}; only BertPreTokenizer is supported")
+    words = sorted(ids, key=lambda word: ids[word] if isinstance(ids[word], int) else -1)
+    if [ids[word] for word in words] != list(range(len(words))):
+        raise InputError(f"{path}: the ids of its {len(words)} words are not 0 to {len(words) - 1}")
+    if any("\n" in word for word in words):
+        raise InputError(f"{path}: a word with a line break in it, which vocab.txt cannot hold")
+    lower_case = bool(normalizer.get("lowercase", False) if lower_case is None else lower_case)
+    return Vocabulary(str(path), tuple(words), lower_case, lower_case)
+
+
+def _refuse_other_settings(directory: Path, settings: dict[str, Any]) -> None:
+    for name, value in _FIXED.items():
+        if settings.get(name, value) is not value and settings[name] is not None:
+            raise InputError(f"{directory}: its tokenizer has {name}={settings[name]}; only {value} is supported")
+    for name in ("never_split", "normalizer"):
+        if settings.get(name):
+            raise InputError(f"{directory}: its tokenizer has {name}={settings[name]}, which is not supported")
+
+
+def _with_added(
+    directory: Path, words: list[str], settings: dict[str, Any], named: dict[str, Any], fast: dict[str, Any]
+) -> tuple[list[str], list[AddedToken]]:
+    """The words with the added ones behind them, and what is kept whole of them."""
+    found: dict[str, tuple[int | None, AddedToken]] = {}
+    for content, index in _optional(directory / "added_tokens.json").items():
+        found[content] = index, AddedToken(content, normalized=True)
+    decoder = settings.get("added_tokens_decoder") or {}
+    entries: Iterable[tuple[Any, Any]] = decoder.items() if isinstance(decoder, dict) else ()
+    listed = fast.get("added_tokens") or []
+    for index, entry in (*entries, *((entry.get("id"), entry) for entry in listed if isinstance(entry, dict))):
+        if isinstance(entry, dict) and isinstance(entry.get("content"), str):
+            token = AddedToken(entry["content"], bool(entry.get("normalized")), bool(entry.get("single_word")))
+            found[token.content] = int(index) if str(index).isdecimal() else None, token
+    for name in ("additional_special_tokens", "extra_special_tokens"):
+        for entry in _as_list(settings.get(name)) + _as_list(named.get(name)):
+            content = entry.get("content") if isinstance(entry, dict) else entry
+            if isinstance(content, str):
+                index = found[content][0] if content in found else None
+                found[content] = index, AddedToken(content)
+    ids = {word: index for index, word in enumerate(words)}
+    added = []
+    for content, (index, token) in sorted(found.items(), key=lambda item: (item[1][0] is None, item[1][0] or 0)):
+        if not content or "\n" in content:
+            raise InputError(f"{directory}: the added token {content!r} is empty or has a line break in it")
+        index = ids.get(content, len(words)) if index is None else index
+        if ids.get(content, len(words)) != index:
+            there = (
+                f"that is {words[index]!r}"
+                if index < len(words)
+                else f"the vocabulary has {len(words)} words before it"
+            )
+            raise InputError(f"{directory}: the added token {content!r} has the id {index}, but {there}")
+        if index == len(words):
+            words.append(content)
+            ids[content] = index
+        if content not in SPECIAL_TOKENS:
+            added.append(token)
+    return words, added
+
+
+def _as_list(value: Any) -> list:
+    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+
+
+def _checked(vocabulary: Vocabulary) -> Vocabulary:
+    missing = [token for token in SPECIAL_TOKENS if token not in vocabulary.ids]
+    if missing:
+        raise InputError(
+            f"{vocabulary.source}: lacks {', '.join(missing)}; a BERT vocabulary has {', '.join(SPECIAL_TOKENS)}"
+        )
+    if len(vocabulary.ids) != len(vocabulary.words):
+        index = next(index for index, word in enumerate(vocabulary.words) if vocabulary.ids[word] != index)
+        word = vocabulary.words[index]
+        line = vocabulary.ids[word] + 1
+        raise InputError(f"{vocabulary.source}, line {line}: duplicate entry {word!r}")
+    return vocabulary
