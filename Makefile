@@ -10,6 +10,7 @@
 #   make wheel          builds the package and tries it in an empty environment
 #   make bench          seconds per distillation step               (ARGS as above)
 #   make android, kotlin, beam  optional packages: MediaPipe's runtime, a Kotlin compiler for tests on a JVM, Apache Beam
+#   make web            the runtimes of the page in tflite/web, from npm
 #   make clean          everything that these targets made
 
 # The first Python that is in range *and starts*: a pyenv shim may be found on the PATH and still start nothing.
@@ -18,7 +19,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check $(if $(CI),--quiet)
 
-.PHONY: quickstart test lint format coverage docs docs-test wheel bench android kotlin beam clean
+.PHONY: quickstart test lint format coverage docs docs-test wheel bench android kotlin web beam clean
 .DELETE_ON_ERROR:
 
 quickstart: .venv/.run .venv/.teacher
@@ -63,10 +64,12 @@ android: .venv/.android
 
 kotlin: .venv/.kotlin
 
+web: tflite/web/node_modules/.installed
+
 beam: .venv/.beam
 
 clean:
-	rm -rf .venv runs build *.egg-info requirements.txt .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv tflite/web/node_modules runs build *.egg-info requirements.txt .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -96,6 +99,10 @@ $(BIN)/python:
 	print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")' $* > .venv/$*.txt
 	@if $(PIP) install --no-deps -r .venv/$*.txt; then touch $@; \
 	else echo "make: going on without the optional packages of the group '$*' ($$(paste -sd ' ' .venv/$*.txt))"; fi
+
+tflite/web/node_modules/.installed: tflite/web/package.json
+	@if (cd tflite/web && npm install --no-audit --no-fund --no-package-lock --ignore-scripts); then touch $@; \
+	else echo "make: going on without the packages of tflite/web/package.json"; fi
 
 # What pyproject.toml resolves to today, for Bazel and for a report of a run.
 requirements.txt: .venv/.dev

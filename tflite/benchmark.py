@@ -7,12 +7,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bin"))
 
 import common
+from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import benchmark, read_metadata, score_file
 from tinybert_tf.files import write_json
 from tinybert_tf.report import adb_commands, markdown_table, write_benchmark_card
 from tinybert_tf.report.benchmark_card import COLUMNS
-from tinybert_tf.settings import integers, setting
+from tinybert_tf.settings import integers, nested, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +21,12 @@ class BenchmarkSettings:
     models: str = setting(
         "", "files with commas between; .onnx and .pt too where ONNX Runtime or PyTorch is installed", required=True
     )
-    threads: str = setting("1", "numbers of threads, separated by commas")
+    threads: str = setting("1", "thread counts, separated by commas")
     seq_len: str | None = setting(None, "lengths, separated by commas; absent: all that a file has")
     runs: int = setting(100, "timed inferences of each file")
     task: str | None = setting(None, "score the .tflite files on this task's dev set; drops are from the first file")
     data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
+    custom: CustomFiles = nested(CustomFiles)
     output_dir: str | None = setting(None, "where benchmark.md, .csv, .png and .json are written; absent: nowhere")
     seed: int = setting(0, "without effect: nothing in a benchmark is random")
 
@@ -54,7 +56,7 @@ def _scores(settings: BenchmarkSettings, files: list[str]) -> dict[str, dict[str
     scores = {}
     for path in files:
         if path.endswith(".tflite"):
-            scores[path] = score_file(path, settings.task, settings.data_dir)
+            scores[path] = score_file(path, settings.task, settings.data_dir, settings.custom)
             print(f"{path}: {settings.task} {scores[path]:.4f}", flush=True)
     first = next(iter(scores.values()), 0.0)
     return {path: {"score": score, "drop": first - score} for path, score in scores.items()}

@@ -7,10 +7,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bin"))
 
 import common
+from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import QUANTIZE_MODES, Limits, delegation, export_best, export_tflite, file_texts, task_texts
 from tinybert_tf.report import Column, markdown_table
-from tinybert_tf.settings import integers, setting
+from tinybert_tf.settings import integers, nested, setting
 
 _MODES = ", ".join(f"{name} ({how.meaning})" for name, how in QUANTIZE_MODES.items())
 
@@ -19,20 +20,16 @@ _MODES = ", ".join(f"{name} ({how.meaning})" for name, how in QUANTIZE_MODES.ite
 class ConvertSettings:
     model_dir: str = setting("", "the model directory that is converted", required=True)
     output: str = setting("", "the .tflite file that is written", required=True)
-    seq_len: str = setting(
-        "128", "the fixed length of the inputs; with several, 16,32,64,128, a text takes the shortest"
-    )
+    seq_len: str = setting("128", "the fixed length of the inputs; of several (16,32,64,128) a text takes the shortest")
     quantize: str = setting("dynamic", f"weights: {_MODES}; or auto: the smallest that holds --max_drop on --task")
     task: str | None = setting(
-        None,
-        "integer weights are rounded for texts of its training set, int8 has its ranges from them; auto scores on it",
+        None, "texts of its training set calibrate integer weights and int8's ranges; auto scores files on its dev set"
     )
     data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
-    calibration_file: str | None = setting(
-        None, "texts for int8's ranges instead, one a line, pairs with a tab between"
-    )
+    custom: CustomFiles = nested(CustomFiles)
+    calibration_file: str | None = setting(None, "texts to calibrate with, one a line, pairs with a tab between")
     max_drop: float = setting(0.01, "auto: the largest loss of score, 0 to 1")
-    max_mb: float | None = setting(None, "auto: the largest file; with it or --max_ms the most faithful is taken")
+    max_mb: float | None = setting(None, "auto: the largest file; with it or --max_ms the most faithful file is kept")
     max_ms: float | None = setting(None, "auto: the longest median time of a text on one thread of this machine")
     text_input: str | None = setting(None, "single or pair: the tokenizer in the file, by TensorFlow Text's operations")
     output_dir: str | None = setting(None, "the folder of a relative --output")
@@ -72,16 +69,22 @@ def main(settings: ConvertSettings) -> dict:
 
 def _try_all(settings: ConvertSettings, output: Path, lengths: list[int]):
     if not settings.task or settings.text_input:
-        raise InputError("--quantize=auto scores on --task, which is missing, and writes no --text_input")
+        raise InputError("scores files on `task`, which is missing, and takes no `text_input`", "quantize", "auto")
     limits = Limits(settings.max_drop, settings.max_mb, settings.max_ms)
     report, trials = export_best(
-        settings.model_dir, output, settings.task, settings.data_dir, limits=limits, seq_len=lengths
+        settings.model_dir,
+        output,
+        settings.task,
+        settings.data_dir,
+        files=settings.custom,
+        limits=limits,
+        seq_len=lengths,
     )
     columns = ["quantize", "mb", "median_ms", Column("score", "score", "{:.4f}".format)]
     columns += [Column("drop", "drop", "{:.4f}".format), "max_logit_error", "delegated", "fails", "chosen"]
     print(markdown_table([dataclasses.asdict(trial) for trial in trials], columns))
     if report is None:
-        raise InputError(f"no mode holds {limits}; the table above says what each fails: allow more")
+        raise InputError(f"no mode holds {limits}; the table above says which limits each exceeds: allow more")
     return report, trials
 
 
@@ -89,7 +92,7 @@ def _calibration_texts(settings: ConvertSettings):
     if settings.calibration_file:
         return file_texts(settings.calibration_file)
     if settings.task and settings.quantize in QUANTIZE_MODES and QUANTIZE_MODES[settings.quantize].integer_weights:
-        return task_texts(settings.task, settings.data_dir)
+        return task_texts(settings.task, settings.data_dir, settings.custom)
     return None
 
 

@@ -7,18 +7,21 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bin"))
 
 import common
+from tinybert_tf.data.custom import CustomFiles
+from tinybert_tf.data.settings import TASK_HELP
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import compare_on_task
 from tinybert_tf.files import write_json
-from tinybert_tf.settings import setting
+from tinybert_tf.settings import nested, setting
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateSettings:
     model: str = setting("", "the .tflite file", required=True)
     model_dir: str = setting("", "the model directory that it was made from", required=True)
-    task: str = setting("", "the task whose dev set is used", required=True)
+    task: str = setting("", TASK_HELP, required=True)
     data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
+    custom: CustomFiles = nested(CustomFiles)
     split: str | None = setting(None, "absent: the task's dev set; e.g. dev_mismatched")
     max_drop: float = setting(0.01, "largest loss of score, 0 to 1, that is accepted")
     threads: int = setting(1, "threads of the TFLite runtime")
@@ -32,12 +35,15 @@ def main(settings: EvaluateSettings) -> dict:
         settings.model,
         settings.task,
         settings.data_dir,
+        files=settings.custom,
         split=settings.split,
         num_threads=settings.threads,
     )
     agreement = "" if report.agreement is None else f", same class {report.agreement:.2%}"
-    print(f"{report.examples} examples: Keras {report.keras_score:.4f}, TFLite {report.tflite_score:.4f}{agreement}, "
-          f"largest difference of a logit {report.max_logit_error:.4g}")  # fmt: skip
+    scores = f"Keras {report.keras_score:.4f}, TFLite {report.tflite_score:.4f}"
+    print(
+        f"{report.examples} examples: {scores}{agreement}, largest difference of a logit {report.max_logit_error:.4g}"
+    )
     result = {"task": settings.task, "score": report.tflite_score, **dataclasses.asdict(report)}
     if settings.output_dir:
         write_json(Path(settings.output_dir) / "parity.json", result)
@@ -45,7 +51,7 @@ def main(settings: EvaluateSettings) -> dict:
     if report.drop > settings.max_drop:
         raise InputError(
             f"{settings.model}: scores {report.tflite_score:.4f}, {report.drop:.4f} below the {report.keras_score:.4f} of "
-            f"{settings.model_dir}; --max_drop={settings.max_drop} allows less: convert it with a finer --quantize"
+            f"{settings.model_dir}; `max_drop={settings.max_drop}` allows less: convert it with a finer `quantize` mode"
         )
     return result
 

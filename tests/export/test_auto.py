@@ -57,7 +57,7 @@ def test_texts_are_drawn_evenly_and_the_same_each_time(task_files, tmp_path):
     path.write_text("\n")
     with pytest.raises(InputError, match="no text in it"):
         file_texts(path)
-    with pytest.raises(InputError, match="--calibration_file=.*no such file"):
+    with pytest.raises(InputError, match="calibration_file=.*no such file"):
         file_texts(tmp_path / "nowhere")
 
 

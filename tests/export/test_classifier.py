@@ -56,7 +56,7 @@ def test_a_regressor_gives_values(exported, model_dir):
 @pytest.mark.parametrize(
     ("texts", "pairs", "message"),
     [
-        (["w1", b"\xff\xfe"], None, r"text 2: not UTF-8 \(invalid start byte at place 0\)"),
+        (["w1", b"\xff\xfe"], None, r"text 2: not UTF-8 \(invalid start byte at byte 0\)"),
         (["w1"], [b"good \xc3"], r"text pair 1: not UTF-8"),
         (["\ud800"], None, r"text 1: not UTF-8"),
         ([3], None, r"text 1: int, not a text"),
@@ -70,9 +70,9 @@ def test_what_is_no_text_is_named(texts, pairs, message, classifier):
 
 
 def test_files_without_scores_or_words_are_refused(exported):
-    with pytest.raises(InputError, match="gives end_logits, start_logits, not one score for each label of a text"):
+    with pytest.raises(InputError, match="returns end_logits, start_logits, not one score for each label of a text"):
         TFLiteClassifier(exported("span").path)
-    with pytest.raises(InputError, match="gives scores of each token, not one for each label of a text"):
+    with pytest.raises(InputError, match="returns scores of each token, not one for each label of a text"):
         TFLiteClassifier(exported("token_classification").path)
 
 

@@ -130,3 +130,23 @@ def test_tags_are_scored_by_entities(model_dir, tmp_path, features):
     assert score(np.eye(2)[labels]) == 1.0
     # One of two entities found, none too many; what has no weight is no word.
     assert score(np.eye(2)[[[0, 1, 1], [0, 1, 0]]]) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("head", ["token_classification", "span"])
+def test_files_of_every_kind_score_themselves(head, model_dir, exported, tmp_path):
+    """As `compare_on_task` scores them, whose tokenizer and labels come from the model directory."""
+    from tinybert_tf.data import get_task, squad
+    from tinybert_tf.data.custom import CustomFiles
+    from tinybert_tf.export import score_file
+
+    if head == "span":
+        task, files = "squad1", None
+        examples = [squad.SquadExample(str(n), f"w{n}", "w3 film w4 w5", (squad.Answer("w4", 8),)) for n in range(3)]
+        squad.write_squad(tmp_path / "dev-v1.1.json", examples, get_task("squad1"))
+    else:
+        task, files = head, CustomFiles(dev_file=str(tmp_path / "dev.conll"))
+        words = "".join(f"w{n} {('bad', 'good', 'so_so')[n % 3]}\n" + "\n" * (n % 5 == 4) for n in range(30))
+        (tmp_path / "dev.conll").write_text(words.replace("so_so", "good"))
+    path = exported(head).path
+    report = compare_on_task(model_dir(head), path, task, tmp_path, files=files)
+    assert score_file(path, task, tmp_path, files) == report.tflite_score == report.keras_score

@@ -67,6 +67,44 @@ def test_convert_evaluate_benchmark(model_dir, tmp_path):
     assert {"path", "mb", "threads", "seq", "median_ms", "p90_ms"} <= rows[0].keys()
 
 
+def own_files(model_dir, folder):
+    """A custom classifier directory with its files, and a tagger's: (model, flags) each. Files begin with a byte order mark."""
+    from tinybert_tf.checkpoints import load_model, save_model
+
+    labels = [f"class {number}" for number in range(119)]
+    rows = [f"w{number % 60} film,{label}\n" for number, label in enumerate(labels)]
+    (folder / "train.csv").write_text("review,kind\n" + "".join(rows), encoding="utf-8-sig")
+    (folder / "dev.csv").write_text("review,kind\n" + "".join(rows[:20]), encoding="utf-8-sig")
+    words = "".join(f"w{number} {('O', 'B-x')[number % 2]}\n" + "\n" * (number % 5 == 4) for number in range(30))
+    (folder / "train.conll").write_text(words, encoding="utf-8-sig")
+    kinds = {
+        "custom": ("classification", dict(zip(sorted(labels), range(119), strict=True)), "csv"),
+        "token_classification": ("token_classification", {"B-x": 0, "O": 1}, "conll"),
+    }
+    flags = {}
+    for task, (head, label2id, suffix) in kinds.items():
+        save_model(load_model(model_dir(head), label2id=label2id), folder / task, tokenizer_from=model_dir(head))
+        dev = "dev.csv" if suffix == "csv" else "train.conll"
+        flags[task] = [f"--task={task}", f"--train_file={folder}/train.{suffix}", f"--dev_file={folder}/{dev}"]
+    flags["custom"] += ["--text_column=review", "--label_column=kind"]
+    return {task: (folder / task, given) for task, given in flags.items()}
+
+
+@pytest.mark.parametrize("task", ["custom", "token_classification"])
+def test_own_data_reaches_the_phone(task, model_dir, tmp_path):
+    folder, flags = own_files(model_dir, tmp_path)[task]
+    file = f"{tmp_path}/own.tflite"
+    convert = (f"--model_dir={folder}", f"--output={file}", "--seq_len=16", "--quantize=auto", "--max_drop=1")
+    chosen = result(run("convert", *convert, *flags))
+    assert len(chosen["trials"]) > 3 and chosen["calibrated"]
+    scored = result(run("evaluate", f"--model={file}", f"--model_dir={folder}", "--max_drop=1", *flags))
+    assert scored["tflite_score"] == next(trial["score"] for trial in chosen["trials"] if trial["chosen"])
+    rows = result(run("benchmark", f"--models={file}", "--runs=2", *flags))["models"]
+    assert rows[0]["score"] == scored["tflite_score"]
+    lacking = run("evaluate", f"--model={file}", f"--model_dir={folder}", f"--task={task}")
+    assert lacking.returncode == 1 and "--dev_file is missing" in lacking.stderr
+
+
 @pytest.mark.parametrize(
     ("program", "flags", "message"),
     [

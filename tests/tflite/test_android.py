@@ -39,13 +39,6 @@ def find_compiler() -> tuple[list[str], list[Path]]:
     return [*java, "-no-stdlib", "-no-reflect", "-cp", str(library)], [library]
 
 
-def load_vectors_module():
-    spec = importlib.util.spec_from_file_location("make_test_vectors", ANDROID / "make_test_vectors.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def check(tmp_path_factory):
     """A function: a folder of vectors -> what CheckVectors.kt says of it."""
@@ -63,10 +56,9 @@ def check(tmp_path_factory):
     return run
 
 
-def test_vectors_are_written_without_java(tmp_path):
-    vectors = load_vectors_module()
-    vectors.write(tmp_path)
-    rows = {path: path.read_text(encoding="ascii").splitlines() for path in sorted(tmp_path.glob("*/*.tsv"))}
+def test_vectors_are_written_without_java(written_vectors):
+    folder, vectors = written_vectors
+    rows = {path: path.read_text(encoding="ascii").splitlines() for path in sorted(folder.glob("*/*.tsv"))}
     counts = {f"{path.parent.name}/{path.stem}": len(lines) for path, lines in rows.items()}
     assert counts.pop("characters/texts") > 500
     assert counts == {
@@ -77,9 +69,9 @@ def test_vectors_are_written_without_java(tmp_path):
     }
     # By hand: one window, and the span of the largest sum of stand-in logits in it.
     question = vectors.QUESTIONS[0]
-    answer, score, margin = rows[tmp_path / "made" / "questions.tsv"][0].split("=>\t")[1].split("\t")
+    answer, score, margin = rows[folder / "made" / "questions.tsv"][0].split("=>\t")[1].split("\t")
     assert answer.encode().decode("unicode_escape") in question[1]
-    tokenizer = Tokenizer(tmp_path / "made" / "vocab.txt")
+    tokenizer = Tokenizer(folder / "made" / "vocab.txt")
     features = tokenizer([question[0]], [question[1]], question[2])
     logits = vectors.scramble(features["input_word_ids"].numpy()[features["input_mask"].numpy() == 1])
     sums = [[start + end for end in logits[:, 1]] for start in logits[:, 0]]
@@ -88,10 +80,9 @@ def test_vectors_are_written_without_java(tmp_path):
     assert (float(score), float(margin)) == (best, best - sums[0][0])
 
 
-def test_made_vectors(check, tmp_path):
-    vectors = load_vectors_module()
-    vectors.write(tmp_path)
-    done = check(tmp_path)
+def test_made_vectors(check, written_vectors):
+    folder, vectors = written_vectors
+    done = check(folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"made: {len(vectors.TEXTS)} texts" in done.stdout
     assert f"cased: {len(vectors.TEXTS)} texts" in done.stdout
@@ -100,28 +91,27 @@ def test_made_vectors(check, tmp_path):
     assert "characters: " in done.stdout
 
 
-def test_a_wrong_vector_is_noticed(check, tmp_path):
-    vectors = load_vectors_module()
-    tokenizer = vectors.make_tokenizer(tmp_path / "made", vectors.VOCABULARY)
-    right, wrong = vectors.text_rows(tokenizer, ["the film", "was bad"])
+def test_a_wrong_vector_is_noticed(check, tmp_path, vectors_module):
+    tokenizer = vectors_module.make_tokenizer(tmp_path / "made", vectors_module.VOCABULARY)
+    right, wrong = vectors_module.text_rows(tokenizer, ["the film", "was bad"])
     wrong[2] = right[2]
-    vectors.put(tmp_path / "made", "texts", [right, wrong])
+    vectors_module.put(tmp_path / "made", "texts", [right, wrong])
     done = check(tmp_path)
     assert done.returncode == 1
     assert "made, texts: [was bad]" in done.stdout and "1 differences" in done.stdout
 
 
 @pytest.mark.realdata
-def test_real_text(check, real_data, tmp_path):
-    load_vectors_module().write_real(tmp_path / "real", real_data)
+def test_real_text(check, real_data, tmp_path, vectors_module):
+    vectors_module.write_real(tmp_path / "real", real_data)
     done = check(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "real: 5000 texts" in done.stdout
 
 
 @pytest.mark.parametrize("lower_case", [True, False])
-def test_vocabulary_labels_and_case_are_read_from_a_model_file(check, tmp_path, lower_case):
-    vectors = load_vectors_module()
+def test_vocabulary_labels_and_case_are_read_from_a_model_file(check, tmp_path, lower_case, vectors_module):
+    vectors = vectors_module
     labels = {"no": 0, "so so": 1, "na\u00efve": 2}
     folder = tmp_path / "vectors" / "model"
     export_tiny(folder / "model.tflite", vectors, labels, lower_case)

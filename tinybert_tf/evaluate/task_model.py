@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 
 from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints import load_model, resolve_directory
@@ -70,22 +71,40 @@ class TaskModel:
 
 
 def open_for_task(settings: ModelSettings, task: str) -> TaskModel:
-    """The model of `settings` and the data of a task; the labels of a custom task without a training file are the model's.
+    """`open_task_model` with the settings of a program."""
+    return open_task_model(settings.model_dir, task, settings.data_dir, settings, settings.seq_len, settings.batch_size)
+
+
+def open_task_model(
+    model_dir: str | Path,
+    task: str,
+    data_dir: str | Path | None = None,
+    files: CustomFiles | None = None,
+    seq_len: int | None = None,
+    batch_size: int = 64,
+) -> TaskModel:
+    """A model directory with the data of a task; a custom task without a training file has the model's labels.
+
+    Args:
+        model_dir: a model directory or a preset, with a trained head.
+        task, data_dir, files: as for `load_task`.
+        seq_len: longest length in tokens; None: the task's.
+        batch_size: examples that the model reads at a time.
 
     Raises:
         InputError: a model with another head, other labels or fewer positions than the task needs.
     """
-    model, tokenizer = open_model(settings)
+    directory = resolve_directory(model_dir, "--model_dir")
+    model, tokenizer = load_model(directory, strict_head=True), Tokenizer.from_directory(directory)
     label2id = model.config.label2id
     labels = sorted(label2id, key=label2id.get) if label2id else None
-    data = load_task(task, settings.data_dir, settings, labels)
+    data = load_task(task, data_dir, files, labels)
     if model.head != data.task.head:
         raise InputError(
-            f"{settings.model_dir}: has the head {model.head!r}, but task {data.task.name} needs {data.task.head!r}"
+            f"{directory}: has the head {model.head!r}, but task {data.task.name} needs {data.task.head!r}"
         )
-    ids = label_ids(data.task, label2id, settings.model_dir)
-    seq_len = checked_seq_len(model, settings.seq_len or data.task.seq_len)
-    return TaskModel(model, tokenizer, data, ids, seq_len, settings.batch_size)
+    ids = label_ids(data.task, label2id, str(directory))
+    return TaskModel(model, tokenizer, data, ids, checked_seq_len(model, seq_len or data.task.seq_len), batch_size)
 
 
 def open_model(settings: ModelSettings) -> tuple[BertModel, Tokenizer]:
@@ -96,5 +115,5 @@ def open_model(settings: ModelSettings) -> tuple[BertModel, Tokenizer]:
 def checked_seq_len(model: BertModel, seq_len: int) -> int:
     positions = model.config.max_position_embeddings
     if seq_len > positions:
-        raise InputError(f"--seq_len={seq_len}: the model has {positions} positions; take a smaller one")
+        raise InputError(f"the model has {positions} positions; take a smaller one", "seq_len", seq_len)
     return seq_len

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.export.convert import ExportReport, check_output, export_tflite
 from tinybert_tf.export.examples import task_texts
 from tinybert_tf.export.latency import benchmark
@@ -60,6 +61,7 @@ def export_best(
     task: str,
     data_dir: str | Path | None = None,
     *,
+    files: CustomFiles | None = None,
     limits: Limits = Limits(),
     seq_len: int | Sequence[int] = 128,
     modes: Sequence[str] = tuple(QUANTIZE_MODES),
@@ -71,7 +73,7 @@ def export_best(
 
     Args:
         model_dir, output, seq_len: as for `export_tflite`.
-        task, data_dir: as for `load_task`; the training set gives the texts to calibrate with.
+        task, data_dir, files: as for `load_task`; the training set gives the texts to calibrate with.
         limits: what must hold.
         modes: of `QUANTIZE_MODES`, those to try.
 
@@ -83,8 +85,8 @@ def export_best(
     """
     check_output(Path(output))  # before minutes of trials
     longest = seq_len if isinstance(seq_len, int) else max(seq_len)
-    texts = task_texts(task, data_dir) if any(QUANTIZE_MODES[mode].integer_weights for mode in modes) else None
-    comparison = task_comparison(model_dir, task, data_dir, seq_len=longest)
+    texts = task_texts(task, data_dir, files) if any(QUANTIZE_MODES[mode].integer_weights for mode in modes) else None
+    comparison = task_comparison(model_dir, task, data_dir, files=files, seq_len=longest)
     with tempfile.TemporaryDirectory() as folder:
         reports, trials = {}, []
         for mode in modes:

@@ -1,7 +1,7 @@
-"""Texts in, scores out, with nothing but the file."""
+"""Texts in, scores out, with the file alone: its vocabulary and labels are inside."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,7 @@ class TFLiteClassifier:
     def __init__(self, path: str | Path, num_threads: int = 1):
         metadata = read_metadata(path)
         if len(metadata.outputs) != 1 or metadata.outputs[0] not in ("probability", "score"):
-            raise InputError(f"{path}: gives {', '.join(metadata.outputs)}, not one score for each label of a text")
+            raise InputError(f"{path}: returns {', '.join(metadata.outputs)}, not one score for each label of a text")
         self.path = Path(path)
         self.labels = metadata.labels
         self._tokenizer = self._text_model = None
@@ -55,19 +55,19 @@ class TFLiteClassifier:
         shape = next(iter(self._model.outputs.values()))
         if len(shape) != 2:
             raise InputError(
-                f"{path}: gives scores of each token, not one for each label of a text; run it by TFLiteModel"
+                f"{path}: returns scores of each token, not one for each label of a text; run it with TFLiteModel"
             )
         if self.labels is not None and len(self.labels) != shape[1]:
-            raise InputError(f"{path}: gives {shape[1]} scores, but has {len(self.labels)} labels; export it again")
+            raise InputError(f"{path}: returns {shape[1]} scores, but has {len(self.labels)} labels; export it again")
         self.seq_len = self._model.seq_len
-        self._tokenizer = _tokenizer(path, metadata)
+        self._tokenizer = file_tokenizer(path, metadata)
 
     def predict(self, texts: Text | Sequence[Text], text_pairs: Text | Sequence[Text] | None = None) -> np.ndarray:
         """Scores of each text, or of each pair.
 
         Args:
             texts: one or many; strings, or bytes in UTF-8.
-            text_pairs: the second text of each pair, as many.
+            text_pairs: the second text of each pair, one for each text.
 
         Returns:
             float32 `[texts, labels]` probabilities, or `[texts, 1]` values of a regressor.
@@ -95,13 +95,36 @@ class TFLiteClassifier:
         return [self.labels[index] for index in self.predict(texts, text_pairs).argmax(axis=-1)]
 
 
-def _tokenizer(path: str | Path, metadata: Metadata) -> Tokenizer:
+def file_tokenizer(path: str | Path, metadata: Metadata) -> Tokenizer:
+    """The tokenizer that a file's model was trained with.
+
+    Args:
+        path: the file, for messages.
+        metadata: what it says of itself.
+
+    Raises:
+        InputError: a file without a vocabulary.
+    """
     if metadata.vocabulary is None:
-        raise InputError(f"{path}: carries no vocabulary; tflite/convert.py writes files that do")
+        raise InputError(f"{path}: has no vocabulary; tflite/convert.py writes files that have one")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / VOCABULARY_FILE
         file.write_text("".join(f"{word}\n" for word in metadata.vocabulary), encoding="utf-8")
         return Tokenizer(file, metadata.lower_case)
+
+
+def file_head(metadata: Metadata, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """The head of the network in a file.
+
+    Args:
+        metadata: what the file says of itself.
+        shapes: of its outputs, by name; empty for a file with a tokenizer inside, which has one score for a text.
+    """
+    if "start_logits" in metadata.outputs:
+        return "span"
+    if metadata.labels is None:
+        return "regression"
+    return "token_classification" if any(len(shape) == 3 for shape in shapes.values()) else "classification"
 
 
 def _utf8(texts: Text | Sequence[Text], kind: str) -> list[bytes]:
@@ -114,6 +137,6 @@ def _utf8(texts: Text | Sequence[Text], kind: str) -> list[bytes]:
             encoded.append(text.encode() if isinstance(text, str) else text.decode().encode())
         except UnicodeError as error:
             raise InputError(
-                f"{kind} {number}: not UTF-8 ({error.reason} at place {error.start}); decode it with its own encoding first"
+                f"{kind} {number}: not UTF-8 ({error.reason} at byte {error.start}); decode it with its own encoding first"
             ) from None
     return encoded

@@ -5,29 +5,37 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tinybert_tf.data import Example, load_task
+from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.data.glue import tsv_fields
 from tinybert_tf.data.lines import numbered_lines
 from tinybert_tf.data.squad import SquadExample
 from tinybert_tf.errors import InputError
 
-# More move no range by a step any more; fewer may miss what is rare.
+# With more the ranges stay as they are; with fewer rare values may be missed.
 COUNT = 200
 
 Texts = list[str] | list[tuple[str, str]]
 
 
-def task_texts(task: str, data_dir: str | Path | None = None, count: int = COUNT) -> Texts:
-    """Texts of a task's training set, or pairs of them, chosen evenly; `task` and `data_dir` are as for `load_task`."""
-    return example_texts(load_task(task, data_dir).train, count)
+def task_texts(
+    task: str, data_dir: str | Path | None = None, files: CustomFiles | None = None, count: int = COUNT
+) -> Texts:
+    """Texts of a task's training set, or pairs of texts: a random sample, each time the same.
+
+    Args:
+        task, data_dir, files: as for `load_task`.
+        count: size of the sample.
+    """
+    return example_texts(load_task(task, data_dir, files).train, count)
 
 
 def example_texts(examples: Iterable[Example | SquadExample], count: int = COUNT) -> Texts:
-    """Their texts, or pairs of them, chosen evenly."""
+    """Texts of examples, or pairs of texts: a random sample, each time the same."""
     return _sample(map(_texts_of, examples), count)
 
 
 def file_texts(path: str | Path, count: int = COUNT) -> Texts:
-    """Texts of a file with one a line, or a pair with a tab between.
+    """Texts of a file with one a line, or a pair with a tab between: a random sample, each time the same.
 
     Raises:
         InputError: no such file, not UTF-8, nothing in it, or a line with another number of columns than the first.
@@ -35,7 +43,7 @@ def file_texts(path: str | Path, count: int = COUNT) -> Texts:
     path = Path(path)
     if not path.is_file():
         raise InputError(
-            f"--calibration_file={path}: no such file; it holds one text a line, or a pair with a tab between"
+            "no such file; it holds one text a line, or a pair with a tab between", "calibration_file", path
         )
     numbered = [(number, tuple(tsv_fields(line))) for number, line in numbered_lines(path) if line.strip()]
     rows = [row for _, row in numbered]

@@ -1,21 +1,26 @@
-"""Does the file on the phone answer like the network that was trained?"""
+"""Parity: the answers of an exported file beside those of the network that it was made from, and a file's own score."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinybert_tf.bert import INPUT_NAMES, BertModel, logits_model
-from tinybert_tf.checkpoints import load_model, resolve_directory
-from tinybert_tf.data import Task, Tokenizer, batches, count_batches, label_ids, label_values, load_task
+from tinybert_tf.data import Split, Task, Tokenizer, batches, count_batches, label_ids, label_values, load_task
+from tinybert_tf.data.custom import CustomFiles
+from tinybert_tf.data.spans import SpanFeatures
 from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.entities import entity_scores
 from tinybert_tf.evaluate.logits import check_labelled
 from tinybert_tf.evaluate.metrics import METRICS
-from tinybert_tf.export.classifier import TFLiteClassifier
+from tinybert_tf.evaluate.squad import find_answers, score_squad
+from tinybert_tf.evaluate.task_model import open_task_model
+from tinybert_tf.export.classifier import TFLiteClassifier, file_head, file_tokenizer
 from tinybert_tf.export.runtime import TFLiteModel
 from tinybert_tf.export.writer.graph import OUTPUT_NAMES
+from tinybert_tf.export.writer.metadata import read_metadata
 
 Features = dict[str, np.ndarray]
 # Logits of all rows, [rows, classes] or [rows, seq, classes] -> a number.
@@ -33,7 +38,7 @@ class ParityReport:
             what its logits have in common, so both sides' are taken less their mean over the classes: there
             log(probability) gives back the logits. For a regressor: the largest difference of two values.
         agreement: share of the answers with the same class, or the same position; None for a regressor.
-        examples: how many rows were compared.
+        examples: number of rows that were compared.
     """
 
     keras_score: float
@@ -91,9 +96,7 @@ class Comparison:
         Raises:
             InputError: it returns something of another shape, or values that are not finite.
         """
-        found = file.predict(self.features)
-        if self.head == "span" and isinstance(found, dict):
-            found = np.stack([found["start_logits"], found["end_logits"]], axis=-1)
+        found = _answers(self.head, file.predict(self.features))
         if not isinstance(found, np.ndarray) or found.shape != self.logits.shape:
             raise InputError(
                 f"{file.path}: returns {_shapes(found)}, the Keras model {list(self.logits.shape)}; "
@@ -121,10 +124,10 @@ class Comparison:
             return None
         if self.head == "span":  # the likeliest first and last positions among the tokens
             hidden = ~self._counted[..., None]
-            ours, theirs = (np.where(hidden, -np.inf, logits).argmax(axis=1) for logits in (self.logits, found))
-            return float((ours == theirs).mean())
-        ours, theirs = (logits.argmax(axis=-1)[self._counted] for logits in (self.logits, found))
-        return float((ours == theirs).mean())
+            keras, tflite = (np.where(hidden, -np.inf, logits).argmax(axis=1) for logits in (self.logits, found))
+        else:
+            keras, tflite = (logits.argmax(axis=-1)[self._counted] for logits in (self.logits, found))
+        return float((keras == tflite).mean())
 
 
 def compare_on_task(
@@ -133,15 +136,26 @@ def compare_on_task(
     task: str,
     data_dir: str | Path | None = None,
     *,
+    files: CustomFiles | None = None,
     split: str | None = None,
     num_threads: int = 1,
 ) -> ParityReport:
     """Compares a file with the model directory it was made from on a task's dev set, by the task's main metric.
 
-    Args: as for `task_comparison`; `num_threads` is that of the runtime.
+    Args:
+        model_dir, task, data_dir, files, split: as for `task_comparison`.
+        tflite_path: the file.
+        num_threads: of the TFLite runtime.
+
+    Example:
+
+    ```python
+    report = compare_on_task("runs/student/model", "student.tflite", "sst2", "glue")
+    print(report.drop, report.max_logit_error)
+    ```
     """
     file = TFLiteModel(tflite_path, num_threads)
-    return task_comparison(model_dir, task, data_dir, split=split, seq_len=file.seq_len)(file)
+    return task_comparison(model_dir, task, data_dir, files=files, split=split, seq_len=file.seq_len)(file)
 
 
 def task_comparison(
@@ -149,6 +163,7 @@ def task_comparison(
     task: str,
     data_dir: str | Path | None = None,
     *,
+    files: CustomFiles | None = None,
     split: str | None = None,
     seq_len: int = 128,
 ) -> Comparison:
@@ -156,61 +171,103 @@ def task_comparison(
 
     Args:
         model_dir: the model directory that files are exported from.
-        task, data_dir: as for `load_task`.
-        split: absent: the task's dev set.
+        task, data_dir, files: as for `load_task`.
+        split: None: the task's dev set.
         seq_len: the files' length.
 
     Raises:
         InputError: a task of another kind than the model, a split without labels, and whatever the parts raise.
     """
-    directory = resolve_directory(model_dir, "--model_dir")
-    model = load_model(directory, strict_head=True)
-    data = load_task(task, data_dir)
-    if model.head != data.task.head:
-        raise InputError(f"{directory}: has the head {model.head!r}, but task {task} needs {data.task.head!r}")
-    rows = data.split(split) if split else data.dev
-    tokenizer = Tokenizer.from_directory(directory)
-    if data.task.kind == "span":
-        return _span_comparison(model, rows, tokenizer, data.task, seq_len)
-    check_labelled(rows)
-    arguments = {
-        "split": rows,
-        "tokenizer": tokenizer,
-        "task": data.task,
-        "batch_size": 64,
-        "seq_len": seq_len,
-        "ids": label_ids(data.task, model.config.label2id, str(directory)),
-        "buckets": (seq_len,),
-    }
-    count_batches(**arguments)  # names a malformed row before any work is done
-    features, labels, weights = _gathered(batches(**arguments).as_numpy_iterator())
-    if data.task.kind == "token_classification":
-        score = _entity_score(data.task, arguments["ids"], labels, weights)
-        return Comparison(model, features, score, weights > 0)
-    metric = METRICS[data.task.main_metric]
-    return Comparison(model, features, lambda logits: metric(_predictions(model.head, logits), labels))
+    opened = open_task_model(model_dir, task, data_dir, files, seq_len)
+    rows = opened.data.split(split) if split else opened.data.dev
+    questions = task_questions(opened.data.task, rows, opened.tokenizer, opened.ids, seq_len)
+    batch_size = 16 if opened.model.head == "span" else 64
+    return Comparison(opened.model, questions.features, questions.score, questions.counted, batch_size)
 
 
-def score_file(path: str | Path, task: str, data_dir: str | Path | None = None, num_threads: int = 1) -> float:
+def score_file(
+    path: str | Path,
+    task: str,
+    data_dir: str | Path | None = None,
+    files: CustomFiles | None = None,
+    num_threads: int = 1,
+) -> float:
     """A file's own score on a task's dev set, with the vocabulary and the labels inside it.
 
     Args:
-        path: of a classifier or a regressor.
-        task, data_dir: as for `load_task`.
+        path: a file of `export_tflite`.
+        task, data_dir, files: as for `load_task`.
+        num_threads: of the TFLite runtime.
 
     Raises:
         InputError: a file of another task, and whatever the parts raise.
     """
-    classifier = TFLiteClassifier(path, num_threads)
-    data = load_task(task, data_dir)
-    head = "regression" if classifier.labels is None else "classification"
+    metadata = read_metadata(path)
+    classifier = TFLiteClassifier(path, num_threads) if metadata.inputs[0] == "text" else None
+    model = None if classifier else TFLiteModel(path, num_threads)
+    head = file_head(metadata, {} if model is None else model.outputs)
+    data = load_task(task, data_dir, files, metadata.labels)
     if head != data.task.head:
         raise InputError(f"{path}: is a file for {head}, but task {task} needs {data.task.head!r}")
-    ids = label_ids(data.task, {label: index for index, label in enumerate(classifier.labels or ())}, str(path))
-    rows = list(data.dev)
-    pairs = None if rows[0].text_pair is None else [row.text_pair for row in rows]
-    values = classifier.predict([row.text for row in rows], pairs)
-    return float(METRICS[data.task.main_metric](_predictions(head, values), label_values(rows, data.task, ids)))
+    ids = label_ids(data.task, {label: index for index, label in enumerate(metadata.labels or ())}, str(path))
+    if model is None:
+        rows = list(data.dev)
+        pairs = None if rows[0].text_pair is None else [row.text_pair for row in rows]
+        values = classifier.predict([row.text for row in rows], pairs)
+        return float(METRICS[data.task.main_metric](_predictions(head, values), label_values(rows, data.task, ids)))
+    questions = task_questions(data.task, data.dev, file_tokenizer(path, metadata), ids, model.seq_len)
+    return float(questions.score(_answers(head, model.predict(questions.features))))
+
+
+@dataclasses.dataclass(frozen=True)
+class Questions:
+    """The examples of a split as a network reads them, and what its answers are worth.
+
+    Attributes:
+        features: int32 `[rows, seq]` by `INPUT_NAMES`.
+        score: the task's main metric of logits (or of anything that rises with them).
+        counted: bool `[rows, seq]` where answers at each position have labels; None: every row, or every token.
+    """
+
+    features: Features
+    score: Score
+    counted: np.ndarray | None = None
+
+
+def task_questions(task: Task, rows: Split, tokenizer: Tokenizer, ids: Mapping[str, int], seq_len: int) -> Questions:
+    """A split's examples, tokenized and padded to `seq_len`.
+
+    Args:
+        task, rows: the task and one of its splits.
+        tokenizer: that of the model.
+        ids: the model's id of each of the task's labels.
+        seq_len: length that features are padded to.
+
+    Raises:
+        InputError: a split without labels, or a malformed row.
+    """
+    if task.kind == "span":
+        return _span_questions(task, rows, tokenizer, seq_len)
+    check_labelled(rows)
+    arguments = {
+        "split": rows,
+        "tokenizer": tokenizer,
+        "task": task,
+        "batch_size": 64,
+        "seq_len": seq_len,
+        "ids": ids,
+        "buckets": (seq_len,),
+    }
+    count_batches(**arguments)  # reports a malformed row before any work is done
+    features, labels, weights = _gathered(batches(**arguments).as_numpy_iterator())
+    if task.kind == "token_classification":
+        return Questions(features, _entity_score(task, ids, labels, weights), weights > 0)
+    metric = METRICS[task.main_metric]
+
+    def score(logits: np.ndarray) -> float:
+        return metric(_predictions(task.head, logits), labels)
+
+    return Questions(features, score)
 
 
 def compare(
@@ -233,8 +290,11 @@ def compare(
     if keras_model.head not in ("classification", "regression"):
         raise InputError(f"batches are scored for a classification or a regression head, not for {keras_model.head!r}")
     features, labels, _ = _gathered(batches)
-    features = tflite_model.fit(features)
-    score = lambda logits: float(metric(_predictions(keras_model.head, logits), labels))
+    features = tflite_model.pad(features)
+
+    def score(logits: np.ndarray) -> float:
+        return float(metric(_predictions(keras_model.head, logits), labels))
+
     return Comparison(keras_model, features, score)(tflite_model)
 
 
@@ -251,27 +311,32 @@ def _gathered(batches: Iterable[Sequence[Any]]) -> tuple[Features, np.ndarray, n
     return features, *(np.concatenate([part[index] for part in parts]) for index in (1, 2))
 
 
+def _answers(head: str, outputs: np.ndarray | dict[str, np.ndarray]) -> np.ndarray | dict[str, np.ndarray]:
+    """What a file returns, in the layout of Keras' logits."""
+    if head == "span" and isinstance(outputs, dict):
+        return np.stack([outputs["start_logits"], outputs["end_logits"]], axis=-1)
+    return outputs
+
+
 def _predictions(head: str, logits: np.ndarray) -> np.ndarray:
     return logits[:, 0] if head == "regression" else logits.argmax(axis=-1)
 
 
-def _entity_score(task: Task, ids: dict[str, int], labels: np.ndarray, weights: np.ndarray) -> Score:
+def _entity_score(task: Task, ids: Mapping[str, int], labels: np.ndarray, weights: np.ndarray) -> Score:
     """The task's main metric of tagged words; a word is tagged at its first piece."""
-    from tinybert_tf.evaluate.entities import entity_scores
-
     tags = {index: tag for tag, index in ids.items()}
 
     def words(rows: np.ndarray) -> list[list[str]]:
         return [[tags[index] for index in row[weight > 0]] for row, weight in zip(rows, weights, strict=True)]
 
-    return lambda logits: entity_scores(words(logits.argmax(axis=-1)), words(labels))[task.main_metric]
+    def score(logits: np.ndarray) -> float:
+        return entity_scores(words(logits.argmax(axis=-1)), words(labels))[task.main_metric]
+
+    return score
 
 
-def _span_comparison(model: BertModel, rows, tokenizer: Tokenizer, task: Task, seq_len: int) -> Comparison:
-    """On windows of questions and contexts; the score is that of the questions' answers."""
-    from tinybert_tf.data.spans import SpanFeatures
-    from tinybert_tf.evaluate.squad import find_answers, score_squad
-
+def _span_questions(task: Task, rows: Split, tokenizer: Tokenizer, seq_len: int) -> Questions:
+    """Windows of questions and contexts; the score is that of the questions' answers."""
     windows = SpanFeatures(rows, tokenizer, seq_len)
     count = len(windows.lengths)
     features = {name: np.zeros((count, seq_len), np.int32) for name in INPUT_NAMES}
@@ -285,7 +350,7 @@ def _span_comparison(model: BertModel, rows, tokenizer: Tokenizer, task: Task, s
         by_window = [row[:length] for row, length in zip(logits, windows.lengths, strict=True)]
         return score_squad(task, windows.examples, find_answers(windows, by_window))[task.main_metric]
 
-    return Comparison(model, features, score, batch_size=16)
+    return Questions(features, score)
 
 
 def _centred(logits: np.ndarray) -> np.ndarray:

@@ -17,8 +17,8 @@ class TFLiteModel:
 
     Attributes:
         seq_len: the longest length of its inputs.
-        seq_lens: all lengths, rising; a text takes the shortest that holds it.
-        outputs: what it returns at that length, name -> shape.
+        seq_lens: all lengths, ascending; a text runs at the shortest that holds it.
+        outputs: shapes of what it returns at `seq_len`, by name.
 
     Args:
         path: a .tflite file whose signatures have the inputs input_word_ids, input_mask and input_type_ids.
@@ -26,6 +26,15 @@ class TFLiteModel:
 
     Raises:
         InputError: not a TFLite file, a damaged one, or one with other inputs.
+
+    Example:
+
+    ```python
+    model = TFLiteModel("student.tflite")
+    tokenizer = Tokenizer.from_directory("runs/student/model")
+    features = tokenizer(["a charming journey"], seq_len=model.seq_len)
+    model.predict({name: value.numpy() for name, value in features.items()})  # [[0.005, 0.995]]
+    ```
     """
 
     def __init__(self, path: str | Path, num_threads: int = 1):
@@ -56,8 +65,8 @@ class TFLiteModel:
             `[batch, labels]` probabilities or `[batch, 1]` scores; a dict by name from a model with several outputs.
             Outputs of each position, `[batch, seq_len, ...]`, are padded with zeros where a shorter length was run.
         """
-        fitted = self.fit(features)
-        rows = [self._run({name: value[row] for name, value in fitted.items()}) for row in range(_rows(fitted))]
+        padded = self.pad(features)
+        rows = [self._run({name: value[row] for name, value in padded.items()}) for row in range(_rows(padded))]
         results = {
             name: np.concatenate([row[name] for row in rows]) if rows else np.zeros((0, *shape[1:]), np.float32)
             for name, shape in self.outputs.items()
@@ -74,8 +83,11 @@ class TFLiteModel:
                 f"{self.path}: LiteRT cannot run it ({reason}); the ids may be of another vocabulary, else export it again"
             ) from None
 
-    def fit(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Brings features to `[batch, seq_len]`.
+    def pad(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Pads features with zeros to `[batch, seq_len]`, or removes padding beyond it.
+
+        Args:
+            features: int32 `[batch, seq]` by `INPUT_NAMES`.
 
         Raises:
             InputError: a feature is missing, or rows hold more tokens than the file has room for.
@@ -88,7 +100,7 @@ class TFLiteModel:
         if longest > self.seq_len:
             raise InputError(
                 f"{self.path}: takes {self.seq_len} tokens, a row has {longest}; "
-                "tokenize to that length or export with a larger --seq_len"
+                "tokenize to that length or export with a larger `seq_len`"
             )
         padding = max(0, self.seq_len - arrays["input_mask"].shape[1])
         return {name: np.pad(value, ((0, 0), (0, padding)))[:, : self.seq_len] for name, value in arrays.items()}
