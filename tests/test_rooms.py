@@ -17,6 +17,7 @@ ROOMS = {
     "distill": {"bert", "checkpoints"},
     "evaluate": {"bert", "checkpoints", "data"},
     "export": {"bert", "checkpoints", "data", "evaluate"},
+    "prune": {"bert", "checkpoints", "data"},
     "train": {"bert", "checkpoints", "corpus", "data", "distill", "evaluate"},
     "pipeline": {
         "augmentation",

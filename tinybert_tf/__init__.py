@@ -20,6 +20,7 @@ from tinybert_tf.data import Tokenizer, batches, load_task
 from tinybert_tf.distill import Distiller, TinyBertObjective, layer_map, losses
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import TFLiteClassifier, export_tflite
+from tinybert_tf.prune import prune
 
 __all__ = [
     "BertConfig",
@@ -37,5 +38,6 @@ __all__ = [
     "load_model",
     "load_task",
     "losses",
+    "prune",
     "save_model",
 ]

@@ -1,0 +1,96 @@
+"""The texts that pruning measures importance on."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tinybert_tf.data import Tokenizer
+from tinybert_tf.data.lines import numbered_lines
+from tinybert_tf.data.split import Split
+from tinybert_tf.data.squad import SquadExample
+from tinybert_tf.errors import InputError
+
+# A text, or a pair of them.
+Text = str | tuple[str, str]
+# Every so many texts one is held out, where there is no set of others.
+_HELD_OUT_EVERY = 20
+_BATCH_SIZE = 32
+
+
+class Texts:
+    """Texts that are read from their source each time they are iterated over.
+
+    Args:
+        read: called for each pass; yields texts or pairs.
+    """
+
+    def __init__(self, read: Callable[[], Iterator[Text]]):
+        self._read = read
+
+    def __iter__(self) -> Iterator[Text]:
+        return self._read()
+
+
+def file_lines(path: str | Path) -> Texts:
+    """The lines of a UTF-8 file that are not blank.
+
+    Raises:
+        InputError: no such file.
+    """
+    if not Path(path).is_file():
+        raise InputError("no such file; it holds one text a line", "text_file", path)
+    return Texts(lambda: (line for _, line in numbered_lines(Path(path)) if line.strip()))
+
+
+def split_texts(*splits: Split) -> Texts:
+    """The texts of a task's splits, or pairs of them."""
+    return Texts(lambda: map(_text_of, itertools.chain(*splits)))
+
+
+def with_held_out(texts: Iterable[Text], held_out: Iterable[Text] | None) -> tuple[Iterable[Text], Iterable[Text]]:
+    """`texts` and `held_out`; without the latter every twentieth text is held out, of fewer than twenty none.
+
+    Raises:
+        InputError: no text, or texts that can be read only once.
+    """
+    if iter(texts) is texts:
+        raise InputError("can be read only once; give a list, or any object that begins again", "texts")
+    if not any(_parts(text) for text in texts):
+        raise InputError(
+            "there is no text to measure importance on; give some hundred like those that the model will see"
+        )
+    if held_out is not None:
+        return texts, held_out
+    if sum(1 for _ in itertools.islice(texts, _HELD_OUT_EVERY)) < _HELD_OUT_EVERY:
+        return texts, texts
+    numbered = lambda held: (text for number, text in enumerate(texts, 1) if (number % _HELD_OUT_EVERY == 0) == held)
+    return Texts(lambda: numbered(False)), Texts(lambda: numbered(True))
+
+
+def parts(texts: Iterable[Text]) -> Iterator[str]:
+    """The texts, pairs taken apart."""
+    return itertools.chain.from_iterable(map(_parts, texts))
+
+
+def feature_batches(
+    texts: Iterable[Text], tokenizer: Tokenizer, seq_len: int, batch_size: int = _BATCH_SIZE
+) -> Iterator[dict[str, np.ndarray]]:
+    """Model inputs, int32 [batch, longest text], for texts and pairs of them; neighbors of a kind share a batch."""
+    for is_pair, group in itertools.groupby(texts, key=lambda text: not isinstance(text, str)):
+        while chunk := list(itertools.islice(group, batch_size)):
+            columns: Sequence = tuple(zip(*chunk, strict=True)) if is_pair else (chunk,)
+            longest = int(tokenizer.encode(*map(list, columns), seq_len=seq_len)[0].bounding_shape(axis=1))
+            features = tokenizer(*map(list, columns), seq_len=longest)
+            yield {name: value.numpy() for name, value in features.items()}
+
+
+def _parts(text: Text) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else tuple(text)
+
+
+def _text_of(example) -> Text:
+    if isinstance(example, SquadExample):
+        return example.question, example.context
+    return example.text if example.text_pair is None else (example.text, example.text_pair)
