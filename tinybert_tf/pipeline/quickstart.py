@@ -13,6 +13,7 @@ from tinybert_tf.data.tasks import CUSTOM_TASKS
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.files import read_json, written_aside
+from tinybert_tf.pipeline.diagnosis import diagnose
 from tinybert_tf.pipeline.steps import Steps, open_devices
 from tinybert_tf.pipeline.summary import FILES, convert, measure, model_row, plot_attention_of
 from tinybert_tf.report import write_report
@@ -237,5 +238,6 @@ def _write_report(job: _Job, models: dict[str, Path], rows: list[dict[str, Any]]
         {run: job.root / run / "metrics.jsonl" for run in runs},
         [(f"Attention of teacher and student: “{example.text}”", maps)],
         read_json(job.root / "student" / "run.json")["settings"],
+        diagnose(models["teacher"], models["student"], job.data, "uniform", job.seq_len),
     )
     return report.html

@@ -14,6 +14,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.evaluate.predict import PredictSettings, predict
 from tinybert_tf.files import read_json
+from tinybert_tf.pipeline.diagnosis import diagnose
 from tinybert_tf.pipeline.steps import Steps, open_devices
 from tinybert_tf.pipeline.summary import FILES, convert, measure, model_row, plot_attention_of
 from tinybert_tf.report import write_report
@@ -153,5 +154,6 @@ def _write_report(job: _Job, models: dict[str, Path], rows: list[dict[str, Any]]
         {run: job.root / run / "metrics.jsonl" for run in runs},
         [(f"Attention of teacher and student: “{text}”", maps)],
         read_json(job.root / runs[-1] / "run.json")["settings"] if runs else {},
+        diagnose(models["teacher"], models["student"], job.data, job.settings.layer_map, job.seq_len),
     )
     return report.html

@@ -13,6 +13,8 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.files import written_aside
 from tinybert_tf.report.comparison import plot_comparison
 from tinybert_tf.report.curves import plot_curves, read_metrics
+from tinybert_tf.report.diagnosis import Diagnosis
+from tinybert_tf.report.sections import STYLE, diagnosis_sections, score_plot
 from tinybert_tf.report.tables import Column, csv_table, escaped, is_numeric, markdown_table, plain, used_columns
 
 
@@ -54,6 +56,7 @@ def write_report(
     curves: Mapping[str, str | Path],
     figures: Sequence[tuple[str, str | Path]],
     settings: Mapping[str, Any],
+    diagnosis: Diagnosis | None = None,
 ) -> ReportFiles:
     """Writes report.html (self-contained), report.md (pictures beside it) and results.csv into `output_dir`.
 
@@ -65,6 +68,7 @@ def write_report(
         curves: name of a training -> its metrics.jsonl.
         figures: (caption, PNG file).
         settings: shown as a table; nested ones by dotted names.
+        diagnosis: adds attention maps, similarity of layers, confusion, calibration and examples to the HTML page.
     """
     known = {column.key for column in MODEL_COLUMNS}
     for row in models:
@@ -96,7 +100,7 @@ def write_report(
     for path, text in (
         (files.csv, csv_table(models, MODEL_COLUMNS)),
         (files.markdown, _markdown(title, sentence, models, pictures, flat)),
-        (files.html, _html(title, sentence, models, pictures, flat)),
+        (files.html, _html(title, sentence, models, pictures, flat, diagnosis)),
     ):
         with written_aside(path) as aside:
             # JSON can name half of a character, which UTF-8 cannot: it is shown as JSON writes it.
@@ -138,12 +142,16 @@ def _markdown(title: str, sentence: str, models, pictures, settings: Mapping[str
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
 
 
-_STYLE = """
-:root { --ink: #1b1f24; --soft: #5b6570; --line: #d9dee3; --bar: #cfe3f3; }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: #fff; max-width: 72rem; margin: 2.5rem auto;
+_STYLE = (
+    """
+:root { --ink: #1b1f24; --soft: #5b6570; --line: #d9dee3; --bar: #cfe3f3; --page: #fff; --panel: #f6f8fa; --accent: #0072b2;
+  --teacher: #d55e00; color-scheme: light dark; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --soft: #9aa4ad; --line: #39424b; --bar: #1f4a68; --page: #14181c;
+  --panel: #1d2329; --accent: #56b4e9; --teacher: #e69f00; } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); max-width: 72rem; margin: 2.5rem auto;
   padding: 0 1.25rem; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .5rem; }
-h2 { font-size: 1.1rem; margin: 2.5rem 0 .75rem; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .5rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.1rem; margin: 2.5rem 0 .75rem; overflow-wrap: anywhere; }
 .lead { font-size: 1.1rem; color: var(--soft); max-width: 48rem; margin: 0 0 1.5rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -152,21 +160,27 @@ th { font-size: .8rem; font-weight: 600; color: var(--soft); vertical-align: bot
 .number { text-align: right; }
 .score { min-width: 7rem; background: linear-gradient(90deg, var(--bar) var(--share), transparent var(--share)); }
 figure { margin: 0; }
-figure img { max-width: 100%; height: auto; }
+figure img { max-width: 100%; height: auto; background: #fff; border-radius: 6px; }
+svg { max-width: 100%; height: auto; }
 summary { cursor: pointer; font-weight: 600; margin: 2.5rem 0 .75rem; }
 .settings td { font-size: .85rem; padding: .2rem .9rem; white-space: normal; overflow-wrap: anywhere; }
 .settings td + td { font-family: ui-monospace, monospace; }
+@media print { body { margin: 0; max-width: none; } .choose { display: none; } h2, figure, table { break-inside: avoid; } }
 """
+    + STYLE
+)
 
 
-def _html(title: str, sentence: str, models, pictures, settings: Mapping[str, str]) -> str:
+def _html(title: str, sentence: str, models, pictures, settings: Mapping[str, str], diagnosis: Diagnosis | None) -> str:
     body = [f"<h1>{html.escape(title)}</h1>"]
     body += [f'<p class="lead">{html.escape(sentence)}</p>'] if sentence else []
     body += [_html_table(models)] if used_columns(models, MODEL_COLUMNS) else []
+    body += [plot for plot in (score_plot(models, "mb", "MB"), score_plot(models, "ms", "ms a text")) if plot]
     for caption, file in pictures:
         image = base64.b64encode(file.read_bytes()).decode("ascii")
         text = html.escape(caption)
         body.append(f'<h2>{text}</h2>\n<figure><img alt="{text}" src="data:image/png;base64,{image}"></figure>')
+    body += diagnosis_sections(diagnosis) if diagnosis else []
     if settings:
         rows = "\n".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(v)}</td></tr>" for k, v in settings.items())
         body.append(f'<details><summary>Settings</summary>\n<table class="settings">\n{rows}\n</table></details>')
