@@ -11,6 +11,7 @@
 #   make bench          seconds per distillation step               (ARGS as above)
 #   make android, kotlin, beam  optional packages: MediaPipe's runtime, a Kotlin compiler for tests on a JVM, Apache Beam
 #   make web            the runtimes of the page in tflite/web, from npm
+#   make teacher-base   the preset mpnet_base, a teacher of BERT_BASE's size (ARGS=DIRECTORY: elsewhere than in the user's cache)
 #   make clean          everything that these targets made
 
 # The first Python that is in range *and starts*: a pyenv shim may be found on the PATH and still start nothing.
@@ -19,7 +20,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check $(if $(CI),--quiet)
 
-.PHONY: quickstart test lint format coverage docs docs-test wheel bench android kotlin web beam clean
+.PHONY: quickstart test lint format coverage docs docs-test wheel bench android kotlin web beam teacher-base clean
 .DELETE_ON_ERROR:
 
 quickstart: .venv/.run .venv/.teacher
@@ -67,6 +68,9 @@ kotlin: .venv/.kotlin
 web: tflite/web/node_modules/.installed
 
 beam: .venv/.beam
+
+teacher-base: .venv/.run
+	$(BIN)/python -m tinybert_tf.checkpoints.teacher_base $(ARGS)
 
 clean:
 	rm -rf .venv tflite/web/node_modules runs build *.egg-info requirements.txt .pytest_cache .ruff_cache .hypothesis

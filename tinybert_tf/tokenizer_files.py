@@ -9,6 +9,7 @@ from typing import Any
 
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object, write_json
+from tinybert_tf.word_order import bert_order, is_mpnet_order
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 VOCABULARY_FILE, SETTINGS_FILE, FAST_FILE = "vocab.txt", "tokenizer_config.json", "tokenizer.json"
@@ -48,6 +49,7 @@ class Vocabulary:
         added: the entries that are kept whole in a text. The five special tokens of BERT are not among them: in a text "[SEP]"
             is split like any other characters, as it is by the tokenizers of MediaPipe and the Task Library.
         truncation_side: "right" or "left", where a text that is too long is cut.
+        file_words: the entries in the order of the files, where that is MPNet's and not the one of `words`.
     """
 
     source: str
@@ -56,6 +58,7 @@ class Vocabulary:
     strip_accents: bool = True
     added: tuple[AddedToken, ...] = ()
     truncation_side: str = "right"
+    file_words: tuple[str, ...] | None = None
 
     @functools.cached_property
     def ids(self) -> dict[str, int]:
@@ -67,15 +70,16 @@ class Vocabulary:
             raise InputError(f"must be {' or '.join(SIDES)}", "truncate", side)
         return dataclasses.replace(self, truncation_side=side)
 
-    def write(self, directory: str | Path, max_length: int | None = None) -> None:
+    def write(self, directory: str | Path, max_length: int | None = None, **settings: Any) -> None:
         """Writes vocab.txt and tokenizer_config.json, which `open_vocabulary` and `transformers` read.
 
         Args:
             directory: an existing one.
             max_length: the model's positions, by default left out.
+            settings: further ones for tokenizer_config.json.
         """
         (Path(directory) / VOCABULARY_FILE).write_bytes(self.content())
-        write_json(Path(directory) / SETTINGS_FILE, self.settings(max_length))
+        write_json(Path(directory) / SETTINGS_FILE, self.settings(max_length) | settings)
 
     def content(self) -> bytes:
         """The contents of vocab.txt."""
@@ -110,6 +114,13 @@ def read_vocabulary(path: str | Path, lower_case: bool | None = None) -> Vocabul
         InputError: the file is missing, empty, not UTF-8, has a word twice, or lacks a special token.
     """
     path = Path(path)
+    words = _lines(path)
+    if lower_case is None:
+        lower_case = _is_lower_case(path, words)
+    return _checked(_in_bert_order(Vocabulary(str(path), tuple(words), lower_case, lower_case)))
+
+
+def _lines(path: Path) -> list[str]:
     try:
         words = path.read_bytes().decode("utf-8-sig").split("\n")
     except FileNotFoundError:
@@ -121,9 +132,16 @@ def read_vocabulary(path: str | Path, lower_case: bool | None = None) -> Vocabul
     words = [word.removesuffix("\r") for word in words]
     if words and not words[-1]:
         words.pop()
-    if lower_case is None:
-        lower_case = _is_lower_case(path, words)
-    return _checked(Vocabulary(str(path), tuple(words), lower_case, lower_case))
+    return words
+
+
+def _in_bert_order(vocabulary: Vocabulary) -> Vocabulary:
+    """A vocabulary in the order of its files -> in BERT's."""
+    if not is_mpnet_order(vocabulary.words):
+        return vocabulary
+    words = tuple(bert_order(vocabulary.words)[0])
+    added = tuple(token for token in vocabulary.added if token.content in set(words) - set(SPECIAL_TOKENS))
+    return dataclasses.replace(vocabulary, words=words, added=added, file_words=vocabulary.words)
 
 
 def open_vocabulary(directory: str | Path) -> Vocabulary:
@@ -145,8 +163,10 @@ def open_vocabulary(directory: str | Path) -> Vocabulary:
         fast = read_json_object(directory / FAST_FILE)
     normalizer = _normalizer(fast)
     if path.is_file():
+        words = _lines(path)
         lower_case = settings.get("do_lower_case", normalizer.get("lowercase"))
-        vocabulary = read_vocabulary(path, None if lower_case is None else bool(lower_case))
+        lower_case = _is_lower_case(path, words) if lower_case is None else bool(lower_case)
+        vocabulary = Vocabulary(str(path), tuple(words), lower_case)
     elif fast:
         vocabulary = _from_fast(directory / FAST_FILE, fast, normalizer, settings.get("do_lower_case"))
     else:
@@ -154,15 +174,14 @@ def open_vocabulary(directory: str | Path) -> Vocabulary:
     _refuse_other_settings(directory, settings | normalizer)
     strip = settings.get("strip_accents", normalizer.get("strip_accents"))
     words, added = _with_added(directory, list(vocabulary.words), settings, named, fast)
-    return _checked(
-        dataclasses.replace(
-            vocabulary,
-            words=tuple(words),
-            strip_accents=vocabulary.lower_case if strip is None else bool(strip),
-            added=tuple(added),
-            truncation_side="left" if settings.get("truncation_side") == "left" else "right",
-        )
+    vocabulary = dataclasses.replace(
+        vocabulary,
+        words=tuple(words),
+        strip_accents=vocabulary.lower_case if strip is None else bool(strip),
+        added=tuple(added),
+        truncation_side="left" if settings.get("truncation_side") == "left" else "right",
     )
+    return _checked(_in_bert_order(vocabulary))
 
 
 def has_vocabulary(directory: str | Path) -> bool:

@@ -8,6 +8,8 @@ import pytest
 from scipy.special import erf, softmax
 
 from tinybert_tf.bert import HEADS, INPUT_NAMES, MASK_VALUE, build_model, logits_model
+from tinybert_tf.bert.config import FAMILIES
+from tinybert_tf.bert.layers import relative_position_buckets
 from tinybert_tf.errors import InputError
 
 LOGIT_SHAPES = {
@@ -200,3 +202,46 @@ def test_a_classifier_needs_to_know_its_labels(config, head):
 def test_an_unknown_head_is_answered_with_the_known_ones(config):
     with pytest.raises(InputError, match=r"'ranking'.*classification"):
         build_model(config(), "ranking")
+
+
+def bucket_of(relative, buckets=32, max_distance=128):
+    """T5's rule as its authors wrote it down, for one distance."""
+    half = buckets // 2
+    bucket, distance = (half if relative > 0 else 0), abs(relative)
+    if distance < half // 2:
+        return bucket + distance
+    # In exact integers: distance^4 >= (half/2)^4 * 2^(2k) is distance >= half/2 * 16^(k/8).
+    steps = sum(distance**4 >= (half // 2) ** 4 * 4**k for k in range(1, half // 2))
+    return bucket + half // 2 + steps
+
+
+def test_relative_positions_fall_into_the_buckets_of_t5():
+    relative = np.arange(-511, 512)
+    assert relative_position_buckets(relative).tolist() == [bucket_of(int(distance)) for distance in relative]
+
+
+def test_an_mpnet_adds_a_bias_by_relative_position_to_the_logits_of_every_layer(network, features):
+    """It is a BERT whose mask holds the bias; its first layer's logits differ by the bias alone."""
+    model = network("encoder", **FAMILIES["mpnet"], model_type="mpnet", max_position_embeddings=300)
+    plain = build_model(model.config.of_family("bert"))
+    biases = np.asarray(model.relative_attention_bias.embeddings)
+    assert biases.shape == (32, 3)
+    plain.embeddings.token_type_embeddings.set_weights([np.zeros((2, 24))])
+    for layer, other in zip(model.transformer_layers, plain.transformer_layers, strict=True):
+        other.set_weights(layer.get_weights())
+    for table, other in zip(model.embeddings.tables, plain.embeddings.tables, strict=False):
+        other.set_weights(table.get_weights())
+    plain.embeddings.layer_norm.set_weights(model.embeddings.layer_norm.get_weights())
+    long = {name: np.pad(value, ((0, 0), (0, 200)), mode="edge") for name, value in features.items()}
+    ours, theirs = as_numpy(model(long)), as_numpy(plain(long))
+    seq = long["input_mask"].shape[1]
+    expected = np.array([[biases[bucket_of(key - query)] for key in range(seq)] for query in range(seq)])
+    difference = ours["attention_logits"][0] - theirs["attention_logits"][0]
+    np.testing.assert_allclose(difference, np.broadcast_to(expected.transpose(2, 0, 1), difference.shape), atol=2e-3)
+    assert np.abs(ours["hidden_states"][2] - theirs["hidden_states"][2]).max() > 0.01
+
+
+def test_an_mpnet_reads_no_token_types(network, features):
+    model = network("encoder", **FAMILIES["mpnet"], model_type="mpnet")
+    others = features | {"input_type_ids": 1 - features["input_type_ids"]}
+    assert largest_difference(as_numpy(model(features)), as_numpy(model(others))) == 0

@@ -40,6 +40,12 @@ _RATES = (
 )
 # More classes than any task has; `num_labels` of a damaged file may ask for billions.
 _MOST_LABELS = 1_000_000
+# What the families of networks differ in. MPNet has no token types, and one table of biases by relative position, of which
+# transformers uses 32 rows whatever the configuration says.
+FAMILIES: dict[str, dict[str, int]] = {
+    "bert": {"type_vocab_size": 2, "relative_attention_num_buckets": 0},
+    "mpnet": {"type_vocab_size": 0, "relative_attention_num_buckets": 32},
+}
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
 
 
@@ -54,10 +60,11 @@ class BertConfig:
     """One BERT network. Field names are the keys of a Hugging Face `config.json`.
 
     `hidden_act` is `"gelu"` (exact, with erf), `"gelu_new"` or `"gelu_pytorch_tanh"` (the tanh form), or `"relu"`.
-    `label2id` names the classes of a classifier; a regressor has none.
+    `label2id` names the classes of a classifier; a regressor has none. `model_type` is the family, one of `FAMILIES`; see
+    `of_family`. An MPNet has `type_vocab_size` 0 and `relative_attention_num_buckets` 32.
 
     Raises:
-        InputError: sizes that do not fit each other, or an unknown activation.
+        InputError: sizes that do not fit each other or the family, or an unknown activation.
     """
 
     vocab_size: int = 30522
@@ -75,12 +82,21 @@ class BertConfig:
     layer_norm_eps: float = 1e-12
     pad_token_id: int = 0
     label2id: Mapping[str, int] | None = None
+    model_type: str = "bert"
+    relative_attention_num_buckets: int = 0
 
     def __post_init__(self):
+        if self.model_type not in FAMILIES:
+            raise InputError(f"model_type={self.model_type!r} is not one of {', '.join(map(repr, FAMILIES))}")
         for field in _SIZES:
             value = getattr(self, field)
-            if type(value) is not int or value < 1:
-                raise InputError(f"{field}={value!r}: must be a whole number of at least 1")
+            least = min(1, FAMILIES[self.model_type].get(field, 1))
+            if type(value) is not int or value < least:
+                raise InputError(f"{field}={value!r}: must be an integer of at least {least}")
+        for field in ("type_vocab_size", "relative_attention_num_buckets"):
+            value, own = getattr(self, field), FAMILIES[self.model_type][field]
+            if (field != "type_vocab_size" or not own) and value != own:
+                raise InputError(f"{field}={value!r}: model_type={self.model_type!r} has {own}")
         for field in _RATES:
             value = getattr(self, field)
             if value is None and field == "classifier_dropout":
@@ -124,10 +140,8 @@ class BertConfig:
         """Reads a parsed Hugging Face `config.json`. Keys that do not shape the network are passed over.
 
         Raises:
-            InputError: another model type, or a position embedding other than BERT's absolute one.
+            InputError: an unknown model type, or a position embedding other than BERT's absolute one.
         """
-        if values.get("model_type", "bert") != "bert":
-            raise InputError(f"model_type={values['model_type']!r}: only 'bert' can be loaded")
         if values.get("position_embedding_type", "absolute") != "absolute":
             raise InputError(f"position_embedding_type={values['position_embedding_type']!r}: only 'absolute' is known")
         known = {field.name for field in dataclasses.fields(cls)}
@@ -151,6 +165,12 @@ class BertConfig:
 
     def replace(self, **changes: Any) -> "BertConfig":
         return dataclasses.replace(self, **changes)
+
+    def of_family(self, model_type: str) -> "BertConfig":
+        """The same sizes in another family, e.g. `config.of_family("mpnet")`."""
+        if model_type not in FAMILIES:
+            raise InputError(f"model_type={model_type!r} is not one of {', '.join(map(repr, FAMILIES))}")
+        return self if model_type == self.model_type else self.replace(model_type=model_type, **FAMILIES[model_type])
 
     @property
     def attention_head_size(self) -> int:

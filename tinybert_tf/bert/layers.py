@@ -4,6 +4,7 @@ Shapes: B batch, S sequence, D hidden size, H heads.
 """
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from tinybert_tf.bert.config import BertConfig
@@ -68,9 +69,54 @@ class AttentionMask(layers.Layer):
         return keras.KerasTensor((batch, 1, 1, seq), dtype=self.compute_dtype)
 
 
+def relative_position_buckets(relative: np.ndarray, buckets: int = 32, max_distance: int = 128) -> np.ndarray:
+    """The bucket of each distance from a query to a key, int32 of the same shape; negative is to the left.
+
+    Half of the buckets are for keys to the right. In each half, the first half are for one distance each, the others for
+    ranges that grow as powers up to `max_distance` (T5: Raffel et al. 2020, section 2.1, two-sided).
+
+    >>> relative_position_buckets(np.array([-9, -1, 0, 1, 7, 8, 16, 127, 300])).tolist()
+    [8, 1, 0, 17, 23, 24, 26, 31, 31]
+    """
+    half, exact = buckets // 2, buckets // 4
+    distance = np.abs(relative)
+    steps = half - exact
+    bounds = exact * (max_distance / exact) ** (np.arange(1, steps) / steps)
+    far = exact + np.searchsorted(bounds, distance, side="right")
+    return (np.where(distance < exact, distance, far) + half * (relative > 0)).astype(np.int32)
+
+
+@register
+class RelativeAttentionBias(BertLayer):
+    """Adds MPNet's bias by relative position to the additive mask: [B, 1, 1, S] -> [B, H, S, S].
+
+    All layers add the result to their logits, so the table [buckets, H] is shared. It is looked up once.
+    """
+
+    def build(self, mask_shape):
+        shape = (self.config.relative_attention_num_buckets, self.config.num_attention_heads)
+        self.embeddings = self.add_weight(shape=shape, initializer=initializer(self.config), name="embeddings")
+        self._farthest = self.config.max_position_embeddings - 1
+        self._buckets = relative_position_buckets(np.arange(-self._farthest, self._farthest + 1), shape[0])
+
+    def call(self, mask):
+        position = ops.arange(ops.shape(mask)[-1])
+        relative = position[None, :] - position[:, None]  # [S, S]
+        buckets = ops.take(self._buckets, relative + self._farthest)
+        bias = ops.take(ops.cast(self.embeddings, self.compute_dtype), buckets, axis=0)  # [S, S, H]
+        return mask + ops.transpose(bias, (2, 0, 1))[None]
+
+    def compute_output_spec(self, mask):
+        batch, _, _, seq = mask.shape
+        return keras.KerasTensor((batch, self.config.num_attention_heads, seq, seq), dtype=self.compute_dtype)
+
+
 @register
 class Embeddings(BertLayer):
-    """Word, position and token type embeddings, summed, normalised, dropped out: [B, S] -> [B, S, D]."""
+    """Word, position and token type embeddings, summed, normalised, dropped out: [B, S] -> [B, S, D].
+
+    Without token types (`type_vocab_size` 0) the type ids are not read.
+    """
 
     def __init__(self, config: BertConfig, **kwargs):
         super().__init__(config, **kwargs)
@@ -85,20 +131,30 @@ class Embeddings(BertLayer):
         self.position_embeddings = layers.Embedding(
             config.max_position_embeddings, config.hidden_size, name="position_embeddings", **table
         )
-        self.token_type_embeddings = layers.Embedding(
-            config.type_vocab_size, config.hidden_size, name="token_type_embeddings", **table
+        self.token_type_embeddings = (
+            layers.Embedding(config.type_vocab_size, config.hidden_size, name="token_type_embeddings", **table)
+            if config.type_vocab_size
+            else None
         )
         self.layer_norm = layer_norm(config, dtype=self.dtype_policy)
         self.dropout = layers.Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
 
+    @property
+    def tables(self) -> list[layers.Embedding]:
+        """The word, position and, if there is one, token type table."""
+        tables = (self.word_embeddings, self.position_embeddings, self.token_type_embeddings)
+        return [table for table in tables if table is not None]
+
     def build(self, word_ids_shape, type_ids_shape):
-        for table in (self.word_embeddings, self.position_embeddings, self.token_type_embeddings):
+        for table in self.tables:
             table.build(word_ids_shape)
         self.layer_norm.build((*word_ids_shape, self.config.hidden_size))
 
     def call(self, word_ids, type_ids, training=False):
         positions = ops.convert_to_tensor(self.position_embeddings.embeddings)[: ops.shape(word_ids)[1]]
-        summed = self.word_embeddings(word_ids) + self.token_type_embeddings(type_ids)
+        summed = self.word_embeddings(word_ids)
+        if self.token_type_embeddings is not None:
+            summed = summed + self.token_type_embeddings(type_ids)
         summed = summed + ops.cast(positions, self.compute_dtype)
         return self.dropout(self.layer_norm(summed), training=training)
 

@@ -11,6 +11,7 @@ from tinybert_tf.bert.layers import (
     Embeddings,
     MaskedLMHead,
     Pooler,
+    RelativeAttentionBias,
     TransformerLayer,
     dense,
     register,
@@ -32,13 +33,14 @@ def _head_layer(config: BertConfig, head: str, word_embeddings, policy) -> keras
 
 @register
 class BertModel(keras.Model):
-    """BERT with its attention logits and hidden states as outputs.
+    """BERT, or a network of a related family, with its attention logits and hidden states as outputs.
 
     Inputs: a dict of int32 `[batch, seq]`: `input_word_ids`, `input_mask` (1 = token, 0 = padding), `input_type_ids`.
 
     Outputs: a dict with
         `hidden_states`: list of layers + 1 tensors `[batch, seq, hidden]`; index 0 is the embedding output.
-        `attention_logits`: list of one `[batch, heads, seq, seq]` a layer: scaled, mask added, before the softmax.
+        `attention_logits`: list of one `[batch, heads, seq, seq]` a layer: scaled, mask and an MPNet's
+            bias by relative position added, before the softmax.
         `sequence_output`: `[batch, seq, hidden]`, the last hidden state.
         `pooled_output`: `[batch, hidden]`.
         `logits` (all heads but "encoder"): classification `[batch, labels]`, regression `[batch, 1]`,
@@ -46,7 +48,7 @@ class BertModel(keras.Model):
             masked_lm `[batch, seq, vocabulary]`.
 
     Args:
-        config: the network's sizes and labels.
+        config: the network's family, sizes and labels.
         head: one of `HEADS`.
         dtype: a Keras dtype policy for the whole model: "float32", "mixed_bfloat16" or "bfloat16".
 
@@ -66,12 +68,17 @@ class BertModel(keras.Model):
         transformer_layers = [
             TransformerLayer(config, name=f"layer_{i}", dtype=policy) for i in range(config.num_hidden_layers)
         ]
+        relative_bias = None
+        if config.relative_attention_num_buckets:
+            relative_bias = RelativeAttentionBias(config, name="relative_attention_bias", dtype=policy)
         pooler = Pooler(config, name="pooler", dtype=policy)
 
         # === Functional model ===
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in INPUT_NAMES}
         hidden = embeddings(inputs["input_word_ids"], inputs["input_type_ids"])
         mask = attention_mask(inputs["input_mask"])
+        if relative_bias is not None:
+            mask = relative_bias(mask)  # [B, 1, 1, S] -> [B, H, S, S]
         hidden_states, attention_logits = [hidden], []
         for layer in transformer_layers:
             hidden, logits = layer(hidden, mask)
@@ -99,6 +106,7 @@ class BertModel(keras.Model):
         self.head = head
         self.dtype_policy = policy
         self.embeddings = embeddings
+        self.relative_attention_bias = relative_bias
         self.transformer_layers = transformer_layers
         self.pooler = pooler
         self.head_layer = head_layer

@@ -9,24 +9,13 @@ import safetensors
 import safetensors.numpy
 
 from tinybert_tf.bert import BertConfig, BertModel
-from tinybert_tf.checkpoints import kerashub, names
+from tinybert_tf.checkpoints import families, kerashub, names
 from tinybert_tf.checkpoints.torch_pickle import read_torch_checkpoint
 from tinybert_tf.checkpoints.weights import Checkpoint, collect
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object, write_json, written_aside
 from tinybert_tf.tokenizer_files import Vocabulary, has_vocabulary, open_vocabulary
 
-_ARCHITECTURES = {
-    "encoder": "BertModel",
-    "classification": "BertForSequenceClassification",
-    "regression": "BertForSequenceClassification",
-    "token_classification": "BertForTokenClassification",
-    "span": "BertForQuestionAnswering",
-    "masked_lm": "BertForMaskedLM",
-}
-_HEADS = {architecture: head for head, architecture in reversed(_ARCHITECTURES.items())} | {
-    "BertForPreTraining": "masked_lm"
-}
 _PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 _HOLDS = "a model directory holds config.json, vocab.txt and model.safetensors"
@@ -38,9 +27,18 @@ def read_config(directory: str | Path) -> tuple[BertConfig, str]:
     """Reads `config.json`; returns the configuration and the head that the directory was saved with.
 
     Raises:
-        InputError: no such directory or file, or a network that is no BERT.
+        InputError: no such directory or file, or a network of an unknown family.
     """
     directory = Path(directory)
+    _, config, head = _read_config(directory, _vocabulary_in(directory))
+    return config, head
+
+
+def _vocabulary_in(directory: Path) -> Vocabulary | None:
+    return open_vocabulary(directory) if has_vocabulary(directory) else None
+
+
+def _read_config(directory: Path, vocabulary: Vocabulary | None) -> tuple[families.Family, BertConfig, str]:
     if not directory.is_dir():
         raise InputError(f"{directory}: no such model directory")
     path = directory / "config.json"
@@ -48,30 +46,39 @@ def read_config(directory: str | Path) -> tuple[BertConfig, str]:
         raise InputError(f"{path}: missing; {_HOLDS}")
     values = read_json_object(path)
     try:
-        config = BertConfig.from_dict(values)
+        family = families.family_of(values)
+        config = families.config_from(family, values, vocabulary)
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: {error}") from None
-    architectures = values.get("architectures")
-    head = (
-        _HEADS.get(str(architectures[0]), "encoder") if architectures and isinstance(architectures, list) else "encoder"
-    )
+    head = family.head_of(values.get("architectures"))
     if head in ("classification", "token_classification") and not config.label2id:
         config = config.replace(label2id={"LABEL_0": 0, "LABEL_1": 1})  # what transformers leaves out of config.json
     if head == "classification" and (values.get("problem_type") == "regression" or config.num_labels == 1):
         head, config = "regression", config.replace(label2id=None)
-    return config, head
+    return family, config, head
 
 
 def read(directory: str | Path) -> Checkpoint:
     """Reads a model directory, its vocabulary checked against its configuration."""
-    config, head = read_config(directory)
-    _check_vocabulary(Path(directory), config)
-    path, tensors = read_tensors(directory)
+    directory = Path(directory)
+    vocabulary = _vocabulary_in(directory)
+    family, config, head = _read_config(directory, vocabulary)
+    if vocabulary is not None:
+        _check_vocabulary(vocabulary, config)
+    path, tensors = read_tensors(directory, family.prefix)
+    try:
+        tensors = families.tensors_from(family, tensors, vocabulary)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     return Checkpoint(str(path), config, head, tensors)
 
 
-def read_tensors(directory: str | Path) -> tuple[Path, dict[str, np.ndarray]]:
+def read_tensors(directory: str | Path, prefix: str = "bert.") -> tuple[Path, dict[str, np.ndarray]]:
     """All tensors of a directory as NumPy arrays under their canonical names, and the file they came from.
+
+    Args:
+        directory: of config.json and weights.
+        prefix: what the encoder's names begin with in a family of networks.
 
     Raises:
         InputError: no weights, or a file that is truncated or not safe to read.
@@ -87,7 +94,7 @@ def read_tensors(directory: str | Path) -> tuple[Path, dict[str, np.ndarray]]:
             f"{path}: missing, and there is no pytorch_model.bin either; {_HOLDS} "
             "(sharded or other weights: write them anew with transformers' save_pretrained)"
         )
-    return path, {name: _as_float32(value) for name, value in names.canonical(tensors).items()}
+    return path, {name: _as_float32(value) for name, value in names.canonical(tensors, prefix).items()}
 
 
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -107,15 +114,13 @@ def _as_float32(value: np.ndarray) -> np.ndarray:
     return value.astype(np.float32) if value.dtype in (np.float16, np.float64, ml_dtypes.bfloat16) else value
 
 
-def _check_vocabulary(directory: Path, config: BertConfig) -> None:
-    if not has_vocabulary(directory):
-        return
-    vocabulary = open_vocabulary(directory)
-    words = len(vocabulary.words)
-    padded = config.vocab_size % _TABLE_ROWS == 0 and 0 < config.vocab_size - words < _TABLE_ROWS
-    if words != config.vocab_size and not padded:
+def _check_vocabulary(vocabulary: Vocabulary, config: BertConfig) -> None:
+    words = len(vocabulary.file_words or vocabulary.words)
+    rows = config.vocab_size + words - len(vocabulary.words)  # of the file
+    padded = rows % _TABLE_ROWS == 0 and 0 < rows - words < _TABLE_ROWS
+    if words != rows and not padded:
         raise InputError(
-            f"{vocabulary.source}: {words} words, but config.json says vocab_size={config.vocab_size}; put the vocabulary "
+            f"{vocabulary.source}: {words} words, but config.json says vocab_size={rows}; put the vocabulary "
             "beside the weights that it belongs to, and added tokens into added_tokens.json"
         )
 
@@ -139,19 +144,21 @@ def save_model(model: BertModel, directory: str | Path, tokenizer_from: str | Pa
         and (not directory.is_dir() or any(directory.iterdir()))
     ):
         raise InputError(f"{directory}: exists and is no model directory, so it is not replaced; name another one")
-    prefix = "bert." if model.head == "encoder" else ""
-    tensors = {name.removeprefix(prefix): np.ascontiguousarray(value) for name, value in collect(model).items()}
+    family = families.FAMILIES[model.config.model_type]
     vocabulary = None if tokenizer_from is None else _vocabulary_of(tokenizer_from)
+    tensors = families.tensors_to(family, collect(model), model.head, vocabulary)
+    tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     with written_aside(directory) as aside:
         aside.mkdir()
         safetensors.numpy.save_file(tensors, aside / "model.safetensors", metadata={"format": "pt"})
-        write_json(aside / "config.json", _config_json(model))
+        write_json(aside / "config.json", _config_json(family, model, vocabulary))
         if vocabulary is not None:
-            vocabulary.write(aside, model.config.max_position_embeddings)
+            families.write_vocabulary(family, vocabulary, aside, model.config.max_position_embeddings)
 
 
-def _config_json(model: BertModel) -> dict:
-    values = {"architectures": [_ARCHITECTURES[model.head]], "model_type": "bert"} | model.config.to_dict()
+def _config_json(family: families.Family, model: BertModel, vocabulary: Vocabulary | None) -> dict:
+    values = {"architectures": [family.architecture(model.head)]}
+    values |= families.config_to(family, model.config, vocabulary)
     labels: Mapping[str, int] | None = values.pop("label2id")
     if model.head == "regression":
         labels = {"LABEL_0": 0}

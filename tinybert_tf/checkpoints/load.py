@@ -21,7 +21,7 @@ def read_checkpoint(directory_or_preset: str | Path) -> Checkpoint:
         InputError: neither a directory of a known kind nor a preset, or one that cannot be read.
     """
     directory = Path(directory_or_preset)
-    if str(directory_or_preset) in presets.PACKAGES and not directory.is_dir():
+    if str(directory_or_preset) in presets.PRESETS and not directory.is_dir():
         return huggingface.read(presets.resolve_directory(directory_or_preset))
     if not directory.is_dir():
         return kerashub.read(directory_or_preset)
@@ -53,7 +53,7 @@ def load_model(
 
     Args:
         directory_or_preset: a Hugging Face BERT directory; one with bert_config.json and a TensorFlow checkpoint
-            (Google's or TF-Models'); a KerasHub preset, as a directory or by name; or a name in `presets.PACKAGES`.
+            (Google's or TF-Models'); a KerasHub preset, as a directory or by name; or a name in `presets.PRESETS`.
         head: one of `tinybert_tf.bert.HEADS`; by default the one it was saved with.
         dtype: Keras dtype policy of the network; any precision on disk will do.
         label2id: the classes of a classifier, by default those that it was saved with. One that was saved with the same

@@ -19,6 +19,7 @@ OURS = {
     "embeddings/position_embeddings": "bert.embeddings.position_embeddings",
     "embeddings/token_type_embeddings": "bert.embeddings.token_type_embeddings",
     "embeddings/layer_norm": "bert.embeddings.LayerNorm",
+    "relative_attention_bias": "bert.encoder.relative_attention_bias",
     "layer_{}/attention/query": "bert.encoder.layer.{}.attention.self.query",
     "layer_{}/attention/key": "bert.encoder.layer.{}.attention.self.key",
     "layer_{}/attention/value": "bert.encoder.layer.{}.attention.self.value",
@@ -70,12 +71,12 @@ def to_hugging_face(variables: Iterable[tuple[str, np.ndarray]], modules: Mappin
     return tensors
 
 
-def canonical(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """One spelling for all that Hugging Face checkpoints have had: with `bert.`, `LayerNorm.weight` and `.bias`."""
+def canonical(tensors: Mapping[str, np.ndarray], prefix: str = "bert.") -> dict[str, np.ndarray]:
+    """One spelling for all that Hugging Face checkpoints have had: with `prefix`, `LayerNorm.weight` and `.bias`."""
     renamed = {}
     for name, value in tensors.items():
         name = name.removeprefix("module.")  # left behind by torch's DataParallel
-        name = re.sub(r"^(?=(embeddings|encoder|pooler)\.)", "bert.", name)
+        name = re.sub(r"^(?=(embeddings|encoder|pooler)\.)", prefix, name)
         name = re.sub(r"(?<=LayerNorm\.)gamma$", "weight", name)
         name = re.sub(r"(?<=LayerNorm\.)beta$", "bias", name)
         if name not in _REDUNDANT:
@@ -102,6 +103,8 @@ def _config_keys(name: str) -> tuple[str, ...]:
     tables = {"word": "vocab_size", "position": "max_position_embeddings", "token_type": "type_vocab_size"}
     if table := re.fullmatch(r"bert\.embeddings\.(\w+)_embeddings\.weight", name):
         return tables[table[1]], "hidden_size"
+    if "relative_attention_bias" in name:
+        return "relative_attention_num_buckets", "num_attention_heads"
     if ".intermediate." in name:
         return "intermediate_size", "hidden_size"
     if re.search(r"\d\.output\.dense\.weight", name):
@@ -131,7 +134,7 @@ def check_sizes(source: str, tensors: Mapping[str, np.ndarray], config: BertConf
             continue
         for layer in range(config.num_hidden_layers if "{}" in module else 1):
             name = f"{module.format(layer)}.weight"
-            if name in tensors:
+            if name in tensors and all(getattr(config, key) for key in _config_keys(name)):
                 check_shape(
                     source, name, tensors[name].shape, tuple(getattr(config, key) for key in _config_keys(name))
                 )

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tinybert_tf.bert import BertConfig, BertModel, build_model, size_of
 from tinybert_tf.checkpoints import load_model, resolve_directory
-from tinybert_tf.checkpoints.presets import PACKAGES
+from tinybert_tf.checkpoints.presets import PRESETS
 from tinybert_tf.corpus import Corpus, read_corpus
 from tinybert_tf.distribution import all_reduce_sum, distributed
 from tinybert_tf.errors import InputError
@@ -131,7 +131,7 @@ def _scored(means: dict[str, float]) -> dict[str, float]:
 
 def _model_for(settings: PretrainSettings, corpus: Corpus, dtype: str) -> tuple[BertModel, Path]:
     """The network, and the directory that its vocabulary is in."""
-    has_weights = Path(settings.model).is_dir() or settings.model in PACKAGES or not size_of(settings.model)
+    has_weights = Path(settings.model).is_dir() or settings.model in PRESETS or not size_of(settings.model)
     if has_weights:
         source = resolve_directory(settings.model, "--model")
         check_vocabulary(corpus, source)

@@ -1,0 +1,207 @@
+"""The families of networks: how each one's files call, number and lay out what BERT's have under BERT's names.
+
+A table maps BERT's modules to the family's, where they differ by more than the first word; `{}` stands for the layer number.
+Everything else in this library sees BERT's names and BERT's order of words.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinybert_tf.bert import BertConfig
+from tinybert_tf.errors import InputError
+from tinybert_tf.tokenizer_files import Vocabulary
+from tinybert_tf.word_order import MPNET_SPECIAL_TOKENS, bert_order, mpnet_order
+
+_HEADS = {
+    "Model": "encoder",
+    "ForSequenceClassification": "classification",
+    "ForTokenClassification": "token_classification",
+    "ForQuestionAnswering": "span",
+    "ForMaskedLM": "masked_lm",
+}
+_SUFFIXES = {head: suffix for suffix, head in _HEADS.items()} | {"regression": "ForSequenceClassification"}
+_READS_FIRST_TOKEN = ("classification", "regression")
+
+_LAYER = "bert.encoder.layer.{}"
+_WORDS, _POSITIONS = (f"bert.embeddings.{kind}_embeddings.weight" for kind in ("word", "position"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """One family.
+
+    Attributes:
+        name: of its classes in transformers, before `ForSequenceClassification`.
+        prefix: of its encoder's tensors.
+        modules: BERT's module -> the family's.
+        classifier: the same for the two dense layers that classify a text, which other heads have under other names.
+        first_position: the row of the position table at which positions begin.
+        order: gives the words of a file in the family's order, and their rows, from those in BERT's; None: the same.
+        fixed: what config.json says of every network of the family.
+    """
+
+    name: str
+    prefix: str
+    modules: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    classifier: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    first_position: int = 0
+    order: Callable[[Sequence[str]], tuple[list[str], list[int]]] | None = None
+    fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def head_of(self, architectures: Any) -> str:
+        """The head that config.json's `architectures` names; "encoder" where it names none."""
+        first = str(architectures[0]) if architectures and isinstance(architectures, list) else ""
+        if first == "BertForPreTraining":
+            return "masked_lm"
+        return _HEADS.get(first.removeprefix(self.name), "encoder")
+
+    def architecture(self, head: str) -> str:
+        return self.name + _SUFFIXES[head]
+
+
+FAMILIES: dict[str, Family] = {
+    "bert": Family("Bert", "bert."),
+    "mpnet": Family(
+        "MPNet",
+        "mpnet.",
+        {
+            f"{_LAYER}.attention.self.query": "mpnet.encoder.layer.{}.attention.attn.q",
+            f"{_LAYER}.attention.self.key": "mpnet.encoder.layer.{}.attention.attn.k",
+            f"{_LAYER}.attention.self.value": "mpnet.encoder.layer.{}.attention.attn.v",
+            f"{_LAYER}.attention.output.dense": "mpnet.encoder.layer.{}.attention.attn.o",
+            f"{_LAYER}.attention.output.LayerNorm": "mpnet.encoder.layer.{}.attention.LayerNorm",
+            "cls.predictions.transform.dense": "lm_head.dense",
+            "cls.predictions.transform.LayerNorm": "lm_head.layer_norm",
+            "cls.predictions.decoder": "lm_head.decoder",
+            "cls.predictions": "lm_head",
+        },
+        {"bert.pooler.dense": "classifier.dense", "classifier": "classifier.out_proj"},
+        first_position=2,
+        order=mpnet_order,
+        fixed={"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2},
+    ),
+}
+
+
+def family_of(values: Mapping[str, Any]) -> Family:
+    """The family of a parsed config.json.
+
+    Raises:
+        InputError: one that is not known.
+    """
+    model_type = values.get("model_type", "bert")
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        raise InputError(f"model_type={model_type!r}: only {', '.join(map(repr, FAMILIES))} can be loaded")
+    return FAMILIES[model_type]
+
+
+# === Files -> network ===
+
+
+def config_from(family: Family, values: Mapping[str, Any], vocabulary: Vocabulary | None) -> BertConfig:
+    """The configuration in BERT's terms of a parsed config.json, and of the vocabulary beside it."""
+    values = dict(values)
+    if family.name == "MPNet":
+        values = {"layer_norm_eps": 1e-12, "relative_attention_num_buckets": 32} | values | {"type_vocab_size": 0}
+    if family.first_position:
+        values["max_position_embeddings"] = _number(values, "max_position_embeddings", 512) - family.first_position
+    if vocabulary is not None and vocabulary.file_words:
+        rows = len(vocabulary.file_words)
+        values["vocab_size"] = _number(values, "vocab_size", rows) - rows + len(vocabulary.words)
+        values["pad_token_id"] = vocabulary.ids["[PAD]"]
+    return BertConfig.from_dict(values)
+
+
+def _number(values: Mapping[str, Any], key: str, default: int) -> int:
+    value = values.get(key, default)
+    if type(value) is not int:
+        raise InputError(f"{key}={value!r}: must be an integer")
+    return value
+
+
+def tensors_from(
+    family: Family, tensors: Mapping[str, np.ndarray], vocabulary: Vocabulary | None
+) -> dict[str, np.ndarray]:
+    """A file's tensors under BERT's names, with the rows that a network of ours has."""
+    modules = {own: bert for bert, own in (family.modules | family.classifier).items()}
+    renamed = {}
+    # What a classifier calls its own comes last, and so replaces a pooler that it does not read.
+    for name in sorted(tensors, key=lambda name: name.startswith("classifier.")):
+        renamed[_renamed(name, modules, family.prefix, "bert.")] = tensors[name]
+    for name in ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "bert.embeddings.position_ids"):
+        renamed.pop(name, None)  # tied copies and buffers
+    if _POSITIONS in renamed:
+        renamed[_POSITIONS] = renamed[_POSITIONS][family.first_position :]
+    if vocabulary is not None and (words := vocabulary.file_words):
+        for name in {_WORDS, "cls.predictions.bias"} & renamed.keys():
+            table = renamed[name]
+            if len(table) < len(words):
+                raise InputError(f"{name} has {len(table)} rows, but {vocabulary.source} {len(words)} words")
+            renamed[name] = table[[*bert_order(words)[1], *range(len(words), len(table))]]
+    return renamed
+
+
+# === Network -> files ===
+
+
+def config_to(family: Family, config: BertConfig, vocabulary: Vocabulary | None) -> dict[str, Any]:
+    """The inverse of `config_from`."""
+    values = config.to_dict()
+    values["max_position_embeddings"] += family.first_position
+    if family.order and vocabulary is not None:
+        words = vocabulary.words
+        values["vocab_size"] += len(family.order(words)[0]) - len(words)
+        values |= family.fixed
+    if not config.relative_attention_num_buckets:
+        del values["relative_attention_num_buckets"]
+    if not config.type_vocab_size:
+        del values["type_vocab_size"]
+    return values
+
+
+def tensors_to(
+    family: Family, tensors: Mapping[str, np.ndarray], head: str, vocabulary: Vocabulary | None
+) -> dict[str, np.ndarray]:
+    """The inverse of `tensors_from`, for a network with this head."""
+    modules = family.modules | (family.classifier if head in _READS_FIRST_TOKEN else {})
+    tensors = dict(tensors)
+    table = tensors[_POSITIONS]
+    tensors[_POSITIONS] = np.concatenate([np.zeros_like(table, shape=(family.first_position, table.shape[1])), table])
+    if family.order and vocabulary is not None:
+        words = vocabulary.words
+        if len(words) > len(tensors[_WORDS]):
+            raise InputError(f"{vocabulary.source}: {len(words)} words, but the model has {len(tensors[_WORDS])}")
+        rows = family.order(words)[1]
+        for name in {_WORDS, "cls.predictions.bias"} & tensors.keys():
+            tensors[name] = tensors[name][[*rows, *range(len(words), len(tensors[name]))]]
+    bare = family.prefix if head == "encoder" else ""
+    return {
+        _renamed(name, modules, "bert.", family.prefix).removeprefix(bare): value for name, value in tensors.items()
+    }
+
+
+def write_vocabulary(family: Family, vocabulary: Vocabulary, directory: Path, max_length: int) -> None:
+    """Writes vocab.txt and tokenizer_config.json in the family's order and with its special tokens.
+
+    The tokenizer's class is BERT's in all families: MPNet's puts two separators between the texts of a pair, where a network
+    of this library was trained with one.
+    """
+    settings: dict[str, Any] = {}
+    if family.order:
+        vocabulary = dataclasses.replace(vocabulary, words=tuple(family.order(vocabulary.words)[0]))
+        settings = MPNET_SPECIAL_TOKENS | {"model_input_names": ["input_ids", "attention_mask"]}
+    vocabulary.write(directory, max_length, **settings)
+
+
+def _renamed(name: str, modules: Mapping[str, str], prefix: str, other_prefix: str) -> str:
+    """A tensor's name by the table, else with the other prefix."""
+    module, _, leaf = name.rpartition(".")
+    numbers = re.findall(r"\d+", module)
+    if pattern := modules.get(re.sub(r"\d+", "{}", module)):
+        return f"{pattern.format(*numbers)}.{leaf}"
+    return other_prefix + name.removeprefix(prefix) if name.startswith(prefix) else name
