@@ -159,8 +159,8 @@ th, td { padding: .4rem .9rem; text-align: left; border-bottom: 1px solid var(--
 th { font-size: .8rem; font-weight: 600; color: var(--soft); vertical-align: bottom; }
 .number { text-align: right; }
 .score { min-width: 7rem; background: linear-gradient(90deg, var(--bar) var(--share), transparent var(--share)); }
-figure { margin: 0; }
-figure img { max-width: 100%; height: auto; background: #fff; border-radius: 6px; }
+figure { margin: 0; overflow-x: auto; }
+figure img { max-width: 100%; min-width: min(40rem, 200vw); height: auto; background: #fff; border-radius: 6px; }
 svg { max-width: 100%; height: auto; }
 summary { cursor: pointer; font-weight: 600; margin: 2.5rem 0 .75rem; }
 .settings td { font-size: .85rem; padding: .2rem .9rem; white-space: normal; overflow-wrap: anywhere; }
@@ -175,7 +175,8 @@ def _html(title: str, sentence: str, models, pictures, settings: Mapping[str, st
     body = [f"<h1>{html.escape(title)}</h1>"]
     body += [f'<p class="lead">{html.escape(sentence)}</p>'] if sentence else []
     body += [_html_table(models)] if used_columns(models, MODEL_COLUMNS) else []
-    body += [plot for plot in (score_plot(models, "mb", "MB"), score_plot(models, "ms", "ms a text")) if plot]
+    if plots := score_plot(models, "mb", "MB") + score_plot(models, "ms", "ms a text"):
+        body.append(f'<div class="plots">{plots}</div>')
     for caption, file in pictures:
         image = base64.b64encode(file.read_bytes()).decode("ascii")
         text = html.escape(caption)

@@ -18,7 +18,8 @@ STYLE = """
 .grid { border-collapse: separate; border-spacing: 2px; }
 .grid td { border: 0; padding: .3rem .5rem; text-align: center; border-radius: 3px; font-size: .8rem;
   background: color-mix(in srgb, var(--accent) calc(var(--v) * 100%), var(--panel)); }
-.grid td.strong { color: #fff; }
+.grid td.strong { color: var(--page); }
+.plots { display: flex; flex-wrap: wrap; gap: 0 2rem; }
 .grid th { border: 0; padding: .2rem .5rem; }
 .maps { display: flex; flex-wrap: wrap; gap: 1.5rem; }
 .maps figure { overflow-x: auto; }
@@ -216,7 +217,7 @@ def score_plot(models: Sequence[Mapping[str, Any]], key: str, unit: str) -> str:
         unit: of the horizontal axis.
     """
     points = [
-        (row[f"{kind}_{key}"], 100 * row["score"], f"{row['model']} {kind}")
+        (row[f"{kind}_{key}"], 100 * row["score"], row["model"], kind)
         for row in models
         for kind in ("float", "int8")
         if row.get(f"{kind}_{key}") and row.get("score") is not None
@@ -241,11 +242,17 @@ def score_plot(models: Sequence[Mapping[str, Any]], key: str, unit: str) -> str:
         f'<text x="{pad - 6}" y="16" text-anchor="end">{high:.0f}</text>',
         f'<text x="{pad - 6}" y="{height - pad + 8}" text-anchor="end">{low:.0f}</text>',
     ]
-    for (value, score, name), size in zip(points, sizes, strict=True):
-        label = html.escape(f"{name} {value:.3g}")
+    for (value, score, name, kind), size in zip(points, sizes, strict=True):
+        label = html.escape(f"{name} {kind} {value:.3g}")
         parts.append(f'<circle cx="{x(size):.1f}" cy="{y(score):.1f}" r="4" fill="var(--accent)"/>')
-        parts.append(f'<text x="{x(size) + 7:.1f}" y="{y(score) + 4:.1f}">{label}</text>')
+        # On the side that has room; int8 above and float below, so that neighbors of one model do not overlap.
+        below = 18 if kind == "float" else -8
+        side = (-7, "end") if x(size) > (width + pad) / 2 else (7, "start")
+        parts.append(
+            f'<text x="{x(size) + side[0]:.1f}" y="{y(score) + below:.1f}" text-anchor="{side[1]}">{label}</text>'
+        )
     return (
-        f"<h2>Score against {unit}</h2>\n"
-        f'<svg role="img" aria-label="score against {unit}" viewBox="0 0 {width} {height}" width="{width}">{"".join(parts)}</svg>'
+        f"<div><h2>Score against {unit}</h2>\n"
+        f'<svg role="img" aria-label="score against {unit}" viewBox="0 0 {width} {height}" width="{width}">'
+        f"{''.join(parts)}</svg></div>"
     )
