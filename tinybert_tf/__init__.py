@@ -16,7 +16,7 @@ tb.export_tflite("tinybert", "tinybert.tflite", quantize="dynamic")
 from tinybert_tf.augmentation import augment
 from tinybert_tf.bert import BertConfig, BertModel, build_model
 from tinybert_tf.checkpoints import load_model, save_model
-from tinybert_tf.data import Tokenizer, batches, load_task
+from tinybert_tf.data import CustomFiles, Tokenizer, batches, load_task, task_from_lists
 from tinybert_tf.distill import Distiller, TinyBertObjective, layer_map, losses
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import TFLiteClassifier, export_tflite
@@ -25,6 +25,7 @@ from tinybert_tf.prune import prune
 __all__ = [
     "BertConfig",
     "BertModel",
+    "CustomFiles",
     "Distiller",
     "InputError",
     "TFLiteClassifier",
@@ -40,4 +41,5 @@ __all__ = [
     "losses",
     "prune",
     "save_model",
+    "task_from_lists",
 ]

@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from tinybert_tf.data import batches, count_batches, length_buckets, load_task
+from tinybert_tf.data import batches, class_weights, count_batches, length_buckets, load_task
+from tinybert_tf.errors import InputError
 
 
 @pytest.fixture
@@ -99,3 +102,45 @@ def test_buckets_end_at_the_sequence_length():
     assert length_buckets(64) == tuple(range(4, 65, 4))
     assert length_buckets(50)[-2:] == (48, 50)
     assert length_buckets(384)[-3:] == (320, 352, 384)
+
+
+def test_the_cardinality_is_known(data, tokenizer):
+    """Keras would otherwise run one step too many of what it took for an endless dataset."""
+    options = {"batch_size": 4, "epochs": 3, "shuffle_seed": 1}
+    assert int(batches(data.train, tokenizer, data.task, **options).cardinality()) == 9
+    assert int(batches(data.train, tokenizer, data, **options).skip(2).cardinality()) == 7
+
+
+def test_batches_in_order_have_no_filling(data, tokenizer):
+    found = list(numbered(data.train, tokenizer, data.task, batch_size=4, in_order=True).as_numpy_iterator())
+    np.testing.assert_array_equal(np.concatenate([numbers for *_, numbers in found]), np.arange(11))
+    assert [len(weight) for _, _, weight, _ in found] == [4, 4, 3] and all(weight.all() for _, _, weight, _ in found)
+    assert found[-1][0]["input_word_ids"].shape == (3, 16)
+    with pytest.raises(InputError, match="in_order=True: a shuffled order"):
+        batches(data.train, tokenizer, data.task, batch_size=4, in_order=True, shuffle_seed=0)
+
+
+def test_label_ids_are_those_of_the_model(data, tokenizer):
+    model = SimpleNamespace(config=SimpleNamespace(label2id={"positive": 0, "negative": 1}))
+    plain, _ = collect(numbered(data.train, tokenizer, data.task, batch_size=4))
+    swapped, _ = collect(numbered(data.train, tokenizer, data.task, batch_size=4, model=model))
+    np.testing.assert_array_equal([label for *_, label in sorted(plain)], [1 - label for *_, label in sorted(swapped)])
+
+
+@pytest.mark.parametrize("buckets", [(8, 32), (64, 8), (0, 64)])
+def test_buckets_that_do_not_reach_the_sequence_length_are_refused(data, tokenizer, buckets):
+    with pytest.raises(InputError, match="must be ascending lengths, the last at least `seq_len`=64"):
+        batches(data.train, tokenizer, data.task, batch_size=4, buckets=buckets)
+
+
+def test_rows_weigh_what_their_class_weighs(data, tokenizer):
+    weights = class_weights("balanced", data.task, data.train)
+    assert weights == {"0": 11 / 12, "1": 11 / 10}
+    for features, labels, found, numbers in numbered(
+        data.train, tokenizer, data.task, batch_size=4, label_weights=weights
+    ).as_numpy_iterator():
+        expected = np.where(numbers < 0, 0, np.where(labels == 1, 11 / 10, 11 / 12))
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        assert features["input_mask"].shape[0] == 4
+    with pytest.raises(InputError, match="class_weights=2=1: '2=1' is not LABEL=WEIGHT with one of the labels 0, 1"):
+        class_weights("2=1", data.task, data.train)

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from tinybert_tf.data import batches, load_task
+from tinybert_tf.data import batches, label_ids, label_values, load_task
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.data.encoding import encode_words
 from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate import score
 
 CONLL = """-DOCSTART- -X- -X- O
 
@@ -81,7 +82,55 @@ def test_a_bad_file_is_refused_by_line(tmp_path, text, message):
         list(load(write(tmp_path, text)).train)
 
 
-def test_a_tag_that_training_did_not_have_is_named(tmp_path):
-    dev = write(tmp_path, "a O\nb B-LOC\n", "dev.txt")
-    with pytest.raises(InputError, match=r"dev\.txt, line 2: unknown tag 'B-LOC'; training had B-PER, O"):
-        list(load(write(tmp_path, "a O\nb B-PER\n"), dev).dev)
+def test_a_tag_that_training_did_not_have_counts_as_missed(tmp_path, caplog, tokenizer):
+    dev = write(tmp_path, "a O\nb B-LOC\n\nc B-PER", "dev.txt")
+    data = load(write(tmp_path, "a O\nb B-PER\n"), dev)
+    assert data.task.labels == ("B-PER", "O") and data.task.unseen == ("B-LOC",)
+    assert "1 words have tags that training lacks (B-LOC); they count as missed" in caplog.messages[0]
+    assert label_ids(data.task, {"O": 0, "B-PER": 1}) == {"O": 0, "B-PER": 1, "B-LOC": 2}
+    _, labels, weights = next(iter(batches(data.dev, tokenizer, data.task, batch_size=2, in_order=True)))
+    np.testing.assert_array_equal(labels[:, :4], [[0, 1, 0, 0], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(weights[:, :4], [[0, 1, 0, 0], [0, 1, 0, 0]])
+    truth = label_values(list(data.dev), data.task, label_ids(data.task, None))
+    logits = [np.array([[0, 1], [1, 0]]), np.array([[1, 0]])]  # O B-PER; B-PER
+    assert score(data.task, logits, truth)["recall"] == 0.5
+    with pytest.raises(InputError, match="has the tags X, none of which training had: B-PER, O"):
+        load(write(tmp_path, "a O\nb B-PER\n"), write(tmp_path, "a X", "dev.txt"))
+
+
+UD = """# sent_id = 1
+# text = He'd run
+1-2\tHe'd\t_\t_\t_\t_\t_\t_\t_\t_
+1\tHe\the\tPRON\tPRP\tCase=Nom\t3\tnsubj\t_\t_
+2\t'd\twill\tAUX\tMD\t_\t3\taux\t_\t_
+3\trun\trun\tVERB\tVB\t_\t0\troot\t_\t_
+3.1\tfast\tfast\tADV\t_\t_\t_\t_\t_\t_
+
+# sent_id = 2
+1\tin spite\tin\tADP\tIN\t_\t0\troot\t_\t_
+"""
+
+
+def test_conllu_is_recognized(tmp_path):
+    path = write(tmp_path, UD)
+    assert [(row.text, row.label) for row in load(path).train] == [
+        ("He 'd run", "PRON AUX VERB"),
+        ("in\u00a0spite", "ADP"),
+    ]
+    for column in ("xpos", "XPOS", "5"):
+        data = load_task("token_classification", files=CustomFiles(train_file=path, tag_column=column))
+        assert [row.label for row in data.train] == ["PRP MD VB", "IN"]
+    with pytest.raises(InputError, match="tag_column=ner: no such column; .* has 1 to 10 or id, form"):
+        load_task("token_classification", files=CustomFiles(train_file=path, tag_column="ner"))
+    plus = write(tmp_path, "# global.columns = ID FORM NER\n# a text\n1\tOslo\tB-LOC\n2\tis\tO\n")
+    data = load_task("token_classification", files=CustomFiles(train_file=plus, tag_column="ner"))
+    assert [(row.text, row.label) for row in data.train] == [("Oslo is", "B-LOC O")]
+
+
+def test_comments_and_columns_of_other_layouts(tmp_path):
+    path = write(tmp_path, "# id 7\tdomain=en\nEU NNP B-ORG\n# SYM O\n\n# id 8 domain=en x\nhe PRP O\n")
+    assert [(row.text, row.label) for row in load(path).train] == [("EU #", "B-ORG O"), ("he", "O")]
+    data = load_task("token_classification", files=CustomFiles(train_file=path, tag_column="2"))
+    assert [row.label for row in data.train] == ["NNP SYM", "PRP"]
+    with pytest.raises(InputError, match="tag_column=4: no such column; .* has 1 to 3"):
+        load_task("token_classification", files=CustomFiles(train_file=path, tag_column="4"))

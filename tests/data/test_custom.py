@@ -1,10 +1,11 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from tinybert_tf.data import batches, load_task
-from tinybert_tf.data.custom import CustomFiles
+from tinybert_tf.data.custom import CustomFiles, task_from_lists
 from tinybert_tf.errors import InputError
 
 COLUMNS = {"text_column": "review", "label_column": "stars"}
@@ -71,16 +72,23 @@ def test_the_empty_label_is_named_by_its_row(tmp_path):
     [
         ("a.csv", "review,stars\nx,1,2\n", "line 2: 3 columns, but the header has 2"),
         ("a.csv", 'review,stars\nx,1\n"open,2\n', r"line 3: .*quotes"),
-        ("a.csv", "text,stars\nx,1\n", r"no column named 'review' \(--text_column\); there are text, stars"),
+        ("a.csv", "text,stars\nx,1\n", "text_column=review: no such column; .*line 2 has text, stars"),
         ("a.csv", "review,review\nx,1\n", "two columns named 'review'"),
         ("a.csv", "review,stars\n", "no rows"),
         ("a.csv", "", "the file is empty"),
         ("a.csv", "review,stars\nx,1\ny,1\n", "every label is '1'"),
-        ("a.txt", "x", r"must be \.csv, \.tsv or \.jsonl"),
+        ("a.txt", "x", r"unknown extension; use \.csv, \.tsv or \.jsonl"),
         ("a.jsonl", '{"review": "x", "stars": 1}\n{"review"\n', "line 2: not valid JSON"),
         ("a.jsonl", "[1]\n", "line 1: holds a list, not an object"),
         ("a.jsonl", '{"review": ["x"], "stars": 1}\n', "line 1: 'review' is a list"),
         ("a.jsonl", '{"review": "\\ud800", "stars": 1}\n', "half of a character"),
+        ("a.jsonl", '{"review": "x", "stars": "a\\nb"}\n', "line 1: the label .* has a line break in it"),
+        ("a.jsonl", '{"review": "x", "stars": ["a"]}\n', "several labels for one text are not supported"),
+        ("a.csv", "review,stars\nx,a|b\ny,b\nz,a\n", "1 rows have the label 'a|b', which is a list of others"),
+        ("a.csv", "review,stars\nx,a;b\ny,b;c\nz,a;c\n", "several labels for one text are not supported"),
+        ("a.csv", "review,stars\nx,\"['a', 'b']\"\ny,\"['b']\"\n", "several labels for one text are not supported"),
+        ("a.tsv", 'review\tstars\n"x\t1\nmore\t2\nand y"\t1\n', "lines 2 and 4: a quote at the beginning of one text"),
+        ("a.csv", 'review,stars\n"x,1\n"a, b",2\nand y",1\nz,2\n', r"a\.csv, line"),
     ],
 )
 def test_a_bad_file_is_refused_by_name_and_line(tmp_path, name, text, message):
@@ -100,15 +108,15 @@ def test_a_label_that_training_did_not_have_is_named(tmp_path):
 def test_without_a_training_file_the_labels_are_the_models(tmp_path):
     dev = write_csv(tmp_path / "dev.csv", [("a", "x"), ("b", "y")])
     assert load(None, dev, labels=("y", "x")).task.labels == ("y", "x")
-    with pytest.raises(InputError, match="--train_file is missing"):
+    with pytest.raises(InputError, match="train_file is missing"):
         load(None, dev)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"text_column": None}, r"--text_column is missing; there are review, stars"),
-        ({"label_type": "float"}, "--label_type=float: must be class or number"),
+        ({"text_column": None}, "text_column is missing; .*line 2 has review, stars"),
+        ({"label_type": "float"}, "label_type=float: must be class or number"),
         ({"label_type": "number"}, "the score 'x' is not a number"),
     ],
 )
@@ -120,9 +128,112 @@ def test_a_wrong_setting_is_named(tmp_path, changes, message):
 
 def test_missing_files_are_named(tmp_path):
     path = write_csv(tmp_path / "train.csv", [("a", "x"), ("b", "y")])
-    with pytest.raises(InputError, match=r"--dev_file is missing; --task=custom reads the split 'dev' from it"):
+    with pytest.raises(InputError, match="dev_file is missing; task custom reads the split 'dev' from it"):
         load(path).dev  # noqa: B018
-    with pytest.raises(InputError, match=r"--dev_file=nowhere\.csv: no such file"):
+    with pytest.raises(InputError, match=r"dev_file=nowhere\.csv: no such file"):
         load(path, "nowhere.csv").dev  # noqa: B018
     with pytest.raises(InputError, match=r"nowhere\.csv: no such file"):
         load("nowhere.csv")
+
+
+def test_a_quote_at_the_begin_of_one_text_and_the_end_of_another(tmp_path):
+    path = tmp_path / "train.tsv"
+    path.write_text('review\tstars\na fine day\tx\n"It begins\ty\nthe middle\tx\nit ends"\ty\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"lines 3 and 5: .*`quoting=none`.*`quoting=csv`"):
+        load(str(path))
+    assert [row.text for row in load(str(path), quoting="none").train] == [
+        "a fine day",
+        '"It begins',
+        "the middle",
+        'it ends"',
+    ]
+    assert len(list(load(str(path), quoting="csv").train)) == 2
+    with pytest.raises(InputError, match="quoting=all: must be one of auto, csv, none"):
+        load(str(path), quoting="all")
+
+
+def test_a_text_of_several_lines_with_commas_is_one_text(tmp_path):
+    rows = [("Well, it was\nlong, very long", "x"), ("short", "y")]
+    assert [(row.text, row.label) for row in load(write_csv(tmp_path / "train.csv", rows)).train] == rows
+
+
+def test_other_separators_line_ends_and_a_byte_order_mark_are_recognized(tmp_path, caplog):
+    rows = [('"Great" said, he; and left', "good"), ('ends with a quote"', "bad"), ("café", "good")]
+    with caplog.at_level("INFO", "tinybert_tf"):
+        for separator in ";\t|":
+            path = write_csv(tmp_path / "other.csv", rows, separator=separator)
+            assert [(row.text, row.label) for row in load(path).train] == rows
+            assert f"columns are separated by {separator!r}" in caplog.messages[-1]
+    text = (tmp_path / "other.csv").read_text("utf-8").replace("\r\n", "\r")
+    (tmp_path / "other.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert [(row.text, row.label) for row in load(str(tmp_path / "other.csv")).train] == rows
+    (tmp_path / "other.csv").write_text(text, "utf-16")
+    with pytest.raises(InputError, match=r"other\.csv, line 1: not UTF-8 \(UTF-16\)"):
+        load(str(tmp_path / "other.csv"))
+
+
+def test_several_columns_of_labels_are_refused_by_name(tmp_path):
+    path = write_csv(tmp_path / "train.csv", [("a", 0, 1), ("b", 1, 1)], ("review", "toxic", "threat"))
+    with pytest.raises(InputError, match="label_column=toxic,threat: .*several labels for one text are not supported"):
+        load(path, label_column="toxic,threat")
+    assert load(path, label_column="toxic").task.labels == ("0", "1")
+    with pytest.raises(InputError, match="label_separator=;: several labels for one text are not supported"):
+        CustomFiles(label_separator=";")
+    joined = write_csv(tmp_path / "joined.csv", [("a", "x|y"), ("b", "x"), ("c", "y")])
+    assert load(joined, label_separator="none").task.labels == ("x", "x|y", "y")
+
+
+def test_rows_that_cannot_be_used_can_be_left_out(tmp_path, caplog):
+    path = write_csv(tmp_path / "train.csv", [("a", "x"), ("b", ""), ("c", "y")])
+    assert [(row.index, row.text) for row in load(path, skip_bad_rows=True).train] == [(0, "a"), (1, "c")]
+    assert (
+        "1 rows are left out; the first: " in caplog.messages[-1]
+        and "line 3: the label is empty" in caplog.messages[-1]
+    )
+
+
+def test_texts_without_labels(tmp_path):
+    train = write_csv(tmp_path / "train.csv", [("a", "x"), ("b", "y")])
+    (tmp_path / "more.txt").write_text("one\n\ntwo words\n", encoding="utf-8")
+    more = load(train, unlabelled_file=str(tmp_path / "more.txt")).unlabelled
+    assert [(row.text, row.label) for row in more] == [("one", None), ("two words", None)]
+    assert [row.text for row in load(train, unlabelled_file=train).unlabelled] == ["a", "b"]
+    files = CustomFiles(unlabelled_file=str(tmp_path / "more.txt"))
+    assert len(load_task("sst2", tmp_path, files).unlabelled) == 2
+    with pytest.raises(InputError, match="unlabelled_file is missing"):
+        load(train).unlabelled  # noqa: B018
+    with pytest.raises(InputError, match="pairs need a"):
+        list(load(train, unlabelled_file=files.unlabelled_file, text_pair_column="stars").unlabelled)
+
+
+def test_the_main_metric_comes_first(tmp_path):
+    train = write_csv(tmp_path / "train.csv", [("a", "x"), ("b", "y")])
+    assert load(train, main_metric="matthews").task.metrics == ("matthews", "accuracy", "macro_f1")
+    with pytest.raises(InputError, match="main_metric=pearson: classification has accuracy, macro_f1, matthews, f1"):
+        load(train, main_metric="pearson")
+
+
+def test_a_task_from_lists_and_arrays():
+    data = task_from_lists(["a", "b", "c"], np.array([3, 20, 3]), dev_texts=("d",), dev_labels=[20])
+    assert data.task.labels == ("3", "20") and [row.label for row in data.train] == ["3", "20", "3"]
+    assert [row.label for row in data.dev] == ["20"] and [row.label for row in data.test] == [None]
+    pairs = task_from_lists(["a", "b"], [0.5, -1], ["c", "d"], label_type="number")
+    assert pairs.task.kind == "regression" and [row.text_pair for row in pairs.train] == ["c", "d"]
+    with pytest.raises(InputError, match="no split 'dev'; there are train"):
+        pairs.dev  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((["a"], ["x", "y"]), "labels has 2 entries, but there are 1 texts"),
+        ((["a", None], ["x", "y"]), r"texts\[1\] is a NoneType"),
+        ((["a", "b"], ["x", float("nan")]), r"labels\[1\] is missing"),
+        ((["a", "b"], [["x"], ["y"]]), "several labels for one text"),
+        ((["a", "b"], ["x", "x"]), "every label is 'x'"),
+        (([], []), "no rows"),
+    ],
+)
+def test_lists_that_are_no_task_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        task_from_lists(*arguments)

@@ -55,12 +55,13 @@ def test_a_bad_file_is_refused_by_name_and_line(tmp_path, text, message):
     assert "train.tsv" in str(refused.value)
 
 
-def test_halves_of_qqps_rows_are_left_out_and_counted(tmp_path, capsys):
+def test_halves_of_qqps_rows_are_left_out_and_counted(tmp_path, caplog):
+    caplog.set_level("INFO", "tinybert_tf")
     columns = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate"
     write(tmp_path / "QQP", "train.tsv", f"{columns}\n0\t1\t2\ta\tb\t1\n1\t3\t4\tc\nd\te\t0\n2\t5\t6\tf\tg\t0\n")
     rows = list(load_task("qqp", tmp_path).train)
     assert [(row.index, row.text, row.text_pair, row.label) for row in rows] == [(0, "a", "b", "1"), (1, "f", "g", "0")]
-    assert "left out 2 lines that are halves of rows" in capsys.readouterr().out
+    assert "left out 2 lines that are halves of rows" in caplog.text
 
 
 def test_missing_files_and_unknown_tasks_say_what_was_looked_for(tmp_path):

@@ -67,13 +67,13 @@ def test_a_question_without_answers_in_the_file_is_one_to_predict(file_of):
         ([{"id": 7, "question": "Why?"}], 'needs a text "id"'),
         (
             [ANSWERED, IMPOSSIBLE | {"is_impossible": False, "answers": [{"text": "1921", "answer_start": 30}]}],
-            "question 2 (id a): the answer '1921' does not stand at answer_start 30 of the context, '921.' does",
+            "question 2 (id a): the answer '1921' is not at answer_start 30 of the context, '921.' is",
         ),
         (
             [ANSWERED | {"answers": [{"text": "closed.", "answer_start": -7}]}],
-            "the answer 'closed.' does not stand at answer_start -7",
+            "the answer 'closed.' is not at answer_start -7",
         ),
-        ([ANSWERED | {"answers": [{"text": "", "answer_start": 3}]}], "the answer '' does not stand at answer_start 3"),
+        ([ANSWERED | {"answers": [{"text": "", "answer_start": 3}]}], "the answer '' is not at answer_start 3"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_with_its_place(file_of, questions, message):
@@ -108,7 +108,7 @@ def test_the_file_of_a_split_is_found_by_its_name(file_of, tmp_path):
         find_squad_file(SQUAD1, tmp_path, "train")
     assert "no train set of SQuAD 1.1; put train-v1.1.json there" in str(caught.value)
     assert other.name in str(caught.value)
-    with pytest.raises(InputError, match="--data_dir .*none: no such folder"):
+    with pytest.raises(InputError, match="data_dir=.*none: no such folder"):
         find_squad_file(SQUAD1, tmp_path / "none", "train")
 
 
@@ -133,8 +133,18 @@ def test_tensorflow_datasets_gives_what_the_file_gives(file_of, tmp_path, monkey
     more = {"id": "B", "question": "When?", "answers": [{"text": "1921", "answer_start": 29}] * 2}
     questions = [question | {"is_impossible": bool(question.get("is_impossible"))} for question in (*questions, more)]
     path = file_of(document(*questions))
+    monkeypatch.setattr("tinybert_tf.data.tfds._is_reachable", lambda host: True)
     monkeypatch.setattr(tfds, "builder", functools.partial(tfds.builder, data_dir=tmp_path / "tfds"))
     monkeypatch.setattr(
         tfds.download.DownloadManager, "download_and_extract", lambda self, urls: dict.fromkeys(urls, str(path))
     )
     assert list(squad_split(task, None, "dev")) == read_squad(path, task)
+
+
+def test_answers_that_are_not_where_the_file_says_are_counted_and_can_be_left_out(file_of, caplog):
+    wrong = ANSWERED | {"answers": [{"text": "closed.", "answer_start": 1}]}
+    path = file_of(document(ANSWERED, wrong | {"id": "x"}, wrong | {"id": "y"}))
+    with pytest.raises(InputError, match=r"\(id x\): .*; this and 1 more can be left out with `skip_bad_rows`"):
+        read_squad(path, SQUAD1)
+    assert [example.id for example in read_squad(path, SQUAD1, skip_bad_rows=True)] == ["b"]
+    assert "2 rows are left out; the first: " in caplog.messages[-1]

@@ -84,6 +84,7 @@ def builder_reads(monkeypatch):
 
         for name in ("download", "download_and_extract"):
             monkeypatch.setattr(tfds.download.DownloadManager, name, local)
+        monkeypatch.setattr("tinybert_tf.data.tfds._is_reachable", lambda host: True)
         monkeypatch.setattr(tfds, "builder", functools.partial(tfds.builder, data_dir=prepared_in))
 
     return from_folder
@@ -137,12 +138,13 @@ def test_matched_and_mismatched_are_kept_apart(tmp_path):
     assert list(data.dev) == list(data.split("dev_matched")) != list(data.split("dev_mismatched"))
 
 
-def test_the_mismatched_set_may_be_missing_but_not_the_matched(tmp_path, capsys):
+def test_the_mismatched_set_may_be_missing_but_not_the_matched(tmp_path, caplog):
+    caplog.set_level("INFO", "tinybert_tf")
     write_files(tmp_path / "MNLI", get_task("mnli"))
     (tmp_path / "MNLI" / "dev_mismatched.tsv").unlink()
     data = load_task("mnli", tmp_path)
     assert [split.name for split in data.dev_splits()] == ["dev_matched"]
-    assert "dev_mismatched is left out" in capsys.readouterr().out
+    assert "dev_mismatched is left out" in caplog.text
     (tmp_path / "MNLI" / "dev_matched.tsv").unlink()
     with pytest.raises(InputError, match=r"dev_matched\.tsv: no such file"):
         data.dev_splits()
@@ -165,10 +167,25 @@ def test_what_cannot_be_fetched_says_so(monkeypatch, tmp_path):
     def offline(self, url):
         raise OSError("no route to host")
 
+    monkeypatch.setattr("tinybert_tf.data.tfds._is_reachable", lambda host: True)
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", offline)
     monkeypatch.setattr(tfds, "builder", functools.partial(tfds.builder, data_dir=tmp_path))
-    with pytest.raises(InputError, match=r"cannot provide dev of glue/rte \(no route to host\); .*--data_dir"):
+    with pytest.raises(InputError, match=r"cannot provide dev of glue/rte \(no route to host\); .*`data_dir`"):
         load_task("rte").dev  # noqa: B018
+
+
+def test_a_host_that_does_not_answer_is_named_in_seconds(monkeypatch, tmp_path):
+    """Downloads of TensorFlow Datasets have no time limit."""
+    import tensorflow_datasets as tfds
+
+    def silent(request, timeout):
+        assert timeout <= 10
+        raise TimeoutError
+
+    monkeypatch.setattr("urllib.request.urlopen", silent)
+    monkeypatch.setattr(tfds, "builder", functools.partial(tfds.builder, data_dir=tmp_path))
+    with pytest.raises(InputError, match=r"\(dl\.fbaipublicfiles\.com cannot be reached\)"):
+        load_task("sst2").dev  # noqa: B018
 
 
 @pytest.mark.realdata

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tinybert_tf.corpus.text import Text
+from tinybert_tf.data.tfds import fetched_builder, first_line
 from tinybert_tf.errors import InputError
 
 DATASETS = ("wikipedia", "wiki40b", "lm1b")
@@ -25,16 +26,12 @@ class DatasetText:
     def __init__(self, name: str, block_bytes: int):
         self.dataset, self.block_bytes = name.split("/")[0].split(":")[0], block_bytes
         if self.dataset not in DATASETS:
-            raise InputError(f"--tfds={name}: must be one of {', '.join(DATASETS)}; give other text with --input")
+            raise InputError(f"must be one of {', '.join(DATASETS)}; give other text with `input`", "tfds", name)
         try:
-            import tensorflow_datasets
-
-            self._builder = tensorflow_datasets.builder(name)
-            self._builder.download_and_prepare()
+            self._builder = fetched_builder(name)
         except Exception as error:  # every way to fail here (network, disk, unknown configuration) has the one remedy
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise InputError(
-                f"TensorFlow Datasets cannot provide {name} ({reason}); give text files with --input"
+                f"TensorFlow Datasets cannot provide {name} ({first_line(error)}); give text files with `input`"
             ) from None
         self._split = self._builder.info.splits["train"]
 

@@ -1,6 +1,7 @@
-"""Rows, tokens and batches."""
+"""Tasks and their data: rows, tokens and batches."""
 
-from tinybert_tf.data.batching import batches, count_batches, length_buckets
+from tinybert_tf.data.batching import batches, class_weights, count_batches, length_buckets
+from tinybert_tf.data.custom import CustomFiles, task_from_lists
 from tinybert_tf.data.encoding import label_values
 from tinybert_tf.data.load import load_task
 from tinybert_tf.data.split import Example, Split, TaskData
@@ -9,16 +10,19 @@ from tinybert_tf.data.tokenizer import Tokenizer
 
 __all__ = [
     "TASKS",
+    "CustomFiles",
     "Example",
     "Split",
     "Task",
     "TaskData",
     "Tokenizer",
     "batches",
+    "class_weights",
     "count_batches",
     "get_task",
     "label_ids",
     "label_values",
     "length_buckets",
     "load_task",
+    "task_from_lists",
 ]

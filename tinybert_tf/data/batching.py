@@ -1,13 +1,17 @@
 """From rows to batches: tokenized in the graph, grouped by length, never dropped."""
 
+import collections
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from tinybert_tf.data.encoding import Rows, encoded_rows
-from tinybert_tf.data.split import Split
+from tinybert_tf.data.split import Split, TaskData
 from tinybert_tf.data.tasks import Task, label_ids
 from tinybert_tf.data.tokenizer import Tokenizer
+from tinybert_tf.errors import InputError
 
 SHUFFLE_BUFFER = 100_000
 # Rows are sorted by length over this many batches: enough that hardly any batch holds two lengths.
@@ -23,46 +27,68 @@ def length_buckets(seq_len: int) -> tuple[int, ...]:
 def batches(
     split: Split,
     tokenizer: Tokenizer,
-    task: Task,
+    task: Task | TaskData,
     *,
     batch_size: int,
     seq_len: int | None = None,
+    model: Any = None,
     ids: Mapping[str, int] | None = None,
+    label_weights: Mapping[str, float] | None = None,
     shuffle_seed: int | None = None,
     epochs: int = 1,
     buckets: Sequence[int] | None = None,
+    in_order: bool = False,
     row_numbers: bool = False,
 ) -> tf.data.Dataset:
-    """Batches `(features, label, weight)` for Keras.
+    """Batches `(features, label, weight)` for Keras, of known cardinality.
 
-    Each batch holds rows of similar length and is padded to the next of `buckets`. It always has `batch_size` rows: one of
-    the last window is filled up with rows of weight 0, so nothing is dropped and shapes stay static.
+    Each batch holds rows of similar length and is padded to the next of `buckets`. It always has `batch_size` rows: the last
+    ones are filled up with rows of weight 0, so nothing is dropped and shapes are static. Filling rows do not count in losses
+    and in `compile(weighted_metrics=...)`, but they do in `compile(metrics=...)`; `in_order=True` has none.
+
+    ```python
+    task = tb.load_task("sst2", "glue")
+    train = tb.batches(task.train, tokenizer, task, batch_size=32, model=model, shuffle_seed=0)
+    dev = tb.batches(task.dev, tokenizer, task, batch_size=32, model=model, in_order=True)
+    ```
 
     Args:
-        split: the rows.
+        split: the rows. They are counted here, which finds every malformed one.
         tokenizer: the model's.
         task: says what the labels are.
         batch_size: rows in a batch.
-        seq_len: longest length in tokens, by default the task's; what is longer is cut.
-        ids: label word -> id, by default the task's own order (`label_ids`).
-        shuffle_seed: None keeps rows of a similar length in their order. Otherwise each epoch has its own order, which this
-            and TensorFlow's global seed decide alone.
-        epochs: passes over the rows. Epochs flow into each other: a batch may hold the end of one and the beginning of the
-            next.
-        buckets: lengths to pad to; `(seq_len,)` pads everything to the full length.
+        seq_len: longest length in tokens, by default the task's; longer texts are truncated.
+        model: the network that the batches are for, whose label ids are taken.
+        ids: label word -> id instead; without either the task's own order (`label_ids`).
+        label_weights: label word -> weight of its rows, by default 1 (`class_weights`).
+        shuffle_seed: None keeps rows of a similar length in their order. Otherwise each epoch has its own order, which depends
+            on this and TensorFlow's global seed alone.
+        epochs: passes over the rows. Epochs follow one another without a gap: a batch may hold the end of one and the beginning
+            of the next.
+        buckets: ascending lengths to pad to, the last at least `seq_len`; `(seq_len,)` pads everything to the full length.
+        in_order: batches in the order of the file, without filling rows: the last one may be smaller. For evaluation and
+            `predict`.
         row_numbers: add the number of each row in the split as a fourth element, int32 [batch_size], -1 for filling.
 
     Returns:
         features: `input_word_ids`, `input_mask`, `input_type_ids`, int32 [batch_size, bucket];
-        label: int32 [batch_size], float32 for regression, 0 where there is none; weight: float32 [batch_size], 1 or 0.
+        label: int32 [batch_size], float32 for regression, 0 where there is none; weight: float32 [batch_size].
         For token classification label and weight are [batch_size, bucket]: the weight is 1 at the first piece of a word.
+
+    Raises:
+        InputError: a malformed row; buckets that end before `seq_len`; labels that `model` does not have.
     """
+    task = getattr(task, "task", task)
+    if ids is None:
+        ids = label_ids(task, None if model is None else model.config.label2id)
     seq_len = seq_len or task.seq_len
-    lengths = tf.constant(tuple(buckets or length_buckets(seq_len)), tf.int64)
-    rows = encoded_rows(split, tokenizer, task, seq_len, label_ids(task, None) if ids is None else ids)
+    lengths = tf.constant(checked_buckets(buckets, seq_len), tf.int64)
+    rows = encoded_rows(split, tokenizer, task, seq_len, ids, label_weights)
     if shuffle_seed is not None:
+        if in_order:
+            raise InputError("a shuffled order is not that of the file; leave out `shuffle_seed`", "in_order", in_order)
         rows = rows.shuffle(SHUFFLE_BUFFER, seed=shuffle_seed, reshuffle_each_iteration=True)
-    windows = rows.repeat(epochs).ragged_batch(WINDOW_BATCHES * batch_size).enumerate()
+    rows = rows.repeat(epochs)
 
     def cut(number, window: Rows) -> tf.data.Dataset:
         """A window's batches: its rows from the shortest to the longest, a batch at a time, the batches in random order."""
@@ -77,14 +103,16 @@ def batches(
     def pad(batch: Rows):
         longest = batch.word_ids.bounding_shape(axis=1)
         length = lengths[tf.searchsorted(lengths, [longest])[0]]
+        size = tf.size(batch.number, tf.int64) if in_order else batch_size
+        static_size = None if in_order else batch_size
 
         def filled(values, filling=0):
-            """What has a token's size [batch_size, length], what has a row's [batch_size]; `filling` where there is none."""
+            """Values of tokens become [size, length], values of rows [size]; `filling` where there are none."""
             if isinstance(values, tf.RaggedTensor):
-                values = values.to_tensor(filling, shape=tf.stack([batch_size, length]))
-                return tf.ensure_shape(values, [batch_size, None])
-            values = tf.pad(values, [[0, batch_size - tf.size(values)]], constant_values=filling)
-            return tf.ensure_shape(values, [batch_size])
+                return tf.ensure_shape(values.to_tensor(filling, shape=tf.stack([size, length])), [static_size, None])
+            return tf.ensure_shape(
+                tf.pad(values, [[0, size - tf.size(values, tf.int64)]], constant_values=filling), [static_size]
+            )
 
         features = {
             "input_word_ids": filled(batch.word_ids, tokenizer.pad_id),
@@ -94,7 +122,58 @@ def batches(
         padded = (features, filled(batch.label), filled(batch.weight))
         return (*padded, filled(batch.number, -1)) if row_numbers else padded
 
-    return windows.flat_map(cut).map(pad, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    if in_order:
+        chosen = rows.ragged_batch(batch_size)
+    else:
+        chosen = rows.ragged_batch(WINDOW_BATCHES * batch_size).enumerate().flat_map(cut)
+    dataset = chosen.map(pad, tf.data.AUTOTUNE, deterministic=True)
+    count = -(-len(split) * epochs // batch_size)
+    return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
+
+
+def checked_buckets(buckets: Sequence[int] | None, seq_len: int) -> tuple[int, ...]:
+    """Lengths to pad to, by default `length_buckets`. Raises InputError if they do not ascend to `seq_len`."""
+    lengths = tuple(buckets or length_buckets(seq_len))
+    if list(lengths) != sorted(set(lengths)) or lengths[0] < 1 or lengths[-1] < seq_len:
+        raise InputError(f"must be ascending lengths, the last at least `seq_len`={seq_len}", "buckets", lengths)
+    return lengths
+
+
+def class_weights(spec: str, task: Task, split: Split) -> dict[str, float]:
+    """A weight for each class, for `batches(label_weights=...)`.
+
+    >>> from tinybert_tf.data import task_from_lists
+    >>> task = task_from_lists(["a", "b", "c", "d"], ["x", "x", "x", "y"])
+    >>> class_weights("balanced", task.task, task.train)
+    {'x': 0.6666666666666666, 'y': 2.0}
+    >>> class_weights("y=3", task.task, task.train)
+    {'x': 1.0, 'y': 3.0}
+
+    Args:
+        spec: "balanced", rows / (classes x rows of the class); or "LABEL=WEIGHT,..." with 1 for the others.
+        task: its labels.
+        split: the rows to count.
+
+    Raises:
+        InputError: no classification, an unknown label, or a weight that is no number of at least 0.
+    """
+    if task.kind != "classification":
+        raise InputError(f"a task of {task.kind} has no classes to weight", "class_weights", spec)
+    if spec == "balanced":
+        counts = collections.Counter(row.label for row in split)
+        return {label: sum(counts.values()) / (len(task.labels) * max(1, counts[label])) for label in task.labels}
+    weights = dict.fromkeys(task.labels, 1.0)
+    for part in spec.split(","):
+        label, _, number = (text.strip() for text in part.rpartition("="))
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = -1.0
+        if label not in weights or not 0 <= weight < math.inf:
+            known = ", ".join(task.labels)
+            raise InputError(f"{part!r} is not LABEL=WEIGHT with one of the labels {known}", "class_weights", spec)
+        weights[label] = weight
+    return weights
 
 
 def count_batches(
@@ -102,5 +181,4 @@ def count_batches(
 ) -> tuple[int, int]:
     """(rows, batches): what `batches`, whose arguments this takes, will yield. Reading the rows finds every malformed one."""
     del tokenizer, task, others
-    rows = sum(1 for _ in split)
-    return rows, -(-rows * epochs // batch_size)
+    return len(split), -(-len(split) * epochs // batch_size)

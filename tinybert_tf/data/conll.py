@@ -1,53 +1,100 @@
-"""Token classification from files in CoNLL's layout: a word and its tag a line, a blank line between sentences."""
+"""Token classification from files in CoNLL's layouts: a word and its tag a line, a blank line between sentences."""
 
+import collections
+import dataclasses
+import functools
+import logging
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tinybert_tf.data.custom import CustomFiles, file_splits, known_labels
+from tinybert_tf.data.custom import CustomFiles, file_splits, known_labels, with_metrics
 from tinybert_tf.data.lines import numbered_lines
 from tinybert_tf.data.split import Example, TaskData
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
 
 _DOCUMENT_START = "-DOCSTART-"
+# https://universaldependencies.org/format.html
+_CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+_COLUMN_NAMES = "# global.columns ="  # CoNLL-U Plus
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class ConllLayout:
+    """Where words and tags are in a file.
+
+    Attributes:
+        word, tag: columns from 0; -1 is the last.
+        columns: of a line, by which a comment is told from a word "#".
+        is_conllu: CoNLL-U: "#" begins a comment, and lines whose id is no integer (3-4, 8.1) hold no word of their own.
+    """
+
+    word: int
+    tag: int
+    columns: int
+    is_conllu: bool
 
 
 def load_conll(files: CustomFiles, labels: Sequence[str] | None = None) -> TaskData:
-    """The task that the files are, with the splits "train", "dev" and "test"; "test" is dev without its tags.
+    """The task of the files, with the splits "train", "dev" and "test"; "test" is dev without its tags.
+
+    A tag of dev that train lacks is one that no model predicts: it counts as missed, which is logged.
 
     Args:
-        files: `train_file` and `dev_file`; the columns are CoNLL's.
-        labels: the tags in the order of their ids; taken where no training file is given.
+        files: `train_file`, `dev_file`, `tag_column`.
+        labels: the tags in the order of their ids; used where no training file is given.
 
     Raises:
-        InputError: with file and line, whatever cannot be read, and a tag that train does not have.
+        InputError: with file and line, whatever cannot be read; or dev and train have no tag in common.
     """
-    tags = lambda path: (tag for row in read_conll(path) for tag in row.label.split(" "))
-    task = Task(
-        "token_classification", "token_classification", "", known_labels(files, labels, tags), 0, None, -1,
-        ("f1", "precision", "recall", "accuracy"),
-    )  # fmt: skip
-    return file_splits(
-        task, files, lambda path, has_tags: read_conll(path, task.labels if has_tags else None, has_tags)
-    )
+    tags = lambda path: (tag for row in read_conll(path, files.tag_column) for tag in row.label.split(" "))
+    whole = dataclasses.replace(files, label_separator="none")  # B-A|B is one tag
+    task = Task("token_classification", "token_classification", "", known_labels(whole, labels, tags), 0, None, -1)
+    task = with_metrics(task, files.main_metric)
+    if files.dev_file is not None and Path(files.dev_file).is_file():
+        task = dataclasses.replace(task, unseen=_unseen(files.dev_file, task.labels, tags))
+    return file_splits(task, files, lambda path, has_tags: read_conll(path, files.tag_column, has_tags))
 
 
-def read_conll(path: Path, tags: Sequence[str] | None = None, has_tags: bool = True) -> Iterator[Example]:
-    """The sentences of a file; columns are separated by tabs or spaces, the first is the word, the last its tag.
+def _unseen(path: str, known: Sequence[str], tags) -> tuple[str, ...]:
+    try:
+        counts = collections.Counter(tags(Path(path)))
+    except InputError:  # a file without tags can be predicted; who scores on it reads it again
+        return ()
+    unseen = tuple(sorted(counts.keys() - set(known)))
+    if len(unseen) == len(counts):
+        raise InputError(
+            f"{path}: has the tags {', '.join(unseen[:10])}, none of which training had: {', '.join(known[:10])}"
+        )
+    if unseen:
+        words = sum(counts[tag] for tag in unseen)
+        logger.warning(
+            "%s: %d words have tags that training lacks (%s); they count as missed", path, words, ", ".join(unseen)
+        )
+    return unseen
+
+
+def read_conll(path: Path, tag_column: str | None = None, has_tags: bool = True) -> Iterator[Example]:
+    """The sentences of a file: CoNLL-2003's layout, columns separated by tabs or spaces, or CoNLL-U, which is recognized.
 
     Args:
         path: the file.
-        tags: those that may stand there; None allows all.
+        tag_column: where the tag is, from 1, or a name of CoNLL-U; None: the last column, of CoNLL-U the fourth, UPOS.
         has_tags: False reads the words alone.
     """
+    layout = conll_layout(path, tag_column)
     words, labels, index = [], [], 0
     for number, line in numbered_lines(path):
-        fields = line.split("\t") if "\t" in line else line.split(" ")
-        fields = [field for field in (field.strip(" \r\n") for field in fields) if field]
+        fields = _fields(line)
         if fields and fields[0] != _DOCUMENT_START:
-            words.append(_without_space(path, number, fields[0]))
+            if _is_comment(fields, layout) or (layout.is_conllu and not fields[0].isdecimal()):
+                continue
+            words.append(_field(path, number, fields, layout.word, layout))
             if has_tags:
-                labels.append(_tag(path, number, fields, tags))
+                labels.append(_field(path, number, fields, layout.tag, layout))
         elif words:
             yield Example(index, " ".join(words), None, " ".join(labels) if has_tags else None)
             words, labels, index = [], [], index + 1
@@ -57,15 +104,66 @@ def read_conll(path: Path, tags: Sequence[str] | None = None, has_tags: bool = T
         raise InputError(f"{path}: no sentences")
 
 
-def _tag(path: Path, number: int, fields: list[str], tags: Sequence[str] | None) -> str:
-    if len(fields) < 2:
-        raise InputError(f"{path}, line {number}: {fields[0]!r} has no tag; a line holds a word and, last, its tag")
-    if tags is not None and fields[-1] not in tags:
-        raise InputError(f"{path}, line {number}: unknown tag {fields[-1]!r}; training had {', '.join(tags)}")
-    return _without_space(path, number, fields[-1])
+@functools.lru_cache(maxsize=16)
+def _logged(path: Path, names: str, tag: str) -> None:
+    logger.info("%s: CoNLL-U (%s); the tags are %s", path, names, tag)
 
 
-def _without_space(path: Path, number: int, field: str) -> str:
+def conll_layout(path: Path, tag_column: str | None = None) -> ConllLayout:
+    """The layout of a file, by its first lines.
+
+    Raises:
+        InputError: there is no such column.
+    """
+    names: Sequence[str] = _CONLLU
+    columns = 0
+    for number, line in numbered_lines(path):
+        if number == 1 and line.startswith(_COLUMN_NAMES):
+            names = line.removeprefix(_COLUMN_NAMES).lower().split()
+        fields = _fields(line)
+        if not fields or fields[0] == _DOCUMENT_START or fields[0].startswith("#"):
+            columns = columns or len(fields)  # of a file of nothing else
+            continue
+        columns = len(fields)
+        is_conllu = names is not _CONLLU or (
+            "\t" in line and columns == 10 and re.fullmatch(r"\d+([-.]\d+)?", fields[0])
+        )
+        if not is_conllu:
+            break
+        tag = "upos" if tag_column is None else tag_column.lower()
+        if tag in names:
+            _logged(path, " ".join(names), tag)
+            return ConllLayout(names.index("form") if "form" in names else 1, names.index(tag), columns, True)
+        return ConllLayout(1, _column(path, tag_column or "upos", columns, names), columns, True)
+    return ConllLayout(0, -1 if tag_column is None else _column(path, tag_column, columns, ()), columns, False)
+
+
+def _column(path: Path, tag_column: str, columns: int, names: Sequence[str]) -> int:
+    if not tag_column.isdecimal() or not 1 <= int(tag_column) <= columns:
+        there = f"1 to {columns}" + (f" or {', '.join(names)}" if names else "")
+        raise InputError(f"no such column; {path} has {there}", "tag_column", tag_column)
+    return int(tag_column) - 1
+
+
+def _fields(line: str) -> list[str]:
+    fields = line.split("\t") if "\t" in line else line.split(" ")
+    return [field for field in (field.strip(" \r\n") for field in fields) if field]
+
+
+def _is_comment(fields: list[str], layout: ConllLayout) -> bool:
+    if layout.is_conllu or fields[0].startswith("# "):  # with tabs between columns
+        return fields[0].startswith("#")
+    return fields[0] == "#" and len(fields) != layout.columns
+
+
+def _field(path: Path, number: int, fields: list[str], column: int, layout: ConllLayout) -> str:
+    if len(fields) < 2 and column:
+        raise InputError(f"{path}, line {number}: {fields[0]!r} has no tag; a line holds a word and its tag")
+    if column >= len(fields):
+        raise InputError(f"{path}, line {number}: {len(fields)} columns, but the tag is in column {column + 1}")
+    field = fields[column]
+    if " " in field and layout.is_conllu:
+        return field.replace(" ", "\u00a0")  # words of some languages; the tokenizer takes it for a space
     if " " in field:
         raise InputError(f"{path}, line {number}: {field!r} holds a space; a line is for one word")
     return field

@@ -1,62 +1,192 @@
-"""The user's own data: CSV, TSV or JSONL with named columns."""
+"""The user's own data: texts with labels from CSV, TSV or JSONL files, or from lists."""
 
-import csv
+import collections
 import dataclasses
+import itertools
 import json
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+import logging
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tinybert_tf.data.glue import checked_score
-from tinybert_tf.data.lines import numbered_lines, whole_characters
+from tinybert_tf.data.lines import whole_characters
 from tinybert_tf.data.split import Example, Split, TaskData
+from tinybert_tf.data.tables import QUOTINGS, read_records, read_text_lines
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import parse_json_object
 from tinybert_tf.settings import setting
 
 _KINDS = {"class": "classification", "number": "regression"}
-# Python refuses to read whole numbers of thousands of digits, and no class is named so.
+# Python refuses to read integers of thousands of digits, and no class is named so.
 _LONGEST_NUMBER = 20
-_METRICS = {"classification": ("accuracy", "macro_f1"), "regression": ("spearman", "pearson")}
+# What dev scores of a kind of task may be, those reported first; `main_metric` chooses among them.
+METRICS = {
+    "classification": ("accuracy", "macro_f1", "matthews", "f1"),
+    "regression": ("spearman", "pearson"),
+    "token_classification": ("f1", "precision", "recall", "accuracy"),
+}
+_REPORTED = 2  # metrics, where none is asked for
+# What labels of one row may be joined by.
+_JOINTS = ",;|/+&"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CustomFiles:
-    """Where the user's own data is; programs inherit these settings."""
+    """The user's own data: files, and how they are read.
+
+    ```python
+    files = tb.CustomFiles(train_file="train.csv", dev_file="dev.csv", text_column="review", label_column="stars")
+    task = tb.load_task("custom", files=files)
+    ```
+    """
 
     train_file: str | None = setting(
-        None, "training rows of --task=custom (.csv, .tsv or .jsonl) or --task=token_classification (CoNLL)"
+        None, "training rows of --task=custom (.csv, .tsv or .jsonl) or --task=token_classification (CoNLL, CoNLL-U)"
     )
     dev_file: str | None = setting(None, "rows to score or to predict, in the format of --train_file")
+    unlabelled_file: str | None = setting(
+        None, "texts without labels: .txt (one a line), or the columns of --train_file without the label"
+    )
     text_column: str | None = setting(None, "--task=custom: the column that holds the text")
     text_pair_column: str | None = setting(None, "--task=custom: the column of a second text, for pairs")
     label_column: str | None = setting(None, "--task=custom: the column that holds the label")
+    tag_column: str | None = setting(
+        None, "--task=token_classification: a number from 1, or a name of CoNLL-U (xpos); absent: the last, or upos"
+    )
     label_type: str = setting("class", "--task=custom: class (classification) or number (regression)")
+    label_separator: str | None = setting(
+        None, "none: labels such as a|b are one class each; several labels for one text are not supported"
+    )
+    quoting: str = setting(
+        "auto",
+        "quotes in .csv and .tsv: csv, none (characters like any other), or auto: csv, refusing what swallows rows",
+    )
+    main_metric: str | None = setting(None, "own data: the metric that a model is chosen by, such as macro_f1")
+    skip_bad_rows: bool = setting(False, "leave out rows that cannot be used (own files, SQuAD), and say how many")
+
+    def __post_init__(self):
+        if self.quoting not in QUOTINGS:
+            raise InputError(f"must be one of {', '.join(QUOTINGS)}", "quoting", self.quoting)
+        if self.label_separator not in (None, "none"):
+            raise InputError(
+                "several labels for one text are not supported; train a model for each label, or take `label_separator=none` "
+                "if each text has one label",
+                "label_separator",
+                self.label_separator,
+            )
 
 
 def load_custom(files: CustomFiles, labels: Sequence[str] | None = None) -> TaskData:
-    """The task that the user's files are, with the splits "train", "dev" and "test"; "test" is dev without its labels.
+    """The task of the user's files, with the splits "train", "dev" and "test"; "test" is dev without its labels.
 
-    Classes are collected from the training file and sorted, as numbers if they are whole numbers.
+    Classes are collected from the training file and sorted, as numbers if they are integers.
 
     Args:
         files: which files and columns.
-        labels: the classes in the order of their ids; taken where no training file is given.
+        labels: the classes in the order of their ids; used where no training file is given.
 
     Raises:
-        InputError: with file, line or column, whatever cannot be read; an empty label, or one that train does not have.
+        InputError: with file, line or column, whatever cannot be read; an empty label, several labels, or one that train lacks.
     """
-    if files.label_type not in _KINDS:
-        raise InputError(f"--label_type={files.label_type}: must be {' or '.join(_KINDS)}")
-    kind = _KINDS[files.label_type]
-    task = Task("custom", kind, "", (), files.text_column, files.text_pair_column, files.label_column, _METRICS[kind])
+    kind = _kind(files.label_type)
+    task = Task("custom", kind, "", (), files.text_column, files.text_pair_column, files.label_column)
+    task = with_metrics(task, files.main_metric)
     if kind == "classification":
-        read = lambda path: (row.label for row in read_rows(path, task, has_labels=True))
+        read = lambda path: (row.label for row in read_rows(path, task, files))
         task = dataclasses.replace(task, labels=known_labels(files, labels, read))
-    return file_splits(task, files, lambda path, has_labels: read_rows(path, task, has_labels))
+    return file_splits(task, files, lambda path, has_labels: read_rows(path, task, files, has_labels))
+
+
+def task_from_lists(
+    texts: Sequence[str],
+    labels: Sequence,
+    text_pairs: Sequence[str] | None = None,
+    *,
+    dev_texts: Sequence[str] | None = None,
+    dev_labels: Sequence | None = None,
+    dev_text_pairs: Sequence[str] | None = None,
+    label_type: str = "class",
+) -> TaskData:
+    """A task from texts and labels in memory: lists, arrays, or columns of a DataFrame.
+
+    ```python
+    task = tb.task_from_lists(["a fine day", "it rains"], ["good", "bad"], dev_texts=["fine"], dev_labels=["good"])
+    batches = tb.batches(task.train, tokenizer, task.task, batch_size=32, seq_len=64)
+    ```
+
+    Args:
+        texts: strings [examples].
+        labels: [examples], a class (text, integer or bool) or, with `label_type="number"`, a number each.
+        text_pairs: second texts [examples], for pairs.
+        dev_texts, dev_labels, dev_text_pairs: the same for the dev set.
+        label_type: "class" or "number".
+
+    Returns:
+        The splits "train", "dev" (if given) and "test", which is dev without its labels. Classes are sorted, as numbers if they
+        are integers.
+
+    Raises:
+        InputError: lists of different lengths, a text that is none, an empty label, several labels, or one that train lacks.
+    """
+    kind = _kind(label_type)
+    pair = None if text_pairs is None else "text_pair"
+    task = with_metrics(Task("custom", kind, "", (), "text", pair, "label"), None)
+    rows = {"train": _listed(task, "", texts, text_pairs, labels)}
+    if kind == "classification":
+        task = dataclasses.replace(task, labels=_sorted_labels("labels", (row.label for row in rows["train"])))
+    if dev_texts is not None:
+        rows["dev"] = _listed(task, "dev_", dev_texts, dev_text_pairs, dev_labels)
+        rows["test"] = [row._replace(label=None) for row in rows["dev"]]
+
+    def split(name: str) -> Split:
+        if name not in rows:
+            raise InputError(f"the task has no split {name!r}; there are {', '.join(rows)}")
+        return Split(name, f"{name} (in memory)", lambda: iter(rows[name]))
+
+    return TaskData(task, split)
+
+
+def _listed(task: Task, prefix: str, texts, pairs, labels) -> list[Example]:
+    columns = {"texts": list(texts), "labels": list(() if labels is None else labels)}
+    if task.text_pair is not None:
+        columns["text_pairs"] = list(() if pairs is None else pairs)
+    for name, values in columns.items():
+        if len(values) != len(columns["texts"]):
+            raise InputError(f"has {len(values)} entries, but there are {len(columns['texts'])} texts", prefix + name)
+    rows = []
+    for index, (text, label, *pair) in enumerate(zip(*columns.values(), strict=True)):
+        for value, name in zip((text, *pair), ("texts", "text_pairs"), strict=False):
+            if not isinstance(value, str):
+                raise InputError(f"{prefix}{name}[{index}] is a {type(value).__name__}, not a text")
+        where = f"{prefix}labels[{index}]"
+        label = label.item() if hasattr(label, "item") else label  # of NumPy
+        if label is None or label != label:
+            raise InputError(f"{where} is missing; remove the row or label it")
+        rows.append(Example(index, text, pair[0] if pair else None, checked_label(where, _as_text(label, where), task)))
+    if not rows:
+        raise InputError(f"{prefix}texts: no rows")
+    return rows
+
+
+def _kind(label_type: str) -> str:
+    if label_type not in _KINDS:
+        raise InputError(f"must be {' or '.join(_KINDS)}", "label_type", label_type)
+    return _KINDS[label_type]
+
+
+def with_metrics(task: Task, main_metric: str | None) -> Task:
+    """The task with its kind's metrics, `main_metric` the first of them."""
+    known = METRICS[task.kind]
+    reported = known if task.kind == "token_classification" else known[:_REPORTED]
+    if main_metric is None:
+        return dataclasses.replace(task, metrics=reported)
+    if main_metric not in known:
+        raise InputError(f"{task.kind} has {', '.join(known)}", "main_metric", main_metric)
+    return dataclasses.replace(task, metrics=tuple(dict.fromkeys((main_metric, *reported))))
 
 
 def known_labels(
@@ -65,127 +195,155 @@ def known_labels(
     """The labels of the training file, or without one the given ones."""
     if files.train_file is None:
         if labels is None:
-            raise InputError("--train_file is missing; the labels are collected from it")
+            raise InputError("is missing; the labels are collected from it", "train_file")
         return tuple(labels)
-    found = set(read(Path(files.train_file)))
-    if len(found) < 2:
-        raise InputError(f"{files.train_file}: every label is {next(iter(found))!r}; a classifier needs two at least")
-    are_whole = all(label.removeprefix("-").isdecimal() and len(label) < _LONGEST_NUMBER for label in found)
-    return tuple(sorted(found, key=lambda label: (int(label) if are_whole else 0, label)))
+    return _sorted_labels(files.train_file, read(Path(files.train_file)), files.label_separator == "none")
+
+
+def _sorted_labels(source: str, labels: Iterable[str], are_whole: bool = False) -> tuple[str, ...]:
+    """The different labels in order. `are_whole`: even if they look joined."""
+    counts = collections.Counter(labels)
+    if len(counts) < 2:
+        raise InputError(f"{source}: every label is {next(iter(counts))!r}; a classifier needs two at least")
+    if not are_whole and (joined := _joined(counts)):
+        raise InputError(
+            f"{source}: {counts[joined]} rows have the label {joined!r}, which is a list of others; several labels for one text "
+            "are not supported: train a model for each, or take `label_separator=none` if it is a class of its own"
+        )
+    are_integers = all(label.removeprefix("-").isdecimal() and len(label) < _LONGEST_NUMBER for label in counts)
+    return tuple(sorted(counts, key=lambda label: (int(label) if are_integers else 0, label)))
+
+
+def _joined(labels: Collection[str]) -> str | None:
+    """A label that is a list of others: its parts are labels themselves, or parts of other labels too."""
+    for joint in _JOINTS:
+        parts = {label: [part.strip() for part in label.split(joint)] for label in labels}
+        counts = collections.Counter(itertools.chain.from_iterable(map(set, parts.values())))
+        for label, of_label in parts.items():
+            if len(of_label) > 1 and all(counts[part] > 1 for part in of_label):
+                return label
+    return next((label for label in labels if re.fullmatch(r"\[.*,.*\]|\[['\"].*\]", label)), None)
 
 
 def file_splits(task: Task, files: CustomFiles, rows: Callable[[Path, bool], Iterator[Example]]) -> TaskData:
     """The splits of a task on files; `rows(path, has_labels)` reads one."""
+    parameters = {"train": "train_file", "dev": "dev_file", "test": "dev_file", "unlabelled": "unlabelled_file"}
 
     def split(name: str) -> Split:
-        if name not in ("train", "dev", "test"):
+        if name not in parameters:
             raise InputError(
-                f"task {task.name} has no split {name!r}; there are train, dev and test (dev without labels)"
+                f"task {task.name} has no split {name!r}; there are train, dev, test (dev without labels) and unlabelled"
             )
-        flag = "train_file" if name == "train" else "dev_file"
-        path = getattr(files, flag)
+        path = getattr(files, parameters[name])
         if path is None:
-            raise InputError(f"--{flag} is missing; --task={task.name} reads the split {name!r} from it")
+            raise InputError(f"is missing; task {task.name} reads the split {name!r} from it", parameters[name])
         if not Path(path).is_file():
-            raise InputError(f"--{flag}={path}: no such file")
+            raise InputError("no such file", parameters[name], path)
+        if name == "unlabelled":
+            return unlabelled_split(task, files)
         return Split(name, path, lambda: rows(Path(path), name != "test"))
 
     return TaskData(task, split)
 
 
-def read_rows(path: Path, task: Task, has_labels: bool) -> Iterator[Example]:
-    """The rows of a file; columns and labels are the task's. While it has no labels yet, every label will do."""
+def unlabelled_split(task: Task, files: CustomFiles) -> Split:
+    """The texts of `files.unlabelled_file`, as rows without labels.
+
+    Raises:
+        InputError: (when it is read) a plain text file for pairs, and whatever cannot be read.
+    """
+    path = Path(files.unlabelled_file)
+
+    def rows() -> Iterator[Example]:
+        if path.suffix.lower() != ".txt":
+            yield from read_rows(path, task, files, has_labels=False)
+            return
+        if task.text_pair is not None:
+            raise InputError(f"{path}: a .txt file holds single texts; pairs need a .csv, .tsv or .jsonl file")
+        index = -1
+        for index, (_, text) in enumerate(read_text_lines(path)):
+            yield Example(index, text, None, None)
+        if index < 0:
+            raise InputError(f"{path}: no rows")
+
+    return Split("unlabelled", str(path), rows)
+
+
+def read_rows(path: Path, task: Task, files: CustomFiles, has_labels: bool = True) -> Iterator[Example]:
+    """The rows of a file; columns and labels are the task's. As long as it has no labels, every label is accepted."""
     columns = {"text_column": task.text, "text_pair_column": task.text_pair, "label_column": task.label}
     if task.text_pair is None:
         del columns["text_pair_column"]
     if not has_labels:
         del columns["label_column"]
-    index = -1
-    for index, (line, record) in enumerate(read_records(path)):
-        values = {flag: _value(path, line, record, flag, column) for flag, column in columns.items()}
-        label = _label(path, line, values["label_column"], task) if has_labels else None
-        yield Example(index, values["text_column"], values.get("text_pair_column"), label)
-    if index < 0:
+    index, bad = 0, []
+    for line, record in read_records(path, files.quoting):
+        where = f"{path}, line {line}"
+        values = {name: _value(where, record, name, column) for name, column in columns.items()}
+        try:
+            texts = {name: _as_text(value, f"{where}: {columns[name]!r}") for name, value in values.items()}
+            label = checked_label(where, texts["label_column"], task) if has_labels else None
+        except InputError as error:
+            if not files.skip_bad_rows:
+                raise
+            bad.append(error)
+            continue
+        yield Example(index, texts["text_column"], texts.get("text_pair_column"), label)
+        index += 1
+    report_skipped(path, bad)
+    if not index:
         raise InputError(f"{path}: no rows")
 
 
-def _value(path: Path, line: int, record: dict[str, Any], flag: str, column: str | None) -> str:
-    """A column's value as text, whatever type it has in JSON."""
-    if column not in record:
-        asked = f"--{flag} is missing" if column is None else f"no column named {column!r} (--{flag})"
-        raise InputError(f"{path}, line {line}: {asked}; there are {', '.join(record)}")
-    value = record[column]
+def report_skipped(path: str | Path, bad: Sequence[InputError]) -> None:
+    """Logs how many rows of a file were left out, and why the first was."""
+    if bad:
+        logger.warning("%s: %d rows are left out; the first: %s", path, len(bad), bad[0])
+
+
+def _value(where: str, record: dict[str, Any], parameter: str, column: str | None) -> Any:
+    if column in record:
+        return record[column]
+    if parameter == "label_column" and column and all(part.strip() in record for part in column.split(",")):
+        raise InputError(
+            f"{where}: {column} are several columns of labels; several labels for one text are not supported: train a model "
+            "for each column",
+            parameter,
+            column,
+        )
+    there = f"{where} has {', '.join(record)}"
+    if column is None:
+        raise InputError(f"is missing; {there}", parameter)
+    raise InputError(f"no such column; {there}", parameter, column)
+
+
+def _as_text(value: Any, where: str) -> str:
+    """A value as text, whatever type it has in JSON or Python."""
     if value is None:
         return ""
-    if isinstance(value, list | dict):
-        raise InputError(f"{path}, line {line}: {column!r} is a list or an object; it must be a text or a number")
+    if isinstance(value, list | tuple | set | dict):
+        raise InputError(
+            f"{where} is a list or an object; it must be a text or a number: several labels for one text are not supported"
+        )
     value = value if isinstance(value, str) else json.dumps(value)
-    return whole_characters(value, f"{path}, line {line}: {column!r}")
+    return whole_characters(value, where)
 
 
-def _label(path: Path, line: int, label: str, task: Task) -> str:
+def checked_label(where: str, label: str, task: Task) -> str:
+    """A label that the task can have.
+
+    Raises:
+        InputError: it is empty, has a line break in it, is no number, or is none of the task's.
+    """
     label = label.strip()
     if not label:
-        raise InputError(
-            f"{path}, line {line}: the label is empty (column {task.label!r}); fill it in or remove the row"
-        )
+        raise InputError(f"{where}: the label is empty (column {task.label!r}); fill it in or remove the row")
     if task.kind == "regression":
-        return checked_score(path, line, label)
+        return checked_score(where, label)
+    if len(label.splitlines()) > 1:
+        raise InputError(
+            f"{where}: the label {label!r} has a line break in it, which no file of labels can hold; rename it"
+        )
     if task.labels and label not in task.labels:
-        raise InputError(f"{path}, line {line}: unknown label {label!r}; training had {', '.join(task.labels)}")
+        raise InputError(f"{where}: unknown label {label!r}; training had {', '.join(task.labels)}")
     return label
-
-
-def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line that the record begins at, column -> value) for each record of a .csv, .tsv or .jsonl file.
-
-    CSV and TSV as spreadsheets write them: a header, and a field that holds a separator, a quote or a line break stands in
-    quotes, its own quotes doubled. Blank lines are passed over.
-    """
-    kind = path.suffix.lower()
-    if kind == ".jsonl":
-        return _json_records(path)
-    if kind in (".csv", ".tsv"):
-        return _table_records(path, "\t" if kind == ".tsv" else ",")
-    raise InputError(f"{path}: what kind of file is told by its ending, which must be .csv, .tsv or .jsonl")
-
-
-def _table_records(path: Path, separator: str) -> Iterator[tuple[int, dict[str, str]]]:
-    csv.field_size_limit(sys.maxsize)  # a text may be long
-    reader = csv.reader((line for _, line in numbered_lines(path)), delimiter=separator, strict=True)
-    header = None
-    while True:
-        begin = reader.line_num + 1
-        try:
-            fields = next(reader, None)
-        except csv.Error as error:
-            raise InputError(
-                f"{path}, line {begin}: {error}; a field with a quote in it stands in quotes, its own quotes doubled"
-            ) from None
-        if fields is None:
-            break
-        if not fields:
-            continue
-        if header is None:
-            header = fields
-            name, count = Counter(filter(None, header)).most_common(1)[0] if any(header) else ("", 0)
-            if count > 1:
-                raise InputError(f"{path}: two columns named {name!r}; the header has {', '.join(header)}")
-        elif len(fields) != len(header):
-            raise InputError(
-                f"{path}, line {begin}: {len(fields)} columns, but the header has {len(header)}; a field with a separator "
-                "in it stands in quotes"
-            )
-        else:
-            yield begin, dict(zip(header, fields, strict=True))
-    if header is None:
-        raise InputError(f"{path}: the file is empty")
-
-
-def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in numbered_lines(path):
-        if not line.strip():
-            continue
-        remedy = 'a line is such as {"text": "...", "label": "..."}'
-        record = parse_json_object(line, f"{path}, line {number}", remedy)
-        yield number, record

@@ -32,9 +32,20 @@ class Rows(NamedTuple):
 
 
 def encoded_rows(
-    split: Split, tokenizer: Tokenizer, task: Task, seq_len: int, ids: Mapping[str, int]
+    split: Split,
+    tokenizer: Tokenizer,
+    task: Task,
+    seq_len: int,
+    ids: Mapping[str, int],
+    label_weights: Mapping[str, float] | None = None,
 ) -> tf.data.Dataset:
-    """The rows of a split, encoded, one at a time: `Rows` without their first dimension."""
+    """The rows of a split, encoded, one at a time: `Rows` without their first dimension.
+
+    `label_weights`: label word -> weight of its rows, for classification.
+    """
+    weights = None
+    if label_weights is not None:
+        weights = [label_weights.get(word, 1.0) for word in sorted(ids, key=ids.get)]
     per_word = task.kind == "token_classification"
     text = tf.TensorSpec([None], tf.string)
     label = tf.TensorSpec([None], tf.float32 if task.kind == "regression" else tf.int32)
@@ -44,20 +55,24 @@ def encoded_rows(
 
     def encode(texts, pairs, labels, numbers):
         if per_word:
-            return Rows(*encode_words(tokenizer, texts, labels, seq_len), numbers)
+            return Rows(*encode_words(tokenizer, texts, labels, seq_len, len(task.labels)), numbers)
         word_ids, type_ids = tokenizer.encode(texts, pairs if task.text_pair is not None else None, seq_len)
-        return Rows(word_ids, type_ids, labels, tf.ones_like(labels, tf.float32), numbers)
+        weight = tf.ones_like(labels, tf.float32) if weights is None else tf.gather(tf.constant(weights), labels)
+        return Rows(word_ids, type_ids, labels, weight, numbers)
 
     chunks = tf.data.Dataset.from_generator(lambda: _chunks(split, task, ids), output_signature=signature)
     rows = chunks.map(encode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).unbatch()
     return rows.map(lambda row: Rows(*map(_as_tensor, row)))
 
 
-def encode_words(tokenizer: Tokenizer, texts, labels, seq_len: int) -> tuple[tf.RaggedTensor, ...]:
+def encode_words(
+    tokenizer: Tokenizer, texts, labels, seq_len: int, classes: int | None = None
+) -> tuple[tf.RaggedTensor, ...]:
     """Words with a space between them [rows], and a label a word, ragged [rows, (words)] -> (word ids, type ids, labels,
     weights), ragged [rows, (<= seq_len)].
 
-    Every word has a piece that its label stands at: [UNK] where the tokenizer leaves nothing of a word.
+    The label of a word is at its first piece, which is [UNK] where the tokenizer leaves nothing of the word. Labels from
+    `classes` on, which no network predicts, have weight 0.
     """
     words = tf.strings.split(texts, " ")
     pieces = tokenizer.tokenize(words.flat_values)  # [all words, (pieces)]
@@ -67,7 +82,9 @@ def encode_words(tokenizer: Tokenizer, texts, labels, seq_len: int) -> tuple[tf.
 
     word_of_piece = pieces.value_rowids()
     is_first = tf.range(tf.size(word_of_piece, tf.int64)) == tf.gather(pieces.row_starts(), word_of_piece)
-    label = tf.where(is_first, tf.gather(labels.flat_values, word_of_piece), 0)
+    label = tf.gather(labels.flat_values, word_of_piece)
+    counts = is_first if classes is None else is_first & (label < classes)
+    label = tf.where(counts, label, 0)
 
     def of_rows(values) -> tf.RaggedTensor:
         """Values of all pieces -> those of each row, cut to what fits between [CLS] and [SEP]."""
@@ -80,7 +97,7 @@ def encode_words(tokenizer: Tokenizer, texts, labels, seq_len: int) -> tuple[tf.
 
     word_ids = enclosed(tokenizer.cls_id, of_rows(pieces.flat_values), tokenizer.sep_id)
     labels = enclosed(0, of_rows(label), 0)
-    weights = enclosed(0.0, of_rows(tf.cast(is_first, tf.float32)), 0.0)
+    weights = enclosed(0.0, of_rows(tf.cast(counts, tf.float32)), 0.0)
     return word_ids, tf.zeros_like(word_ids), labels, weights
 
 

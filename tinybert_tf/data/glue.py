@@ -1,5 +1,6 @@
 """GLUE's files, read as they are distributed, a row at a time."""
 
+import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,12 @@ from tinybert_tf.data.split import Example, Split
 from tinybert_tf.data.tasks import Task, get_task
 from tinybert_tf.errors import InputError
 
+logger = logging.getLogger(__name__)
+
 
 def _folder(task: Task, data_dir: Path) -> Path:
     if not data_dir.is_dir():
-        raise InputError(f"--data_dir {data_dir}: no such folder")
+        raise InputError("no such folder", "data_dir", data_dir)
     names = (task.folder, "diagnostic") if task.name == "ax" else (task.folder,)
     return next((data_dir / name for name in names if (data_dir / name).is_dir()), data_dir)
 
@@ -30,7 +33,7 @@ def glue_split(task: Task, data_dir: str | Path, split: str) -> Split:
     if not path.is_file() and task.name == "mrpc" and _has_paraphrase_files(folder):
         return Split(split, str(folder), lambda: _read_paraphrase(folder, split))
     if not path.is_file():
-        raise InputError(f"{path}: no such file; --data_dir must hold GLUE's files in their original layout")
+        raise InputError(f"{path}: no such file; `data_dir` must hold GLUE's files in their original layout")
     has_labels = not split.startswith("test") and task.name != "ax"
     return Split(split, str(path), lambda: read_tsv(path, task, has_labels))
 
@@ -81,7 +84,7 @@ def read_tsv_fields(path: Path, task: Task, has_labels: bool) -> Iterator[tuple[
         yield example, fields
         index += 1
     if halves:
-        print(f"{path}: left out {halves} lines that are halves of rows", flush=True)
+        logger.info("%s: left out %d lines that are halves of rows", path, halves)
     if not index:
         raise InputError(f"{path}: no rows{' below the header' if header else ', the file is empty'}")
 
@@ -101,7 +104,7 @@ def _column(path: Path, header: list[str], name: str | int | None) -> int | None
 
 def _label(path: Path, number: int, label: str, task: Task) -> str:
     if task.kind == "regression":
-        return checked_score(path, number, label)
+        return checked_score(f"{path}, line {number}", label)
     if label not in task.labels:
         raise InputError(
             f"{path}, line {number}: unknown label {label!r}; task {task.name} has {', '.join(task.labels)}"
@@ -109,14 +112,14 @@ def _label(path: Path, number: int, label: str, task: Task) -> str:
     return label
 
 
-def checked_score(path: Path, number: int, label: str) -> str:
+def checked_score(where: str, label: str) -> str:
     """A regression label that is a finite number; raises InputError otherwise."""
     try:
         is_finite = math.isfinite(float(label))
     except ValueError:
         is_finite = False
     if not is_finite:
-        raise InputError(f"{path}, line {number}: the score {label!r} is not a number")
+        raise InputError(f"{where}: the score {label!r} is not a number")
     return label
 
 

@@ -7,9 +7,10 @@ from tinybert_tf.errors import InputError
 
 
 def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file, counted from 1, each with its line end. A byte order mark is passed over.
+    """The lines of a UTF-8 file, counted from 1, each with its line end. A byte order mark is skipped.
 
-    Only a line feed ends a line: texts hold every other character that some readers take for a line's end.
+    Only a line feed ends a line: texts hold every other character that some readers take for a line's end. A file without a
+    single line feed, but with carriage returns, is of an old Macintosh, and these end its lines.
 
     Raises:
         InputError: no such file, or a line that is not UTF-8.
@@ -18,17 +19,26 @@ def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_lines(file), 1):
             try:
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start}); write the file as UTF-8"
-                ) from None
+                is_wide = number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff")
+                reason = "UTF-16" if is_wide else f"{error.reason} at byte {error.start}"
+                raise InputError(f"{path}, line {number}: not UTF-8 ({reason}); write the file as UTF-8") from None
+
+
+def _lines(file) -> Iterator[bytes]:
+    first = file.readline()
+    if b"\r" in first and not first.endswith(b"\n"):
+        yield from first.removesuffix(b"\r").replace(b"\r", b"\n").splitlines(keepends=True)
+    elif first:
+        yield first
+        yield from file
 
 
 def whole_characters(text: str, where: str) -> str:
-    """`text`, which may be from JSON; raises InputError if it holds half of a character, which UTF-8 has no bytes for."""
+    """`text`, which may be from JSON; raises InputError for a lone surrogate, which UTF-8 cannot encode."""
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise InputError(f"{where} holds half of a character (\\ud800 to \\udfff alone)")
     return text

@@ -1,16 +1,17 @@
 """The data of a task, from files, from TensorFlow Datasets or from the user."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tinybert_tf.data.conll import load_conll
-from tinybert_tf.data.custom import CustomFiles, load_custom
+from tinybert_tf.data.custom import CustomFiles, load_custom, unlabelled_split
 from tinybert_tf.data.glue import glue_split
 from tinybert_tf.data.sample import sample_split
-from tinybert_tf.data.split import TaskData
+from tinybert_tf.data.split import Split, TaskData
 from tinybert_tf.data.squad import squad_split
-from tinybert_tf.data.tasks import CUSTOM_TASKS, get_task
+from tinybert_tf.data.tasks import CUSTOM_TASKS, Task, get_task
 from tinybert_tf.data.tfds import tfds_split
+from tinybert_tf.errors import InputError
 
 
 def load_task(
@@ -21,26 +22,49 @@ def load_task(
 ) -> TaskData:
     """The data of a task.
 
+    ```python
+    task = tb.load_task("sst2", "glue")  # glue/SST-2/train.tsv, dev.tsv, test.tsv
+    print(next(iter(task.train)).text, task.task.labels)
+    ```
+
     Args:
         name: see `TASKS`; "sample" is the built-in set, which needs no files; "custom" and "token_classification" are the
             user's own.
         data_dir: a folder in GLUE's layout (`CoLA/train.tsv`, ...), or the task's own folder in it; or a folder that
             TensorFlow Datasets has prepared (`glue/cola/2.0.0`, ...). Without it the data comes from TensorFlow Datasets,
             which may fetch it. For "sample", a folder that holds it augmented.
-        files: of a custom task; settings that inherit from `CustomFiles` will do.
+        files: of a custom task. Of any task: `unlabelled_file`, `skip_bad_rows`.
         labels: of a custom task, in the order of their ids, where there is no training file to collect them from.
+
+    Returns:
+        The task and its splits, which are read when they are iterated over.
 
     Raises:
         InputError: an unknown task, or (once a split is asked for) a missing or malformed file.
     """
+    files = files or CustomFiles()
     if name in CUSTOM_TASKS:
         load = load_custom if name == "custom" else load_conll
-        return load(files or CustomFiles(), labels)
+        return load(files, labels)
     task = get_task(name)
+    read = _reader(task, data_dir, files)
+
+    def split(name: str) -> Split:
+        if name != "unlabelled":
+            return read(name)
+        if files.unlabelled_file is None:
+            raise InputError("is missing; the split 'unlabelled' is read from it", "unlabelled_file")
+        return unlabelled_split(task, files)
+
+    return TaskData(task, split)
+
+
+def _reader(task: Task, data_dir: str | Path | None, files: CustomFiles) -> Callable[[str], Split]:
+    """A function from the name of a split to the split."""
     if task.name == "sample" and data_dir is None:
-        return TaskData(task, sample_split)
+        return sample_split
     if task.kind == "span":
-        return TaskData(task, lambda split: squad_split(task, data_dir, split))
+        return lambda split: squad_split(task, data_dir, split, files.skip_bad_rows)
     if data_dir is None or (task.tfds and (Path(data_dir) / task.tfds).is_dir()):
-        return TaskData(task, lambda split: tfds_split(task, split, data_dir))
-    return TaskData(task, lambda split: glue_split(task, data_dir, split))
+        return lambda split: tfds_split(task, split, data_dir)
+    return lambda split: glue_split(task, data_dir, split)

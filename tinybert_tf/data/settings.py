@@ -1,11 +1,15 @@
 """The settings that say which data a program reads."""
 
 import dataclasses
+from pathlib import Path
 
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.data.load import load_task
 from tinybert_tf.data.split import TaskData
+from tinybert_tf.data.tokenizer import Tokenizer
+from tinybert_tf.errors import InputError
 from tinybert_tf.settings import check_at_least_one, nested, setting
+from tinybert_tf.tokenizer_files import SIDES, open_vocabulary
 
 TASK_HELP = "cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2, sample, custom or token_classification"
 
@@ -17,10 +21,20 @@ class DataSettings:
     task: str = setting("", TASK_HELP, required=True)
     data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
     seq_len: int | None = setting(None, "longest length in tokens; absent: the task's")
+    truncate: str | None = setting(
+        None, "where a text that is too long is cut: right or left; absent: as the model's tokenizer_config.json says"
+    )
     custom: CustomFiles = nested(CustomFiles)
 
     def __post_init__(self):
         check_at_least_one(self, "seq_len")
+        if self.truncate not in (None, *SIDES):
+            raise InputError(f"must be {' or '.join(SIDES)}", "truncate", self.truncate)
+
+    def open_tokenizer(self, directory: str | Path) -> Tokenizer:
+        """The tokenizer of a model directory; its `spec` is what `save_model(tokenizer_from=...)` takes."""
+        vocabulary = open_vocabulary(directory)
+        return Tokenizer(vocabulary if self.truncate is None else vocabulary.with_truncation(self.truncate))
 
     def load(self) -> TaskData:
         """The task's data; see `load_task`."""

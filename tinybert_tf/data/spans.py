@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tinybert_tf.data.batching import length_buckets
+from tinybert_tf.data.batching import checked_buckets
 from tinybert_tf.data.squad import SquadExample
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
@@ -62,7 +62,7 @@ class SpanFeatures:
         max_question_length: int = 64,
     ):
         if seq_len < 8:
-            raise InputError(f"--seq_len={seq_len}: no room for a question and a context; take at least 8")
+            raise InputError("no room for a question and a context; take at least 8", "seq_len", seq_len)
         self.examples = list(examples)
         self.tokenizer, self.seq_len = tokenizer, seq_len
         max_question_length = min(max_question_length, (seq_len - 3) // 2)
@@ -99,7 +99,8 @@ class SpanFeatures:
             features: `input_word_ids`, `input_mask`, `input_type_ids`, int32 [batch_size, bucket];
             label: int32 [batch_size, 2], positions of the answer's first and last piece; weight: float32 [batch_size].
         """
-        buckets = tuple(buckets or length_buckets(self.seq_len))
+        buckets = checked_buckets(buckets, self.seq_len)
+        _, count = self.count_batches(batch_size=batch_size, epochs=epochs, buckets=buckets)
 
         def generate():
             for bucket, numbers in self._grouped(batch_size, shuffle_seed, epochs, buckets):
@@ -113,6 +114,7 @@ class SpanFeatures:
             tf.TensorSpec([batch_size], tf.int32),
         )
         dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
         if not row_numbers:
             dataset = dataset.map(lambda features, label, weight, number: (features, label, weight))
         return dataset.prefetch(tf.data.AUTOTUNE)
@@ -121,7 +123,7 @@ class SpanFeatures:
         self, *, batch_size: int, epochs: int = 1, buckets: Sequence[int] | None = None
     ) -> tuple[int, int]:
         """(windows, batches): what `batches` will yield."""
-        buckets = np.asarray(tuple(buckets or length_buckets(self.seq_len)))
+        buckets = np.asarray(checked_buckets(buckets, self.seq_len))
         rows = np.bincount(np.searchsorted(buckets, self.lengths), minlength=len(buckets))
         return len(self.lengths), int(np.ceil(rows * epochs / batch_size).sum())
 

@@ -1,11 +1,14 @@
 """Examples, the splits that hold them, and a task with its splits."""
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 
 class Example(NamedTuple):
@@ -21,7 +24,7 @@ class Example(NamedTuple):
 
 
 class Split:
-    """The rows of one part of a task. Iterating reads them anew each time; nothing is held in memory.
+    """The rows of one part of a task. Each iteration reads them; nothing is held in memory. `len` reads them once.
 
     Args:
         name: "train", "dev", ...
@@ -33,6 +36,15 @@ class Split:
         self.name = name
         self.source = source
         self._rows = rows
+        self._count: int | None = None
+
+    def __len__(self) -> int:
+        if self._count is None:
+            self._count = sum(1 for _ in self)
+        return self._count
+
+    def __bool__(self) -> bool:
+        return True  # without reading the rows
 
     def __iter__(self) -> Iterator[Example]:
         return self._rows()
@@ -69,6 +81,11 @@ class TaskData:
         return self.split(self._dev_names()[0])
 
     @property
+    def unlabelled(self) -> Split:
+        """Texts without labels, of `CustomFiles.unlabelled_file`."""
+        return self.split("unlabelled")
+
+    @property
     def test(self) -> Split:
         return self.split(self.task.test_splits[0])
 
@@ -82,7 +99,7 @@ class TaskData:
 
     def _dev_names(self) -> Sequence[str]:
         if not self.task.dev_splits:
-            raise InputError(f"task {self.task.name} has no dev set: its labels are not public; see bin/predict.py")
+            raise InputError(f"task {self.task.name} has no dev set: its labels are not public; predict it instead")
         return self.task.dev_splits
 
     def _present(self, names: Sequence[str]) -> list[Split]:
@@ -91,5 +108,5 @@ class TaskData:
             try:
                 splits.append(self.split(name))
             except InputError as error:
-                print(f"{name} is left out: {error}", flush=True)
+                logger.info("%s is left out: %s", name, error)
         return splits

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tinybert_tf.data.custom import report_skipped
 from tinybert_tf.data.lines import whole_characters
 from tinybert_tf.data.split import Split
 from tinybert_tf.data.tasks import Task
@@ -12,6 +13,10 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json, write_json
 
 _VERSIONS = {"squad1": "1.1", "squad2": "2.0"}
+
+
+class _WrongOffset(InputError):
+    """An answer that is not where the file says."""
 
 
 class Answer(NamedTuple):
@@ -35,7 +40,7 @@ def allows_no_answer(task: Task) -> bool:
     return task.name == "squad2"
 
 
-def squad_split(task: Task, data_dir: str | Path | None, split: str) -> Split:
+def squad_split(task: Task, data_dir: str | Path | None, split: str, skip_bad_rows: bool = False) -> Split:
     """The questions of one part of SQuAD, sorted by their ids: files and TensorFlow Datasets give the same order.
 
     Args:
@@ -43,6 +48,7 @@ def squad_split(task: Task, data_dir: str | Path | None, split: str) -> Split:
         data_dir: a folder with the official files (`train-v1.1.json`, ...), or the folder above it; None reads TensorFlow
             Datasets.
         split: "train" or "dev".
+        skip_bad_rows: see `read_squad`.
 
     Raises:
         InputError: no such file, or more than one that could be meant.
@@ -52,13 +58,13 @@ def squad_split(task: Task, data_dir: str | Path | None, split: str) -> Split:
 
         return Split(split, task.tfds, lambda: iter(_sorted(_from_tfds(prepare(task, split)[1]))))
     path = find_squad_file(task, Path(data_dir), split)
-    return Split(split, str(path), lambda: iter(read_squad(path, task)))
+    return Split(split, str(path), lambda: iter(read_squad(path, task, skip_bad_rows)))
 
 
 def find_squad_file(task: Task, data_dir: Path, split: str) -> Path:
     """`train-v1.1.json`, `train.json`, or the one file whose name has the split and the version in it."""
     if not data_dir.is_dir():
-        raise InputError(f"--data_dir {data_dir}: no such folder")
+        raise InputError("no such folder", "data_dir", data_dir)
     inside = (child for child in sorted(data_dir.iterdir()) if child.is_dir() and child.name.lower() == "squad")
     folder = next(inside, data_dir)
     version = _VERSIONS[task.name]
@@ -76,14 +82,24 @@ def find_squad_file(task: Task, data_dir: Path, split: str) -> Path:
     return found[0]
 
 
-def read_squad(path: str | Path, task: Task) -> list[SquadExample]:
+def read_squad(path: str | Path, task: Task, skip_bad_rows: bool = False) -> list[SquadExample]:
     """The questions of an official JSON file, sorted by their ids.
 
+    Args:
+        path: the file.
+        task: squad1 or squad2.
+        skip_bad_rows: leave out questions whose answer is not at its `answer_start`, and log how many.
+
     Raises:
-        InputError: with file, article, paragraph and question: no JSON, a missing field, an answer that does not stand where
-            `answer_start` says, an id that comes twice, or (SQuAD 1.1) a question without an answer.
+        InputError: with file, article, paragraph and question: no JSON, a missing field, an answer that is not at its
+            `answer_start` (with the number of them), an id that comes twice, or (SQuAD 1.1) a question without an answer.
     """
-    examples = _sorted(_questions(str(path), read_json(path), allows_no_answer(task)))
+    bad: list[InputError] = []
+    examples = _sorted(_questions(str(path), read_json(path), allows_no_answer(task), bad))
+    if bad and not skip_bad_rows:
+        count = f"; this and {len(bad) - 1} more can be left out with `skip_bad_rows`" if len(bad) > 1 else ""
+        raise InputError(f"{bad[0]}{count or '; it can be left out with `skip_bad_rows`'}")
+    report_skipped(path, bad)
     if not examples:
         raise InputError(f"{path}: no questions")
     for one, next_one in itertools.pairwise(examples):
@@ -125,7 +141,8 @@ def _sorted(examples: Iterable[SquadExample]) -> list[SquadExample]:
     return sorted(examples, key=lambda example: example.id)
 
 
-def _questions(path: str, document: Any, may_lack_answer: bool) -> Iterator[SquadExample]:
+def _questions(path: str, document: Any, may_lack_answer: bool, bad: list[InputError]) -> Iterator[SquadExample]:
+    """The questions of a file; the errors of answers that are not where they should be are added to `bad`."""
     for a, article in enumerate(_field(document, "data", list, path), 1):
         at_article = f"{path}, article {a}"
         for p, paragraph in enumerate(_field(article, "paragraphs", list, at_article), 1):
@@ -134,7 +151,11 @@ def _questions(path: str, document: Any, may_lack_answer: bool) -> Iterator[Squa
             if not context.strip():
                 raise InputError(f"{at_paragraph}: the context is empty")
             for q, entry in enumerate(_field(paragraph, "qas", list, at_paragraph), 1):
-                example = _question(entry, context, f"{at_paragraph}, question {q}")
+                try:
+                    example = _question(entry, context, f"{at_paragraph}, question {q}")
+                except _WrongOffset as error:
+                    bad.append(error)
+                    continue
                 if example.answers == () and not may_lack_answer:
                     raise InputError(
                         f"{at_paragraph}, question {q} (id {example.id}): has no answer; that is SQuAD 2.0: use --task=squad2"
@@ -152,11 +173,11 @@ def _question(entry: Any, context: str, where: str) -> SquadExample:
     answers = []
     for given in _field(entry, "answers", list, where):
         answer = Answer(_field(given, "text", str, where), _field(given, "answer_start", int, where))
-        stands = context[answer.start : answer.start + len(answer.text)] if answer.start >= 0 else ""
-        if not answer.text.strip() or stands != answer.text:
-            raise InputError(
-                f"{where}: the answer {answer.text!r} does not stand at answer_start {answer.start} of the context, "
-                f"{stands!r} does; answer_start counts characters from 0"
+        found = context[answer.start : answer.start + len(answer.text)] if answer.start >= 0 else ""
+        if not answer.text.strip() or found != answer.text:
+            raise _WrongOffset(
+                f"{where}: the answer {answer.text!r} is not at answer_start {answer.start} of the context, {found!r} is; "
+                "answer_start counts characters from 0"
             )
         answers.append(answer)
     return SquadExample(identity, question, context, tuple(answers))

@@ -1,6 +1,7 @@
 """The tasks of the paper, and the built-in one, in one table."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from tinybert_tf.errors import InputError
 
@@ -17,11 +18,12 @@ class Task:
         label_names: what the labels mean, where the words themselves are digits.
         text, text_pair, label: column names; a number for a file without a header.
         metrics: reported on dev; the first is the main one.
-        seq_len: the paper's, section 4.2 and appendix.
-        intermediate_epochs, prediction_epochs: the paper's, of stage 2.
+        seq_len, intermediate_epochs, prediction_epochs: of stage 2. Those of GLUE's eight tasks are the paper's (section 4.2
+            and appendix); the paper gives none for SQuAD, WNLI and AX, nor, of course, for the built-in sample.
         submissions: GLUE's names of the prediction files, one for each of `test_splits`.
         dev_splits: names of the dev files without .tsv. A model is chosen on the first; the others are scored beside it.
         tfds: TensorFlow Datasets' name.
+        unseen: tags of the dev set that no model predicts, since training lacks them.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Task:
     test_splits: tuple[str, ...] = ("test",)
     label_names: tuple[str, ...] = ()
     tfds: str | None = None
+    unseen: tuple[str, ...] = ()
 
     @property
     def head(self) -> str:
@@ -134,30 +137,45 @@ def _folded(label: str) -> str:
     return label.lower().replace("-", "_").replace(" ", "_")
 
 
-def label_ids(task: Task, label2id: dict[str, int] | None, source: str = "the model") -> dict[str, int]:
+def label_ids(task: Task, label2id: Mapping[str, int] | None, source: str = "the model") -> dict[str, int]:
     """The id of each of the task's label words in a model, matched by name and not by position.
 
     A model that was fine-tuned with its classes in another order keeps that order. Generic names (LABEL_0, or digits) say
-    nothing and mean the task's own order.
+    nothing and mean the task's own order. Tags that only the dev set has (`Task.unseen`) get the ids after those of the model.
+
+    >>> label_ids(get_task("sst2"), {"positive": 0, "negative": 1})
+    {'0': 1, '1': 0}
+
+    Args:
+        task: its labels.
+        label2id: the model's; None: the task's own order.
+        source: the model, for messages.
 
     Raises:
         InputError: names or a number of classes that do not match, with both sides.
     """
     if task.kind not in ("classification", "token_classification"):
         return {}
-    own = {word: index for index, word in enumerate(task.labels)}
+    ids = _matched_ids(task, label2id)
+    if ids is None:
+        raise InputError(
+            f"{source} has the labels {', '.join(label2id)}, but task {task.name} has "
+            f"{', '.join(task.label_names or task.labels)}; rename label2id in config.json or take another model"
+        )
+    return ids | {tag: len(ids) + number for number, tag in enumerate(task.unseen)}
+
+
+def _matched_ids(task: Task, label2id: Mapping[str, int] | None) -> dict[str, int] | None:
+    in_order = {word: index for index, word in enumerate(task.labels)}
     if not label2id:
-        return own
+        return in_order
     for names in (task.labels, task.label_names):
-        for same in (str, _folded):
-            ours = {same(name): word for name, word in zip(names, task.labels, strict=False)}
-            theirs = {same(name): index for name, index in label2id.items()}
-            if len(ours) == len(own) == len(label2id) and ours.keys() == theirs.keys():
-                return {word: theirs[name] for name, word in ours.items()}
-    theirs = {_folded(name): index for name, index in label2id.items()}
-    if theirs.keys() == {f"label_{index}" for index in own.values()}:
-        return {word: theirs[f"label_{index}"] for word, index in own.items()}
-    raise InputError(
-        f"{source} has the labels {', '.join(label2id)}, but task {task.name} has "
-        f"{', '.join(task.label_names or task.labels)}; rename label2id in config.json or take another model"
-    )
+        for form in (str, _folded):
+            words = {form(name): word for name, word in zip(names, task.labels, strict=False)}
+            ids = {form(name): index for name, index in label2id.items()}
+            if len(words) == len(in_order) == len(label2id) and words.keys() == ids.keys():
+                return {word: ids[name] for name, word in words.items()}
+    ids = {_folded(name): index for name, index in label2id.items()}
+    if ids.keys() != {f"label_{index}" for index in in_order.values()}:
+        return None
+    return {word: ids[f"label_{index}"] for word, index in in_order.items()}

@@ -1,5 +1,9 @@
 """GLUE from TensorFlow Datasets: the same rows in the same order as from the TSV files."""
 
+import collections
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,9 @@ _FEATURES = {"cola": ("sentence", None), "mrpc": ("sentence1", "sentence2"), "ax
 _FEATURES["mnli"] = _FEATURES["ax"]
 
 
+_CONNECT_SECONDS = 5.0
+
+
 def prepare(task: Task, split: str, data_dir: str | Path | None = None) -> tuple[Any, Any]:
     """The builder of a task, and the `tf.data.Dataset` of one split; fetched and prepared if it is not there yet.
 
@@ -30,18 +37,46 @@ def prepare(task: Task, split: str, data_dir: str | Path | None = None) -> tuple
     Raises:
         InputError: the data set is neither prepared here nor can be fetched.
     """
-    import tensorflow_datasets
-
     where = {"data_dir": data_dir} if data_dir else {}
     try:
-        builder = tensorflow_datasets.builder(task.tfds, **where)
-        builder.download_and_prepare()
+        builder = fetched_builder(task.tfds, **where)
         return builder, builder.as_dataset(split=_SPLITS.get(split, split))
     except Exception as error:  # every way to fail here (network, disk, unknown split) has the one remedy
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"TensorFlow Datasets cannot provide {split} of {task.tfds} ({reason}); give the files with --data_dir"
+            f"TensorFlow Datasets cannot provide {split} of {task.tfds} ({first_line(error)}); give the files with `data_dir`"
         ) from None
+
+
+def fetched_builder(name: str, **arguments) -> Any:
+    """The builder of a data set of TensorFlow Datasets, prepared.
+
+    Raises:
+        OSError: it is not prepared here, and the host that it is fetched from cannot be reached. Downloads have no time limit.
+    """
+    import tensorflow_datasets
+
+    builder = tensorflow_datasets.builder(name, **arguments)
+    hosts = collections.Counter(urllib.parse.urlsplit(url).hostname for url in builder.url_infos)
+    if not builder.is_prepared() and hosts and not _is_reachable(hosts.most_common(1)[0][0]):
+        raise OSError(f"{hosts.most_common(1)[0][0]} cannot be reached")
+    builder.download_and_prepare()
+    return builder
+
+
+def _is_reachable(host: str) -> bool:
+    request = urllib.request.Request(f"https://{host}", method="HEAD")
+    try:
+        urllib.request.urlopen(request, timeout=_CONNECT_SECONDS).close()
+    except urllib.error.HTTPError:  # an answer
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def tfds_split(task: Task, split: str, data_dir: str | Path | None = None) -> Split:
@@ -50,7 +85,7 @@ def tfds_split(task: Task, split: str, data_dir: str | Path | None = None) -> Sp
     text, text_pair = _FEATURES.get(task.name, (task.text, task.text_pair))
 
     def rows() -> Iterator[Example]:
-        # MRPC's numbers are those of Microsoft's file, which holds train and dev: counted anew here.
+        # MRPC's numbers are those of Microsoft's file, which holds train and dev: rows are counted here.
         for index, row in enumerate(sorted(dataset.as_numpy_iterator(), key=lambda row: int(row["idx"]))):
             pair = None if text_pair is None else row[text_pair].decode("utf-8")
             label = None if split.startswith("test") else _label(task, row["label"], builder)

@@ -94,7 +94,8 @@ def check_labelled(split: Split) -> None:
 def score(task: Task, logits: Logits, labels: Labels) -> dict[str, float]:
     """The task's metrics, the main one first; logits and labels as `predictor` gives them."""
     if task.kind == "token_classification":
-        words = lambda rows: [[task.labels[index] for index in row] for row in rows]
+        tags = (*task.labels, *task.unseen)
+        words = lambda rows: [[tags[index] for index in row] for row in rows]
         return entity_scores(words(row.argmax(axis=-1) for row in logits), words(labels))
     predictions = logits[:, 0] if task.kind == "regression" else logits.argmax(axis=-1)
     return compute_metrics(task.metrics, predictions, labels)

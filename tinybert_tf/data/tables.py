@@ -1,0 +1,146 @@
+"""Records of the user's own files: CSV, TSV, JSONL and plain lines."""
+
+import csv
+import itertools
+import logging
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tinybert_tf.data.lines import numbered_lines, without_end
+from tinybert_tf.errors import InputError
+from tinybert_tf.files import parse_json_object
+
+QUOTINGS = ("auto", "csv", "none")
+# What may separate the columns of a file, by its extension, the likeliest first.
+_SEPARATORS = {".csv": ",;\t|", ".tsv": "\t;,|"}
+_LONGEST_FIELD = 2**31 - 1  # characters; Python's own limit is 131,072, and a text may be longer
+_FIELD_LIMIT = threading.Lock()
+_QUOTED = re.compile(r'"[^"]*"')
+
+logger = logging.getLogger(__name__)
+
+
+def read_records(path: Path, quoting: str = "auto") -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line that the record begins at, column -> value) for each record of a .csv, .tsv or .jsonl file.
+
+    CSV and TSV as spreadsheets write them: a header, and a field that holds a separator, a quote or a line break is enclosed
+    in quotes, its own quotes doubled. Blank lines are ignored. Columns separated by another character than the extension
+    says (";" in a .csv) are recognized by the header.
+
+    Args:
+        path: the file.
+        quoting: "auto" refuses a quoted field that swallows whole rows, since its quotes are likely to be characters of two
+            texts; "csv" takes it as one field; "none" takes every quote as a character, and every line as a row.
+
+    Raises:
+        InputError: an unknown extension, or a malformed file, with its line.
+    """
+    kind = path.suffix.lower()
+    if kind == ".jsonl":
+        return _json_records(path)
+    if kind in _SEPARATORS:
+        return _table_records(path, _SEPARATORS[kind], quoting)
+    raise InputError(f"{path}: unknown extension; use .csv, .tsv or .jsonl")
+
+
+def _table_records(path: Path, separators: str, quoting: str) -> Iterator[tuple[int, dict[str, str]]]:
+    rows = _rows(path, separators, quoting)
+    _, header, _, _ = next(rows, (0, None, None, None))
+    if header is None:
+        raise InputError(f"{path}: the file is empty")
+    name, count = Counter(filter(None, header)).most_common(1)[0] if any(header) else ("", 0)
+    if count > 1:
+        raise InputError(f"{path}: two columns named {name!r}; the header has {', '.join(header)}")
+    for begin, fields, lines, separator in rows:
+        if len(fields) != len(header):
+            remedy = (
+                "remove the separator from the text"
+                if quoting == "none"
+                else "enclose a field with a separator in quotes"
+            )
+            raise InputError(f"{path}, line {begin}: {len(fields)} columns, but the header has {len(header)}; {remedy}")
+        if len(lines) > 1 and quoting == "auto" and _swallows_rows(lines, separator, len(header)):
+            raise InputError(
+                f"{path}, lines {begin} and {begin + len(lines) - 1}: a quote at the beginning of one text and at the end of "
+                f"another make one field of {len(lines)} lines, each of which looks like a row; take `quoting=none` if quotes "
+                "are characters like any other, `quoting=csv` if this is one text"
+            )
+        yield begin, dict(zip(header, fields, strict=True))
+
+
+def _rows(path: Path, separators: str, quoting: str) -> Iterator[tuple[int, list[str], list[str], str]]:
+    """(first line, fields, lines, separator) of each row that is not blank, the header first."""
+    lines: list[str] = []
+
+    def read() -> Iterator[str]:
+        for _, line in numbered_lines(path):
+            lines.append(line)
+            yield line
+
+    source = read()
+    first = next((line for line in source if line.strip("\r\n")), None)
+    if first is None:
+        return
+    separator = _separator(path, first, separators)
+    style = {"quoting": csv.QUOTE_NONE} if quoting == "none" else {}
+    begin = len(lines)
+    del lines[:-1]
+    reader = csv.reader(itertools.chain([first], source), delimiter=separator, strict=True, **style)
+    while True:
+        try:
+            fields = _next_row(reader)
+        except csv.Error as error:
+            if "new-line" in str(error):
+                raise InputError(f"{path}, line {begin}: a carriage return in the middle of a row; remove it") from None
+            raise InputError(
+                f"{path}, line {begin}: {error}; enclose a field that holds a quote in quotes, its own quotes doubled, or take "
+                "`quoting=none`"
+            ) from None
+        if fields is None:
+            return
+        if fields:
+            yield begin, fields, list(lines), separator
+        begin += len(lines)
+        lines.clear()
+
+
+def _next_row(reader) -> list[str] | None:
+    # The limit is global: another user of the csv module in this process keeps its own.
+    with _FIELD_LIMIT:
+        before = csv.field_size_limit(_LONGEST_FIELD)
+        try:
+            return next(reader, None)
+        finally:
+            csv.field_size_limit(before)
+
+
+def _separator(path: Path, header: str, separators: str) -> str:
+    bare = _QUOTED.sub("", header)
+    found = next((separator for separator in separators if separator in bare), separators[0])
+    if found != separators[0]:
+        logger.info("%s: columns are separated by %r", path, found)
+    return found
+
+
+def _swallows_rows(lines: list[str], separator: str, columns: int) -> bool:
+    """Whether each line of a record looks like a row of its own. In prose a separator is followed by a space."""
+    bare = [_QUOTED.sub("", line) for line in lines]
+    return columns > 1 and all(line.count(separator) == columns - 1 and f"{separator} " not in line for line in bare)
+
+
+def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    remedy = 'a line is like {"text": "...", "label": "..."}'
+    for number, line in numbered_lines(path):
+        if line.strip():
+            yield number, parse_json_object(line, f"{path}, line {number}", remedy)
+
+
+def read_text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(number, text) of each line of a plain text file that is not blank."""
+    for number, line in numbered_lines(path):
+        if line.strip():
+            yield number, without_end(line)
