@@ -76,10 +76,17 @@ def test_a_cased_word_is_not_its_own_candidate_in_another_case(tmp_path, model):
     assert MaskedLM(cased, tokenizer)(queries(["Film"], tokenizer)) == [["book", "king"]]
 
 
-@pytest.mark.parametrize("layers", [1, 3])
-@pytest.mark.parametrize(("dtype", "error"), [("float32", 1e-5), ("float64", 1e-5), ("mixed_bfloat16", 0.3)])
-def test_only_the_masked_row_gives_the_scores_of_the_whole_model(model, layers, dtype, error):
-    config = model.config.replace(num_hidden_layers=layers)
+@pytest.mark.parametrize(
+    ("family", "layers", "dtype", "error"),
+    [
+        ("bert", 1, "float32", 1e-5),
+        ("bert", 3, "float64", 1e-5),
+        ("bert", 3, "mixed_bfloat16", 0.3),
+        ("mpnet", 2, "float64", 1e-5),
+    ],
+)
+def test_only_the_masked_row_gives_the_scores_of_the_whole_model(model, family, layers, dtype, error):
+    config = model.config.replace(num_hidden_layers=layers).of_family(family)
     whole, tested = build_model(config, "masked_lm"), build_model(config, "masked_lm", dtype=dtype)
     tested.set_weights(whole.get_weights())
     ids = np.random.randint(5, config.vocab_size, (4, 9)).astype(np.int32)

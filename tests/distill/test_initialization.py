@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tinybert_tf.bert.config import FAMILIES
 from tinybert_tf.distill import Distiller, TinyBertObjective, initialise_student
 from tinybert_tf.errors import InputError
 
@@ -33,6 +34,35 @@ def test_a_projection_of_equal_width_reproduces_the_teacher(network, batches):
     is_token = batches[0]["input_mask"].astype(bool)
     tokens = lambda states: [np.asarray(state)[is_token] for state in states]
     assert largest_difference(tokens(restored), tokens(theirs["hidden_states"])) < 1e-4
+
+
+MPNET = {"model_type": "mpnet"} | FAMILIES["mpnet"]
+
+
+def test_an_mpnet_s_student_has_its_bias_by_relative_position(network, batches):
+    teacher, student, copy = network(layers=3, **MPNET), network(layers=3, **MPNET), network(layers=3, **MPNET)
+    initialise_student(student, teacher, "teacher_projection", batches=batches)
+    initialise_student(copy, teacher, "layer_copy")
+    for model in (student, copy):
+        assert largest_difference([model(batches[0])["logits"]], [teacher(batches[0])["logits"]]) < 1e-4
+    narrow = network(layers=2, hidden=4, **MPNET)
+    projections = initialise_student(narrow, teacher, "teacher_projection", batches=batches)
+    bias = lambda model: np.asarray(model.relative_attention_bias.embeddings)
+    np.testing.assert_array_equal(bias(narrow), bias(teacher))
+    plain = network(layers=2, hidden=4)
+    others = initialise_student(plain, teacher, "teacher_projection", batches=batches)
+    assert distillation_loss(teacher, narrow, projections, batches[0]) < distillation_loss(
+        teacher, plain, others, batches[0]
+    )
+
+
+def test_a_student_of_another_family_has_nothing_where_its_teacher_has_no_table(network, batches):
+    teacher, student = network(**MPNET), network()
+    initialise_student(student, teacher, "layer_copy")
+    assert not np.any(student.embeddings.token_type_embeddings.embeddings)
+    teacher, student = network(), network(**MPNET)
+    initialise_student(student, teacher, "layer_copy")
+    assert not np.any(student.relative_attention_bias.embeddings)
 
 
 def test_a_narrower_projection_starts_far_below_random_weights(network, batches):

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tinybert_tf.augmentation.words import OTHER, kind
-from tinybert_tf.bert import MASK_VALUE, BertModel, build_model
+from tinybert_tf.bert import BertModel, build_model
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
@@ -186,12 +186,13 @@ def masked_scores(model: BertModel):
 
     def scores(word_ids, lengths, positions):
         hidden = model.embeddings(word_ids, tf.zeros_like(word_ids))
-        padding = 1 - tf.sequence_mask(lengths, tf.shape(word_ids)[1], hidden.dtype)
-        added = (padding * MASK_VALUE)[:, None, None]
+        added = model.additive_mask(tf.sequence_mask(lengths, tf.shape(word_ids)[1]))
         *layers, last = model.transformer_layers
         for layer in layers:
             hidden = _transform(layer, hidden, hidden, added)
         rows = tf.gather(hidden, positions, batch_dims=1)[:, None]
+        if model.relative_attention_bias is not None:  # [B, H, S, S] -> [B, H, 1, S]
+            added = tf.gather(tf.transpose(added, (0, 2, 1, 3)), positions, batch_dims=1)[:, :, None]
         return model.head_layer(_transform(last, hidden, rows, added)[:, 0])
 
     return scores

@@ -106,10 +106,16 @@ class BertModel(keras.Model):
         self.head = head
         self.dtype_policy = policy
         self.embeddings = embeddings
+        self.attention_mask = attention_mask
         self.relative_attention_bias = relative_bias
         self.transformer_layers = transformer_layers
         self.pooler = pooler
         self.head_layer = head_layer
+
+    def additive_mask(self, input_mask):
+        """What is added to the attention logits: [B, 1, 1, S], with a bias by relative position [B, H, S, S]."""
+        mask = self.attention_mask(input_mask)
+        return mask if self.relative_attention_bias is None else self.relative_attention_bias(mask)
 
     def get_config(self):
         return {

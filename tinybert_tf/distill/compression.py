@@ -42,16 +42,17 @@ def project_teacher(
     Raises:
         InputError: no token in `batches`.
     """
-    tokens = _Tokens(batches)
-    hidden = [tokens.embed(teacher)]
+    features = [{name: np.asarray(value) for name, value in batch.items()} for batch in batches]
+    tokens, source_tokens = _Tokens(student, features), _Tokens(teacher, features)
+    hidden = [source_tokens.embed()]
     for layer in teacher.transformer_layers:
-        hidden.append(_trace(layer, tokens, hidden[-1]).outputs)
+        hidden.append(_trace(layer, source_tokens, hidden[-1]).outputs)
     basis = _basis([hidden[number] for number in (0, *mapped)], student.config.hidden_size)
     _project_embeddings(student, teacher, basis, tokens, hidden[0])
-    states = tokens.embed(student)
+    states = tokens.embed()
     projections = [_read(states, hidden[0], basis)]
     for layer, number in zip(student.transformer_layers, mapped, strict=True):
-        target = _trace(teacher.transformer_layers[number - 1], tokens, hidden[number - 1])
+        target = _trace(teacher.transformer_layers[number - 1], source_tokens, hidden[number - 1])
         states = _project_layer(layer, teacher.transformer_layers[number - 1], basis, tokens, states, target)
         projections.append(_read(states, target.outputs, basis))
     _project_heads(student, teacher, _read(states, hidden[-1], basis), tokens, states, hidden[-1])
@@ -59,10 +60,10 @@ def project_teacher(
 
 
 class _Tokens:
-    """The text: the tokens of all batches in one long list, and the way back into batches for attention."""
+    """The text as `model` sees it: the tokens of all batches in one long list, and the way back into batches for attention."""
 
-    def __init__(self, batches: Iterable[Mapping]):
-        self.features = [{name: np.asarray(value) for name, value in batch.items()} for batch in batches]
+    def __init__(self, model: BertModel, features: Sequence[Mapping]):
+        self.model, self.features = model, features
         self.masks = [batch["input_mask"] > 0 for batch in self.features]
         self.count = sum(int(mask.sum()) for mask in self.masks)
         if not self.count:
@@ -72,9 +73,9 @@ class _Tokens:
         # Where each row begins.
         self.first = np.concatenate([(np.cumsum(mask, axis=1) == 1)[mask] for mask in self.masks])
 
-    def embed(self, model: BertModel) -> np.ndarray:
+    def embed(self) -> np.ndarray:
         """The embedding output [T, hidden]."""
-        states = [model.embeddings(x["input_word_ids"], x["input_type_ids"]) for x in self.features]
+        states = [self.model.embeddings(x["input_word_ids"], x["input_type_ids"]) for x in self.features]
         return self._flat(states)
 
     def attend(self, attention: SelfAttention, states: np.ndarray) -> np.ndarray:
@@ -84,8 +85,7 @@ class _Tokens:
             end = begin + int(mask.sum())
             padded = np.zeros((*mask.shape, states.shape[-1]), np.float32)
             padded[mask] = states[begin:end]
-            additive = keras.ops.where(mask, 0.0, -1e4)[:, None, None, :]
-            outputs.append(attention(padded, additive)[0])
+            outputs.append(attention(padded, self.model.additive_mask(mask))[0])
             begin = end
         return self._flat(outputs)
 
@@ -139,12 +139,28 @@ def _basis(states: Sequence[np.ndarray], size: int) -> np.ndarray:
 
 
 def _project_embeddings(student: BertModel, teacher: BertModel, basis, tokens: _Tokens, target: np.ndarray) -> None:
+    transfer_tables(student, teacher, basis)
     ours, theirs = student.embeddings, teacher.embeddings
-    for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
-        table = getattr(ours, name).embeddings
-        table.assign(np.asarray(getattr(theirs, name).embeddings[: table.shape[0]]) @ basis)
     _start_norm(ours.layer_norm, theirs.layer_norm, basis)
-    _correct_norm(ours.layer_norm, tokens.embed(student), target @ basis)
+    _correct_norm(ours.layer_norm, tokens.embed(), target @ basis)
+
+
+def transfer_tables(student: BertModel, teacher: BertModel, basis: np.ndarray | None = None) -> None:
+    """Gives the student its teacher's embeddings, in a basis [D, d] where one is given, and its bias by relative position.
+
+    A table that the teacher's family does not have becomes zero.
+    """
+    for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
+        table, source = getattr(student.embeddings, name), getattr(teacher.embeddings, name)
+        if table is None:
+            continue
+        rows = table.embeddings.shape[0]
+        width = teacher.config.hidden_size
+        values = np.zeros((rows, width)) if source is None else np.asarray(source.embeddings[:rows])
+        table.embeddings.assign(values if basis is None else values @ basis)
+    if student.relative_attention_bias is not None:
+        bias, source = student.relative_attention_bias.embeddings, teacher.relative_attention_bias
+        bias.assign(np.zeros(bias.shape) if source is None else source.embeddings)
 
 
 def _project_layer(

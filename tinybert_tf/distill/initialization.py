@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tinybert_tf.bert import BertModel, build_model
 from tinybert_tf.checkpoints.projections import Projection
-from tinybert_tf.distill.compression import project_teacher
+from tinybert_tf.distill.compression import project_teacher, transfer_tables
 from tinybert_tf.distill.layer_map import layer_map
 from tinybert_tf.errors import InputError
 
@@ -77,7 +77,8 @@ def _check_shapes(student: BertModel, teacher: BertModel, init: str) -> None:
             "(init random)",
         )
     for key in ("max_position_embeddings", "type_vocab_size"):
-        if getattr(ours, key) > getattr(theirs, key):
+        # A family without token types gives none to begin with.
+        if getattr(ours, key) > (getattr(theirs, key) or getattr(ours, key)):
             refuse(key, f"build the student with {key}={getattr(theirs, key)} or less")
     for key in ("hidden_size", "intermediate_size"):
         if init == "layer_copy" and getattr(ours, key) != getattr(theirs, key):
@@ -90,10 +91,8 @@ def _check_shapes(student: BertModel, teacher: BertModel, init: str) -> None:
 
 
 def _copy_layers(student: BertModel, teacher: BertModel, mapped: Sequence[int]) -> None:
+    transfer_tables(student, teacher)
     ours, theirs = student.embeddings, teacher.embeddings
-    for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
-        table = getattr(ours, name).embeddings
-        table.assign(getattr(theirs, name).embeddings[: table.shape[0]])
     pairs = [(ours.layer_norm, theirs.layer_norm), (student.pooler, teacher.pooler)]
     pairs += [
         (layer, teacher.transformer_layers[number - 1])

@@ -17,7 +17,7 @@ from tinybert_tf.train.fit import Evaluation, fit
 from tinybert_tf.train.optimizer import bert_adamw
 from tinybert_tf.train.precision import TEACHER_DTYPE_HELP, Precision
 from tinybert_tf.train.run import Run, finished_result, recorded
-from tinybert_tf.train.student import INIT_HELP, make_student
+from tinybert_tf.train.student import FAMILY_HELP, INIT_HELP, make_student
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +25,7 @@ class GeneralSettings(CorpusSettings):
     teacher: str = setting("", "a pretrained model directory or preset", required=True)
     student: str = setting("tinybert4", "a named size, or a model directory to continue from")
     init: str = setting("auto", f"the student's weights: a model directory to continue from, or {INIT_HELP}")
+    student_family: str = setting("auto", FAMILY_HELP)
     accumulation_steps: int = setting(1, "parts that a batch is computed in, one after the other, to save memory")
     layer_map: str = setting("uniform", "uniform, top or bottom")
     student_dropout: bool = setting(False, "keep the student's dropout on, as the published code does")
@@ -57,7 +58,14 @@ def distill_general(settings: GeneralSettings) -> dict:
         name = settings.init if Path(settings.init).is_dir() else settings.student
         rows = lambda: corpus.batches(batch_size=32, shuffle_seed=settings.seed)
         student, projections = make_student(
-            teacher, teacher_dir, name, settings.init, settings.layer_map, rows, precision.dtype
+            teacher,
+            teacher_dir,
+            name,
+            settings.init,
+            settings.layer_map,
+            rows,
+            precision.dtype,
+            settings.student_family,
         )
         objective = TinyBertObjective.intermediate(layers=settings.layer_map, padding=settings.padding)
         distiller = Distiller(teacher, student, objective, projections)

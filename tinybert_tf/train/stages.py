@@ -17,7 +17,7 @@ from tinybert_tf.settings import check_seed, setting
 from tinybert_tf.train.fit import SAVE_EVERY_SECONDS
 from tinybert_tf.train.precision import DTYPE_HELP, TEACHER_DTYPE_HELP, Precision
 from tinybert_tf.train.run import Run, finished_result, recorded
-from tinybert_tf.train.student import INIT_HELP, make_student
+from tinybert_tf.train.student import FAMILY_HELP, INIT_HELP, make_student
 from tinybert_tf.train.trainer import Trainer
 from tinybert_tf.train.training_set import SpanTrainingSet, TrainingSet, dev_evaluation
 
@@ -86,6 +86,7 @@ class DistillSettings(LearningSettings):
     teacher: str = setting("", "a model directory that was fine-tuned on the task", required=True)
     student: str = setting("tinybert4", "a model directory, or a size: a name, or LAYERSxHIDDENxHEADSxINTERMEDIATE")
     init: str = setting("auto", f"the weights of a student given as a size: {INIT_HELP}")
+    student_family: str = setting("auto", FAMILY_HELP)
     stage: str = setting("both", "intermediate, prediction or both")
     intermediate_epochs: float | None = setting(None, "absent: the paper's for the task")
     prediction_epochs: float | None = setting(None, "absent: the paper's for the task")
@@ -143,8 +144,9 @@ def distill_task(settings: DistillSettings) -> dict:
         tokenizer = Tokenizer.from_directory(teacher_dir)
         training = _training_set(settings, data, teacher, tokenizer)
         student, projections = make_student(
-            teacher, teacher_dir, settings.student, settings.init, settings.layer_map, training.texts, precision.dtype
-        )
+            teacher, teacher_dir, settings.student, settings.init, settings.layer_map, training.texts, precision.dtype,
+            settings.student_family,
+        )  # fmt: skip
         evaluate = dev_evaluation(
             student, data, tokenizer, training.seq_len, label_ids(data.task, teacher.config.label2id)
         )

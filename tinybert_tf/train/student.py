@@ -15,6 +15,8 @@ INIT_HELP = (
     "teacher_projection where the shapes allow it, which they do for a student no wider than its teacher, else random"
 )
 
+FAMILY_HELP = "family of a student given as a size: auto (its teacher's) or bert (no bias by relative position)"
+
 # Tokens that the teacher's hidden states are looked at over, for teacher_projection: some ten times what the largest of its
 # regressions has unknowns for an output. Memory grows by 80 KB a token.
 TOKENS_FOR_INIT = 16_000
@@ -28,6 +30,7 @@ def make_student(
     layers: str,
     rows: Callable[[], Iterable],
     dtype: str = "float32",
+    family: str = "auto",
 ) -> tuple[BertModel, list[Projection] | None]:
     """A student with the teacher's head, labels and vocabulary, and the starting values of its projections if any.
 
@@ -40,9 +43,10 @@ def make_student(
         layers: which teacher layers the student's stand for.
         rows: gives batches of features, for teacher_projection; the first `TOKENS_FOR_INIT` tokens are used.
         dtype: Keras dtype policy of the student; its weights are float32 in all that are trained in.
+        family: see `FAMILY_HELP`.
 
     Raises:
-        InputError: an unknown name, or shapes that `init` cannot bring together.
+        InputError: an unknown name or family, or shapes that `init` cannot bring together.
     """
     size = size_of(name)
     if size is None or Path(name).is_dir():
@@ -51,7 +55,10 @@ def make_student(
         student = load_model(source, head=teacher.head, label2id=labels, dtype=dtype)
         return student, read_projections(source, student.config.num_hidden_layers + 1)
     depth, width, heads, intermediate = size
-    config = teacher.config.replace(
+    if family not in ("auto", "bert"):
+        raise InputError("must be auto or bert", "student_family", family)
+    config = teacher.config if family == "auto" else teacher.config.of_family(family)
+    config = config.replace(
         num_hidden_layers=depth, hidden_size=width, num_attention_heads=heads, intermediate_size=intermediate
     )
     student = build_model(config, teacher.head, dtype=dtype)
