@@ -4,7 +4,6 @@ Needs `java` and a Kotlin compiler: $KOTLIN_HOME, `kotlinc` on the PATH, or the 
 """
 
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -18,7 +17,8 @@ import pytest
 from tinybert_tf.data import Tokenizer
 
 ANDROID = Path(__file__).resolve().parents[2] / "tflite" / "android"
-SOURCES = [ANDROID / "bert" / "src" / kind / "kotlin" for kind in ("main", "test")]
+SOURCES = [ANDROID / "bert" / "src" / kind / "kotlin" for kind in ("main", "vectors", "test")]
+DECLARATIONS = Path(__file__).with_name("android_declarations")
 
 
 def find_compiler() -> tuple[list[str], list[Path]]:
@@ -40,13 +40,23 @@ def find_compiler() -> tuple[list[str], list[Path]]:
 
 
 @pytest.fixture(scope="module")
-def check(tmp_path_factory):
-    """A function: a folder of vectors -> what CheckVectors.kt says of it."""
+def library(tmp_path_factory):
+    """The jar of `:bert` with its comparison, and the jars that it needs."""
     command, jars = find_compiler()
-    program = tmp_path_factory.mktemp("kotlin") / "check.jar"
-    done = subprocess.run([*command, "-d", str(program), *map(str, SOURCES)], capture_output=True, text=True)
+    jar = tmp_path_factory.mktemp("kotlin") / "bert.jar"
+    compile_kotlin([*command, "-d", str(jar), *map(str, SOURCES)])
+    return jar, jars
+
+
+def compile_kotlin(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    classes = os.pathsep.join(map(str, [program, *jars]))
+
+
+@pytest.fixture
+def check(library):
+    """A function: a folder of vectors -> what CheckVectors.kt says of it."""
+    classes = os.pathsep.join(map(str, [library[0], *library[1]]))
 
     def run(folder) -> subprocess.CompletedProcess:
         return subprocess.run(
@@ -56,17 +66,40 @@ def check(tmp_path_factory):
     return run
 
 
+def test_the_app_fits_the_libraries_that_it_calls(library, tmp_path):
+    """Types only, and of the libraries only what `android_declarations` writes down of them; the build needs an SDK."""
+    command, jars = find_compiler()
+    resources = ANDROID / "app" / "src" / "main" / "res"
+    text = "".join(path.read_text() for path in resources.glob("*/*.xml"))
+    names = {
+        "id": re.findall(r"@\+id/(\w+)", text),
+        "string": re.findall(r'<string name="(\w+)"', text),
+        "layout": [path.stem for path in resources.glob("layout/*.xml")],
+    }
+    objects = (
+        f"object {kind} {{ {' '.join(f'const val {name} = 0;' for name in found)} }}" for kind, found in names.items()
+    )
+    (tmp_path / "R.kt").write_text(f"package tinybert.sample\nobject R {{ {' '.join(objects)} }}\n")
+    classpath = os.pathsep.join(map(str, [library[0], *jars]))
+    command = (
+        [*command[: command.index("-cp", command.index("-no-stdlib"))], "-cp", classpath]
+        if jars
+        else [*command, "-cp", classpath]
+    )
+    app = [ANDROID / "app" / "src" / kind / "kotlin" for kind in ("main", "androidTest")]
+    compile_kotlin([*command, "-d", str(tmp_path / "app.jar"), *map(str, [*app, DECLARATIONS, tmp_path / "R.kt"])])
+
+
 def test_vectors_are_written_without_java(written_vectors):
     folder, vectors = written_vectors
     rows = {path: path.read_text(encoding="ascii").splitlines() for path in sorted(folder.glob("*/*.tsv"))}
     counts = {f"{path.parent.name}/{path.stem}": len(lines) for path, lines in rows.items()}
-    assert counts.pop("characters/texts") > 500
-    assert counts == {
-        "cased/texts": len(vectors.TEXTS),
-        "made/texts": len(vectors.TEXTS),
-        "made/pairs": len(vectors.PAIRS),
-        "made/questions": len(vectors.QUESTIONS) + 1,
-    }
+    assert counts["characters/texts"] > 500
+    assert counts["cased/texts"] == counts["made/texts"] == len(vectors.TEXTS)
+    assert counts["added/texts"] == counts["added_cased/texts"] > len(vectors.ADDED_TEXTS)
+    assert counts["accents/normalized"] == counts["stripped/normalized"] > 30
+    assert counts["made/pairs"] == counts["left/pairs"] == len(vectors.PAIRS)
+    assert counts["made/questions"] == len(vectors.QUESTIONS) + 1
     # By hand: one window, and the span of the largest sum of stand-in logits in it.
     question = vectors.QUESTIONS[0]
     answer, score, margin = rows[folder / "made" / "questions.tsv"][0].split("=>\t")[1].split("\t")
@@ -88,7 +121,8 @@ def test_made_vectors(check, written_vectors):
     assert f"cased: {len(vectors.TEXTS)} texts" in done.stdout
     assert f"made: {len(vectors.PAIRS)} pairs" in done.stdout
     assert f"made: {len(vectors.QUESTIONS) + 1} questions" in done.stdout
-    assert "characters: " in done.stdout
+    for name in ("characters", "accents", "stripped", "added", "added_cased"):
+        assert f"{name}: " in done.stdout
 
 
 def test_a_wrong_vector_is_noticed(check, tmp_path, vectors_module):
@@ -110,18 +144,21 @@ def test_real_text(check, real_data, tmp_path, vectors_module):
 
 
 @pytest.mark.parametrize("lower_case", [True, False])
-def test_vocabulary_labels_and_case_are_read_from_a_model_file(check, tmp_path, lower_case, vectors_module):
-    vectors = vectors_module
+def test_what_a_model_file_holds_is_read_from_it(check, tmp_path, lower_case, vectors_module):
+    """Vocabulary, labels, how texts are prepared, and lengths, in Kotlin and in JavaScript."""
     labels = {"no": 0, "so so": 1, "na\u00efve": 2}
-    folder = tmp_path / "vectors" / "model"
-    export_tiny(folder / "model.tflite", vectors, labels, lower_case)
-    tokenizer = Tokenizer(folder / "vocab.txt", lower_case)
-    vectors.put(folder, "texts", vectors.text_rows(tokenizer, vectors.TEXTS))
-    vectors.put(folder, "labels", [[str(index), "=>", vectors.escaped(label)] for label, index in labels.items()])
-    (folder / "vocab.txt").unlink()  # the words can come from the model file alone
-    done = check(folder.parent)
+    model = export_tiny(tmp_path / "model.tflite", vectors_module, labels, lower_case)
+    vectors_module.write_model(tmp_path / "vectors" / "model", model)
+    done = check(tmp_path / "vectors")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"model: {len(vectors.TEXTS)} texts" in done.stdout and "model: 3 labels" in done.stdout
+    for line in ("model: 49 texts", "model: 3 labels", "model: 2 signatures"):
+        assert line in done.stdout
+    outputs = (tmp_path / "vectors" / "model" / "outputs.tsv").read_text().splitlines()
+    assert len(outputs) == 49 and all(len(line.split("\t")[3].split(" ")) == 3 for line in outputs)
+    if shutil.which("node"):
+        checker = ANDROID.parent / "web" / "check_vectors.mjs"
+        done = subprocess.run(["node", checker, tmp_path / "vectors"], capture_output=True, text=True)
+        assert done.returncode == 0 and "model: 2 signatures" in done.stdout, done.stdout + done.stderr
 
 
 def test_every_resource_and_library_that_is_named_exists():
@@ -147,14 +184,25 @@ def test_every_resource_and_library_that_is_named_exists():
     assert {entry["version"]["ref"] for entry in entries} == set(catalog["versions"])
 
 
-def export_tiny(output: Path, vectors, labels: dict[str, int], lower_case: bool) -> None:
-    """A file of an untrained network with the vectors' vocabulary, and that vocabulary beside it."""
+def test_gradles_wrapper_names_the_version_that_the_readme_names():
+    """The wrapper's jar is third-party: an installed Gradle makes it."""
+    properties = (ANDROID / "gradle" / "wrapper" / "gradle-wrapper.properties").read_text()
+    version = re.search(r"gradle-([\d.]+)-bin.zip", properties)[1]
+    for name in ("gradlew.bat", "README.md"):
+        assert f"gradle wrapper --gradle-version {version}" in (ANDROID / name).read_text(), name
+    assert not (ANDROID / "gradle" / "wrapper" / "gradle-wrapper.jar").exists()
+    done = subprocess.run([ANDROID / "gradlew"], capture_output=True, text=True)
+    assert done.returncode == 1 and f"gradle wrapper --gradle-version {version}" in done.stderr
+
+
+def export_tiny(output: Path, vectors, labels: dict[str, int], lower_case: bool) -> Path:
+    """A file of an untrained network with the vectors' vocabulary, added tokens included, and two lengths."""
     from tinybert_tf.bert import BertConfig, build_model
     from tinybert_tf.checkpoints import save_model
     from tinybert_tf.export import export_tflite
 
-    vectors.make_tokenizer(output.parent, vectors.VOCABULARY)
-    (output.parent / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": lower_case}))
+    added = vectors.ADDED if lower_case else ()
+    vectors.make_tokenizer(output.parent / "tokenizer", vectors.VOCABULARY, lower_case, added=added)
     config = BertConfig(
         vocab_size=len(vectors.VOCABULARY),
         hidden_size=8,
@@ -164,6 +212,6 @@ def export_tiny(output: Path, vectors, labels: dict[str, int], lower_case: bool)
         max_position_embeddings=16,
         label2id=labels,
     )
-    model_dir = output.parent.parent.with_name("tiny")
-    save_model(build_model(config, "classification"), model_dir, tokenizer_from=output.parent)
-    export_tflite(model_dir, output, seq_len=16, quantize="none")
+    model_dir = output.parent / "tiny"
+    save_model(build_model(config, "classification"), model_dir, tokenizer_from=output.parent / "tokenizer")
+    return Path(export_tflite(model_dir, output, seq_len=(16, 8), quantize="none").path)

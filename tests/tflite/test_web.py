@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tinybert_tf.data import load_task
-from tinybert_tf.data.tokenizer import SPECIAL_TOKENS
+from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
 
 WEB = Path(__file__).resolve().parents[2] / "tflite" / "web"
 COUNT = 200

@@ -1,23 +1,33 @@
-"""Writes what the Kotlin tokenizer is tested with: hard texts and what the training code makes of them.
+"""Writes test vectors for the tokenizers in Kotlin and JavaScript: hard texts and what the training code makes of them.
 
-    python tflite/android/make_test_vectors.py FOLDER
+    python tflite/android/make_test_vectors.py FOLDER [--models FILE.tflite ...]
 
-Into FOLDER come made/ (the texts below, with a small made-up vocabulary), cased/ (the same, without lower-casing),
-characters/ (the characters of Unicode one by one) and, where $TINYBERT_DATA or ../shared/data has bert-base-uncased's
-vocab.txt, a corpus, MRPC and SQuAD, real/ (5,000 lines and some pairs and questions of them). Each holds vocab.txt and
+FOLDER gets made/ (the texts below, with a small made-up vocabulary), cased/, accents/ and stripped/ (the same, with case or
+accents or neither kept), added/ (with words that are kept whole), characters/ (the characters of Unicode one by one) and,
+where $TINYBERT_DATA or ../shared/data has bert-base-uncased's vocab.txt, a corpus, MRPC and SQuAD, real/ (5,000 lines and some
+pairs and questions of them). Each holds vocab.txt, settings.json (how texts are prepared) and
 
-    texts.tsv      text => ids, where each piece begins, where it ends
-    pairs.tsv      first text, second text, model's length => ids, mask, segment ids
-    questions.tsv  question, context, model's length, stride => answer, its score, the score's margin above no answer
+    texts.tsv       text => ids, where each piece begins, where it ends
+    normalized.tsv  text => the text as the vocabulary spells it
+    pairs.tsv       first text, second text, model's length => ids, mask, segment ids
+    questions.tsv   question, context, model's length, stride => answer, its score, the score's margin above no answer
+
+For each model file comes a folder model1/, model2/, ... with the file as model.tflite, texts.tsv of its own vocabulary, and
+
+    labels.tsv      number => label
+    signatures.tsv  number => key, length, names of inputs, names of outputs
+    outputs.tsv     first text, second text (U+0000 for none) => values of the first output, from Python
 
 Columns are divided by tabs. All that is not ASCII, tab and backslash included, is written as \\u and its UTF-16 in hexadecimal.
-Begins and ends count UTF-16 units too, as Kotlin does. In place of a span model's logits stand whole numbers made of
-ids and positions.
+Begins and ends count UTF-16 units too, as Kotlin and JavaScript do. In place of a span model's logits are integers made of ids
+and positions.
 """
 
 import argparse
 import itertools
+import json
 import os
+import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -27,15 +37,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_text as tf_text
 
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.data.spans import SpanFeatures
 from tinybert_tf.data.squad import SquadExample, read_squad
 from tinybert_tf.data.tasks import get_task
+from tinybert_tf.data.tokenizer import _prepared
 from tinybert_tf.evaluate.squad import find_answers
+from tinybert_tf.export import TFLiteModel, read_metadata
+from tinybert_tf.export.classifier import file_tokenizer
+from tinybert_tf.export.writer.metadata import tokenizer_settings
 from tinybert_tf.files import written_aside
-from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
+from tinybert_tf.tokenizer_files import SPECIAL_TOKENS, AddedToken, Vocabulary
 
 _LETTERS = (
     "abcdefghijklmnopqrstuvwxyz0123456789\u00df\u0131\u03b1\u03b9\u03c1\u03c2\u03c3\u03c9\u0436"
@@ -47,6 +62,7 @@ VOCABULARY = (
     *(f"##{letter}" for letter in _LETTERS),
     *"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\u3002\u201c\u20ac\u4e2d\u6587\U00020000\U0001f600",
     *"the film was good bad cafe naive strasse istanbul not un resume over under answer".split(),
+    *"[URL] [USER] New York C++".split(),
     *"##ly ##ing ##able ##ed ##word ##fi ##\u03bf\u03c3 \u03bb\u03bf\u03b3\u03bf\u03c3".split(),
 )
 
@@ -111,6 +127,24 @@ TEXTS = (
     "good" * 26 + "," + "a" * 3000,
 )
 
+# Words that are kept whole; "New York" and "York" begin or end at one place, "C++" ends with no letter.
+ADDED = (
+    AddedToken("[URL]"),
+    AddedToken("[USER]", single_word=True),
+    AddedToken("New", normalized=True),
+    AddedToken("York", normalized=True, single_word=True),
+    AddedToken("C++", single_word=True),
+)
+ADDED_TEXTS = (
+    "[URL]",
+    "see [URL] , [USER] : good",
+    "good[URL]bad [USER]bad x[USER] [url] [User]",
+    "new york NEW YORK Newyork york1 \u00e9york New\u00e9",
+    "C++ xC++ C++x c++ C+++",
+    "\U0001f600[URL]\U0001f600 Caf\u00e9 [URL][URL]",
+    "the [UNK] film [SEP] [URL",
+)
+
 PAIRS = (
     ("The film was good", "not bad", 16),
     ("", "", 8),
@@ -138,10 +172,10 @@ QUESTIONS = (
 )
 
 
-def write(folder: Path, data: Path | None = None) -> None:
+def write(folder: Path, data: Path | None = None, models: Sequence[Path] = ()) -> None:
     """Writes all folders; real/ too if `data` is given."""
     made = make_tokenizer(folder / "made", VOCABULARY)
-    put(folder / "made", "texts", text_rows(made, TEXTS))
+    put_texts(folder / "made", made, TEXTS)
     put(folder / "made", "pairs", pair_rows(made, PAIRS))
     # A context without a word has no answer.
     put(
@@ -149,11 +183,77 @@ def write(folder: Path, data: Path | None = None) -> None:
         "questions",
         [*question_rows(made, QUESTIONS), ["film?", "\\u200b ", "32", "128", "=>", "", "", ""]],
     )
-    put(folder / "cased", "texts", text_rows(make_tokenizer(folder / "cased", VOCABULARY, lower_case=False), TEXTS))
+    for name, settings in {
+        "cased": {"lower_case": False, "strip_accents": False},
+        "accents": {"lower_case": True, "strip_accents": False},
+        "stripped": {"lower_case": False, "strip_accents": True},
+    }.items():
+        # TensorFlow's functions for case drop U+0000.
+        texts = TEXTS if name == "cased" else [text for text in whole_texts(TEXTS) if "\0" not in text]
+        put_texts(folder / name, make_tokenizer(folder / name, VOCABULARY, **settings), texts)
+    for name, settings in {"added": {}, "added_cased": {"lower_case": False, "strip_accents": False}}.items():
+        tokenizer = make_tokenizer(folder / name, VOCABULARY, added=ADDED, **settings)
+        put(folder / name, "texts", text_rows(tokenizer, [*ADDED_TEXTS, *whole_texts(TEXTS)]))
+        put(folder / name, "pairs", pair_rows(tokenizer, PAIRS))
+    left = make_tokenizer(folder / "left", VOCABULARY, truncation_side="left")
+    put(folder / "left", "pairs", pair_rows(left, PAIRS))
     words, texts = characters()
-    put(folder / "characters", "texts", text_rows(make_tokenizer(folder / "characters", words), texts))
+    put_texts(folder / "characters", make_tokenizer(folder / "characters", words), texts)
     if data is not None:
         write_real(folder / "real", data)
+    for number, path in enumerate(models, 1):
+        write_model(folder / f"model{number}", path)
+
+
+def write_model(folder: Path, path: Path) -> None:
+    """Vectors of a model file, the file included."""
+    metadata, model = read_metadata(path), TFLiteModel(path)
+    tokenizer = file_tokenizer(path, metadata)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, folder / "model.tflite")
+    texts = [*ADDED_TEXTS, *whole_texts(TEXTS)]
+    put(folder, "texts", text_rows(tokenizer, texts))
+    put(folder, "labels", [[str(number), "=>", escaped(label)] for number, label in enumerate(metadata.labels or ())])
+    names = "input_word_ids input_mask input_type_ids"
+    outputs = " ".join(model.outputs)
+    keys = [*(f"seq_{length}" for length in model.seq_lens[:-1]), "serving_default"]
+    rows = enumerate(zip(keys, model.seq_lens, strict=True))
+    put(folder, "signatures", [[str(n), "=>", key, str(length), names, outputs] for n, (key, length) in rows])
+    put(folder, "outputs", list(output_rows(tokenizer, model, texts)))
+
+
+def output_rows(tokenizer: Tokenizer, model: TFLiteModel, texts: Sequence[str]) -> Iterable[list[str]]:
+    for number, text in enumerate(texts):
+        second = texts[number - 1] if number % 3 == 1 and number > 1 else None
+        features = tokenizer([text], None if second is None else [second], model.seq_len)
+        found = model.predict({name: value.numpy() for name, value in features.items()})
+        values = found if isinstance(found, np.ndarray) else found[next(iter(model.outputs))]
+        columns = [escaped(text), "\\u0000" if second is None else escaped(second), "=>"]
+        yield [*columns, " ".join(f"{value:.5f}" for value in values.ravel())]
+
+
+def whole_texts(texts: Iterable[str]) -> list[str]:
+    """Those without half a surrogate pair, which no valid UTF-8 can hold."""
+    return [text for text in texts if not any("\ud800" <= character <= "\udfff" for character in text)]
+
+
+def put_texts(folder: Path, tokenizer: Tokenizer, texts: Sequence[str]) -> None:
+    put(folder, "texts", text_rows(tokenizer, texts))
+    whole = whole_texts(texts)
+    put(
+        folder,
+        "normalized",
+        [[escaped(t), "=>", escaped(n)] for t, n in zip(whole, normalized(tokenizer, whole), strict=True)],
+    )
+
+
+def normalized(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
+    """Texts as the vocabulary spells them."""
+    spec = tokenizer.spec
+    if spec.lower_case != spec.strip_accents:
+        texts, *_ = _prepared(tf.constant(list(texts)), spec.lower_case)
+    normalizer = tf_text.FastBertNormalizer(lower_case_nfd_strip_accents=spec.lower_case and spec.strip_accents)
+    return [text.decode() for text in normalizer.normalize(texts).numpy()]
 
 
 def write_real(folder: Path, data: Path) -> None:
@@ -162,7 +262,7 @@ def write_real(folder: Path, data: Path) -> None:
         lines = [line.rstrip("\n") for line in corpus if line.strip()]
     # Half of them with something beyond ASCII in them, which one line in five has.
     ascii_lines, others = ([line for line in lines if line.isascii() == plain] for plain in (True, False))
-    put(folder, "texts", text_rows(real, ascii_lines[:2500] + others[:2500]))
+    put_texts(folder, real, ascii_lines[:2500] + others[:2500])
     with open(data / "glue" / "MRPC" / "dev.tsv", encoding="utf-8-sig") as rows:
         pairs = [row.rstrip("\n").split("\t")[3:] for row in itertools.islice(rows, 1, 100)]
     put(folder, "pairs", pair_rows(real, [(first, second, 48) for first, second in pairs]))
@@ -261,10 +361,14 @@ def numbers(column: Iterable[int]) -> str:
     return " ".join(map(str, column))
 
 
-def make_tokenizer(folder: Path, words: Iterable[str], lower_case: bool = True) -> Tokenizer:
+def make_tokenizer(folder: Path, words: Iterable[str], lower_case: bool = True, **settings) -> Tokenizer:
+    """A tokenizer over `words`, and its files in `folder`; further settings are those of `Vocabulary`."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write_lines(folder / "vocab.txt", words)
-    return Tokenizer(folder / "vocab.txt", lower_case)
+    settings.setdefault("strip_accents", lower_case)
+    vocabulary = Vocabulary(str(folder / "vocab.txt"), tuple(words), lower_case, **settings)
+    vocabulary.write(folder)
+    (folder / "settings.json").write_text(json.dumps(tokenizer_settings(vocabulary)), encoding="ascii")
+    return Tokenizer(vocabulary)
 
 
 def put(folder: Path, name: str, rows: Iterable[Sequence[str]]) -> None:
@@ -279,10 +383,11 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Writes the test vectors of the Kotlin and JavaScript tokenizers.")
     parser.add_argument("folder", type=Path, help="where the vectors are written")
-    folder = parser.parse_args().folder
+    parser.add_argument("--models", type=Path, nargs="*", default=[], help=".tflite files of tflite/convert.py")
+    arguments = parser.parse_args()
     data = Path(os.environ.get("TINYBERT_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
-    write(folder, data if (data / "vocab.txt").is_file() else None)
-    print(f"wrote {folder}")
+    write(arguments.folder, data if (data / "vocab.txt").is_file() else None, arguments.models)
+    print(f"wrote {arguments.folder}")
 
 
 if __name__ == "__main__":

@@ -26,16 +26,22 @@ const CHECKS = {
     ];
     return rows.map((row) => row.join(" "));
   },
-  normalized: (tokenizer, [text]) => [normalize(text, tokenizer.lowerCase)],
+  labels: (tokenizer, [number], model) => [model.labels[Number(number)]],
+  signatures(tokenizer, [number], model) {
+    const { key, length, inputs, outputs } = model.signatures[Number(number)];
+    return [key, String(length), inputs.join(" "), outputs.join(" ")];
+  },
+  normalized: (tokenizer, [text]) => [normalize(text, tokenizer.settings)],
 };
 
 let differences = 0;
 for (const name of readdirSync(process.argv[2]).sort()) {
   const folder = join(process.argv[2], name);
   const model = existsSync(join(folder, "model.tflite")) ? new ModelFile(readFileSync(join(folder, "model.tflite"))) : null;
+  const read = (file) => readFileSync(join(folder, file), "utf8");
   const tokenizer = model
-    ? new Tokenizer(model.vocabulary, model.lowerCase)
-    : new Tokenizer(readFileSync(join(folder, "vocab.txt"), "utf8").replace(/\n$/, "").split("\n"), name !== "cased");
+    ? new Tokenizer(model.vocabulary, model.settings)
+    : new Tokenizer(read("vocab.txt").replace(/\n$/, "").split("\n"), JSON.parse(read("settings.json")));
   for (const [kind, check] of Object.entries(CHECKS)) {
     const path = join(folder, `${kind}.tsv`);
     if (!existsSync(path)) continue;
@@ -45,7 +51,7 @@ for (const name of readdirSync(process.argv[2]).sort()) {
       const columns = line.split("\t");
       const arrow = columns.indexOf("=>");
       const right = columns.slice(arrow + 1).join("\t");
-      const got = check(tokenizer, columns.slice(0, arrow).map(unescape)).map(escape).join("\t");
+      const got = check(tokenizer, columns.slice(0, arrow).map(unescape), model).map(escape).join("\t");
       if (got !== right && ++differences <= 20) console.log(`${name}, ${kind}: ${line}\n  got ${got}`);
     }
   }

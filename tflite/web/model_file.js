@@ -1,6 +1,6 @@
 /**
- * What a .tflite file of tflite/convert.py holds beside its network: vocabulary, labels, whether texts are lower-cased, and
- * the lengths of its inputs. The files are a zip archive behind the network's last byte.
+ * What a .tflite file of tflite/convert.py holds beside its network: vocabulary, labels, how texts are prepared, and the lengths
+ * of its inputs. The files are a zip archive behind the network's last byte.
  */
 
 // Numbers of the fields in TensorFlow Lite's schema.
@@ -23,7 +23,8 @@ export class ModelFile {
     this.vocabulary = files["vocab.txt"] ?? null;
     /** @type {string[] | null} classes by id; null for a model that does not classify */
     this.labels = files["labels.txt"] ?? null;
-    this.lowerCase = !ownMetadata(root)?.includes('"lower_case": false');
+    /** @type {import("./tokenizer.js").Settings} */
+    this.settings = JSON.parse(ownMetadata(root) ?? "{}");
     /** @type {{key: string, length: number, outputs: string[]}[]} shortest first */
     this.signatures = root.tables(SIGNATURES).map((signature) => readSignature(root, signature));
     this.signatures.sort((a, b) => a.length - b.length);

@@ -33,7 +33,7 @@ export class LiteRtTextModel {
 
   constructor(file, model, Tensor) {
     Object.assign(this, { file, model, Tensor });
-    this.tokenizer = new Tokenizer(file.vocabulary, file.lowerCase);
+    this.tokenizer = new Tokenizer(file.vocabulary, file.settings);
   }
 
   /**
@@ -128,7 +128,7 @@ export class MediaPipeTextModel {
    */
   async run(first, second = null) {
     if (second !== null) throw new Error("MediaPipe's TextClassifier takes single texts; take LiteRT.js for pairs");
-    const result = this.task.classify(normalize(first, this.file.lowerCase));
+    const result = this.task.classify(normalize(first, this.file.settings));
     const rows = result.classifications[0].categories.map(({ categoryName, score }) => ({
       label: categoryName,
       value: score,

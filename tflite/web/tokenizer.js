@@ -21,41 +21,55 @@ const CHINESE = [
 const MOST_BYTES = 100;
 
 /**
+ * @typedef {object} Settings how texts are prepared; `ModelFile` reads them out of a file
+ * @property {boolean} [lower_case] by default true
+ * @property {boolean} [strip_accents] by default as `lower_case`
+ * @property {[content: string, normalized: boolean, singleWord: boolean][]} [added_tokens] words that are kept whole
+ * @property {"left" | "right"} [truncation_side] where a text that is too long is cut
+ */
+
+/**
  * A text as the vocabulary spells it: lower case, compatibility forms written out, accents and invisible characters removed,
  * control characters as spaces. Call it before MediaPipe's tasks, whose own tokenizer lower-cases ASCII only.
  *
  * @param {string} text
- * @param {boolean} lowerCase false for cased vocabularies, where only control characters change
+ * @param {Settings} settings with `lower_case: false`, for cased vocabularies, only control characters change
  * @returns {string}
  */
-export function normalize(text, lowerCase = true) {
-  return fold(text, lowerCase).text;
+export function normalize(text, settings = {}) {
+  return fold(text, settings).text;
 }
 
-/** The normalized text, and for each of its UTF-16 units and for its end the place in the original that it comes from. */
-function fold(original, lowerCase) {
+/** The normalized text, and where in the original its UTF-16 units begin and end. */
+function fold(original, { lower_case: lowerCase = true, strip_accents: stripAccents = lowerCase }) {
   let text = "";
-  const origins = [];
+  const begins = [];
+  const ends = [];
   let at = 0;
   for (const character of original) {
-    const folded = foldCharacter(character, lowerCase);
-    for (let unit = 0; unit < folded.length; unit++) origins.push(at);
+    const folded = foldCharacter(character, lowerCase, stripAccents);
+    for (let unit = 0; unit < folded.length; unit++) {
+      begins.push(at);
+      ends.push(at + character.length);
+    }
     text += folded;
     at += character.length;
   }
-  origins.push(original.length);
-  return { text, origins };
+  begins.push(original.length);
+  // Marks that are removed behind a character belong to it, unless case and accents are treated apart, as in training.
+  return { text, begins, end: (index) => (lowerCase === stripAccents ? begins[index] : ends[index - 1]) };
 }
 
-function foldCharacter(character, lowerCase) {
+function foldCharacter(character, lowerCase, stripAccents) {
   if (character < "\u0080") {
     if (character < " " || character === "\u007f") return " ";
     return lowerCase ? character.toLowerCase() : character;
   }
-  if (lowerCase && IGNORABLE.test(character)) return "";
+  if (lowerCase && stripAccents && IGNORABLE.test(character)) return "";
   if (CONTROL.test(character)) return " ";
-  if (!lowerCase) return character;
-  return caseFold(character.normalize("NFKD")).normalize("NFKD").replace(MARKS, "");
+  if (lowerCase && stripAccents) return caseFold(character.normalize("NFKD")).normalize("NFKD").replace(MARKS, "");
+  if (lowerCase) return character.toLowerCase();
+  return stripAccents ? character.normalize("NFD").replace(MARKS, "") : character;
 }
 
 /** Unicode's full case folding, where ß becomes ss. JavaScript has none; by way of the upper case the result is the same. */
@@ -69,10 +83,11 @@ function caseFold(text) {
 export class Tokenizer {
   /**
    * @param {string[]} vocabulary words in the order of their ids
-   * @param {boolean} lowerCase lower-case and strip accents, as for bert-base-uncased
+   * @param {Settings} settings
    */
-  constructor(vocabulary, lowerCase = true) {
-    this.lowerCase = lowerCase;
+  constructor(vocabulary, settings = {}) {
+    this.settings = settings;
+    this.added = addedTokens(settings);
     this.ids = new Map(vocabulary.map((word, id) => [word, id]));
     this.longest = Math.max(...vocabulary.map((word) => word.length));
     [this.padId, this.unknownId, this.clsId, this.sepId] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"].map((token) => {
@@ -82,13 +97,30 @@ export class Tokenizer {
   }
 
   /**
-   * Splits at spaces and around punctuation and Chinese characters, then each word into pieces.
+   * Splits at spaces and around punctuation, Chinese characters and added tokens, then each word into pieces.
    *
    * @param {string} text
    * @returns {{id: number, begin: number, end: number}[]} pieces, and their places in the text in UTF-16 units
    */
   tokenize(text) {
-    const folded = fold(text, this.lowerCase);
+    const pieces = [];
+    const split = (begin, end) => {
+      for (const piece of this.#split(text.slice(begin, end))) {
+        pieces.push({ id: piece.id, begin: piece.begin + begin, end: piece.end + begin });
+      }
+    };
+    let at = 0;
+    for (const found of findAdded(this.added, text)) {
+      split(at, found.begin);
+      pieces.push({ id: this.ids.get(found.content), begin: found.begin, end: found.end });
+      at = found.end;
+    }
+    split(at, text.length);
+    return pieces;
+  }
+
+  #split(text) {
+    const folded = fold(text, this.settings);
     const pieces = [];
     let wordBegin = 0;
     let at = 0;
@@ -118,22 +150,26 @@ export class Tokenizer {
   encode(first, second, maxLength) {
     let head = this.tokenize(first).map((piece) => piece.id);
     if (second === null) {
-      const ids = [this.clsId, ...head.slice(0, maxLength - 2), this.sepId];
+      const ids = [this.clsId, ...this.#truncated(head, maxLength - 2), this.sepId];
       return { ids, segmentIds: ids.map(() => 0) };
     }
     let tail = this.tokenize(second).map((piece) => piece.id);
     const room = maxLength - 3;
     const headRoom = Math.max(Math.floor((room + 1) / 2), room - tail.length);
     const tailRoom = Math.max(Math.floor(room / 2), room - head.length);
-    head = [this.clsId, ...head.slice(0, headRoom), this.sepId];
-    tail = [...tail.slice(0, tailRoom), this.sepId];
+    head = [this.clsId, ...this.#truncated(head, headRoom), this.sepId];
+    tail = [...this.#truncated(tail, tailRoom), this.sepId];
     return { ids: [...head, ...tail], segmentIds: [...head.map(() => 0), ...tail.map(() => 1)] };
+  }
+
+  #truncated(ids, room) {
+    return this.settings.truncation_side === "left" ? ids.slice(Math.max(0, ids.length - room)) : ids.slice(0, room);
   }
 
   /** From left to right the longest pieces that the vocabulary has; one [UNK] where no piece fits. */
   #cutWord(folded, begin, end) {
     if (begin === end) return [];
-    const unknown = [{ id: this.unknownId, begin: folded.origins[begin], end: folded.origins[end] }];
+    const unknown = [{ id: this.unknownId, begin: folded.begins[begin], end: folded.end(end) }];
     const word = folded.text.slice(begin, end);
     if (word.length > MOST_BYTES / 3 && new TextEncoder().encode(word).length > MOST_BYTES) return unknown;
     const pieces = [];
@@ -148,10 +184,39 @@ export class Tokenizer {
         pieceEnd--;
       }
       if (id === undefined) return unknown;
-      pieces.push({ id, begin: folded.origins[at], end: folded.origins[pieceEnd] });
+      pieces.push({ id, begin: folded.begins[at], end: folded.end(pieceEnd) });
       at = pieceEnd;
     }
     return pieces;
+  }
+}
+
+/** Added tokens with what finds them; of two at one place the longer counts. */
+function addedTokens({ added_tokens: added = [], lower_case: lowerCase = true }) {
+  return [...added]
+    .sort((a, b) => b[0].length - a[0].length)
+    .map(([content, normalized, singleWord]) => {
+      const begin = singleWord && /^\w/.test(content) ? "(?<![A-Za-z0-9_])" : "";
+      const end = singleWord && /\w$/.test(content) ? "(?![A-Za-z0-9_])" : "";
+      const escaped = content.replace(/[.*+?^${}()|[\]\\/-]/g, "\\$&");
+      return { content, regex: new RegExp(begin + escaped + end, normalized && lowerCase ? "gi" : "g") };
+    });
+}
+
+function* findAdded(added, text) {
+  let at = 0;
+  while (added.length) {
+    let first = null;
+    for (const { content, regex } of added) {
+      regex.lastIndex = at;
+      const match = regex.exec(text);
+      if (match && (first === null || match.index < first.begin)) {
+        first = { content, begin: match.index, end: match.index + match[0].length };
+      }
+    }
+    if (first === null) return;
+    yield first;
+    at = first.end;
   }
 }
 

@@ -1,6 +1,5 @@
 """Texts in, scores out, with the file alone: its vocabulary and labels are inside."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.runtime import TFLiteModel
-from tinybert_tf.export.writer.metadata import VOCABULARY_FILE, Metadata, read_metadata
+from tinybert_tf.export.writer.metadata import Metadata, read_metadata, vocabulary_of
 
 Text = str | bytes
 
@@ -107,10 +106,7 @@ def file_tokenizer(path: str | Path, metadata: Metadata) -> Tokenizer:
     """
     if metadata.vocabulary is None:
         raise InputError(f"{path}: has no vocabulary; tflite/convert.py writes files that have one")
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / VOCABULARY_FILE
-        file.write_text("".join(f"{word}\n" for word in metadata.vocabulary), encoding="utf-8")
-        return Tokenizer(file, metadata.lower_case)
+    return Tokenizer(vocabulary_of(str(path), metadata.vocabulary, metadata.settings))
 
 
 def file_head(metadata: Metadata, shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -152,6 +152,7 @@ def _with_metadata(
         outputs=OUTPUT_NAMES[model.head],
         labels=labels,
         lower_case=tokenizer.lower_case,
+        settings=metadata.tokenizer_settings(tokenizer.spec),
     )
     integrity.reserve_seal(file)
     vocabulary = None if text_input else tokenizer.vocabulary
@@ -214,5 +215,12 @@ def _read_tokenizer(directory: str | Path | None, model: BertModel) -> Tokenizer
         logger.warning(
             "%s: a cased vocabulary, but MediaPipe and the Task Library lower-case every text: split it on your own there",
             tokenizer.vocab_file,
+        )
+    if tokenizer.spec.added:
+        logger.warning(
+            "%s: %d added tokens (%s) that MediaPipe and the Task Library split: tokenize in the app, tflite/android/bert does",
+            tokenizer.vocab_file,
+            len(tokenizer.spec.added),
+            ", ".join(token.content for token in tokenizer.spec.added[:5]),
         )
     return tokenizer

@@ -7,6 +7,8 @@ plugins {
 // Java 11 is what Android's compiler takes from a library, whatever JDK runs Gradle.
 kotlin {
     compilerOptions { jvmTarget = JvmTarget.JVM_11 }
+    // The comparison with test vectors; the app's test on a phone compiles it too.
+    sourceSets.named("test") { kotlin.srcDir("src/vectors/kotlin") }
 }
 
 java {

@@ -13,8 +13,9 @@ import dataclasses
 import io
 import json
 import zipfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import flatbuffers
 import numpy as np
@@ -22,6 +23,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.writer.flatbuffer import read_tflite
+from tinybert_tf.tokenizer_files import AddedToken, Vocabulary
 
 BUFFER_NAME = b"TFLITE_METADATA"
 OWN_BUFFER_NAME = b"tinybert_tf"
@@ -73,7 +75,8 @@ class Metadata:
         outputs: the same of the output tensors.
         vocabulary: word pieces by id; None where the file carries none.
         labels: classes by id; None for a model that does not classify.
-        lower_case: whether texts are lower-cased and stripped of accents before they are split.
+        lower_case: whether texts are lower-cased before they are split.
+        settings: how texts are prepared; see `tokenizer_settings`.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Metadata:
     vocabulary: tuple[str, ...] | None
     labels: tuple[str, ...] | None
     lower_case: bool = True
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def add_description(
@@ -94,17 +98,58 @@ def add_description(
     labels: Sequence[str] | None,
     inputs: Sequence[str] = INPUT_NAMES,
     lower_case: bool = True,
+    settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Puts the description into an unpacked model.
 
     Args:
         model: changed in place.
-        name, description, labels, lower_case: see `Metadata`.
+        name, description, labels, lower_case, settings: see `Metadata`.
         inputs, outputs: what the graph's inputs and outputs hold, in their order; keys of the descriptions above. A model
             of ids gets a BERT tokenizer with vocab.txt, a model of texts has its own inside.
     """
     add_entry(model, BUFFER_NAME, _encode_description(name, description, inputs, outputs, labels))
-    add_entry(model, OWN_BUFFER_NAME, json.dumps({"lower_case": lower_case}).encode())
+    add_entry(model, OWN_BUFFER_NAME, json.dumps({"lower_case": lower_case} | dict(settings or {})).encode())
+
+
+def tokenizer_settings(vocabulary: Vocabulary) -> dict[str, Any]:
+    """How texts are prepared for a vocabulary, in the form of the file's own entry; defaults are left out.
+
+    The tokenizers in tflite/android and tflite/web read it.
+    """
+    settings: dict[str, Any] = {"lower_case": vocabulary.lower_case}
+    if vocabulary.strip_accents != vocabulary.lower_case:
+        settings["strip_accents"] = vocabulary.strip_accents
+    if vocabulary.truncation_side != "right":
+        settings["truncation_side"] = vocabulary.truncation_side
+    if vocabulary.added:
+        settings["added_tokens"] = [[t.content, t.normalized, t.single_word] for t in vocabulary.added]
+    return settings
+
+
+def vocabulary_of(source: str, words: Sequence[str], settings: Mapping[str, Any]) -> Vocabulary:
+    """The inverse of `tokenizer_settings`: the vocabulary of a file.
+
+    Args:
+        source: the file, for messages.
+        words: all words by id.
+        settings: of the file's own entry.
+
+    Raises:
+        InputError: added tokens that are not among the words.
+    """
+    lower_case = bool(settings.get("lower_case", True))
+    entries = settings.get("added_tokens", [])
+    if not all(isinstance(entry, list) and len(entry) == 3 and entry[0] in words for entry in entries):
+        raise InputError(f"{source}: its added tokens are damaged; export it again")
+    return Vocabulary(
+        source,
+        tuple(words),
+        lower_case,
+        bool(settings.get("strip_accents", lower_case)),
+        tuple(AddedToken(*entry) for entry in entries),
+        settings.get("truncation_side", "right"),
+    )
 
 
 def add_entry(model: schema.ModelT, name: bytes, content: bytes) -> None:
@@ -167,6 +212,7 @@ def read_metadata(path: str | Path) -> Metadata:
             vocabulary=_lines(files[vocabularies[0]]) if vocabularies else None,
             labels=_lines(files[label_files[0]]) if label_files else None,
             lower_case=bool(own.get("lower_case", True)),
+            settings=own,
         )
     except InputError:
         raise

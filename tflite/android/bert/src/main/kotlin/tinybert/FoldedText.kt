@@ -4,17 +4,42 @@ import java.text.Normalizer
 import java.util.Locale
 
 /**
- * A text as the vocabulary spells it: lower case, compatibility forms written out, accents gone, control characters as
- * spaces. The rule is that of TensorFlow Text's FastBertTokenizer, which the models are trained with: each code point by
- * itself, Unicode's NFKC_Casefold, then NFD without nonspacing marks.
+ * A text as the vocabulary spells it: lower case, compatibility forms written out, accents and invisible characters removed,
+ * control characters as spaces. Call it before MediaPipe's tasks and the Task Library, whose own tokenizer lower-cases ASCII
+ * only: it keeps accents, soft hyphens, zero-width and full-width characters, which the models were not trained with.
  *
- * @property text what came out.
- * @property origins for each character of [text], and for its end, where in the original it comes from.
+ * @param lowerCase false for cased vocabularies, where only control characters change; [ModelFile] tells.
  */
-internal class FoldedText private constructor(val text: String, val origins: IntArray) {
+fun normalize(text: String, lowerCase: Boolean = true, stripAccents: Boolean = lowerCase): String =
+    FoldedText.of(text, lowerCase, stripAccents).text
+
+/**
+ * A normalized text. The rule is that of TensorFlow Text's FastBertTokenizer, which the models are trained with: each code
+ * point by itself, Unicode's NFKC_Casefold, then NFD without nonspacing marks.
+ *
+ * @property text the result.
+ */
+internal class FoldedText private constructor(
+    val text: String,
+    private val origins: IntArray,
+    private val original: String,
+    private val removesOne: Boolean,
+) {
+    /** Where in the original the character at [index] comes from. */
+    fun begin(index: Int): Int = origins[index]
+
+    /**
+     * Where in the original the characters before [index] end. Marks that are removed behind a character belong to it,
+     * unless case and accents are treated apart: the training code does the same.
+     */
+    fun end(index: Int): Int {
+        if (!removesOne || index == 0) return origins[index]
+        val last = origins[index - 1]
+        return last + Character.charCount(original.codePointAt(last))
+    }
+
     companion object {
-        /** With [lowerCase] false, for cased vocabularies, only control characters change. */
-        fun of(original: String, lowerCase: Boolean): FoldedText {
+        fun of(original: String, lowerCase: Boolean, stripAccents: Boolean = lowerCase): FoldedText {
             val text = StringBuilder(original.length)
             var origins = IntArray(original.length + 1)
             var at = 0
@@ -24,14 +49,14 @@ internal class FoldedText private constructor(val text: String, val origins: Int
                 if (codePoint < 128) {
                     text.append(foldAscii(codePoint.toChar(), lowerCase))
                 } else {
-                    text.append(fold(codePoint, lowerCase))
+                    text.append(fold(codePoint, lowerCase, stripAccents))
                 }
                 if (text.length >= origins.size) origins = origins.copyOf(2 * text.length)
                 origins.fill(at, begin, text.length)
                 at += Character.charCount(codePoint)
             }
             origins[text.length] = original.length
-            return FoldedText(text.toString(), origins)
+            return FoldedText(text.toString(), origins, original, removesOne = lowerCase != stripAccents)
         }
     }
 }
@@ -42,20 +67,22 @@ private fun foldAscii(character: Char, lowerCase: Boolean): Char = when {
     else -> character
 }
 
-private fun fold(codePoint: Int, lowerCase: Boolean): String {
+private fun fold(codePoint: Int, lowerCase: Boolean, stripAccents: Boolean): String {
     val original = String(Character.toChars(codePoint))
     val category = Character.getType(codePoint).toByte()
     return when {
-        lowerCase && isIgnorable(codePoint, category) -> ""
+        lowerCase && stripAccents && isIgnorable(codePoint, category) -> ""
         category == Character.CONTROL || category == Character.FORMAT -> " "
-        lowerCase -> withoutMarks(decompose(caseFold(decompose(original))))
+        lowerCase && stripAccents -> withoutFillers(withoutMarks(decompose(caseFold(decompose(original)))))
+        lowerCase -> original.lowercase(Locale.ROOT)
+        stripAccents -> withoutMarks(Normalizer.normalize(original, Normalizer.Form.NFD))
         else -> original
     }
 }
 
 /**
- * Joiners, soft hyphens and the like, and what Unicode keeps free for more of them. A few format characters show, such as
- * Arabic number signs: those are no part of it.
+ * Joiners, soft hyphens and the like, and the code points that Unicode reserves for more of them. A few format characters are
+ * visible, such as Arabic number signs; they are excepted.
  */
 private fun isIgnorable(codePoint: Int, category: Byte): Boolean = when (category) {
     Character.FORMAT ->
@@ -66,7 +93,7 @@ private fun isIgnorable(codePoint: Int, category: Byte): Boolean = when (categor
 
 private fun decompose(text: String): String = Normalizer.normalize(text, Normalizer.Form.NFKD)
 
-/** Unicode's full case folding, where ß becomes ss. Java has none; by way of the upper case it comes out the same. */
+/** Unicode's full case folding, where ß becomes ss. Java has none; by way of the upper case the result is the same. */
 private fun caseFold(text: String): String = when {
     text == "\u0131" -> text // the dotless i: its upper case would lead to an i with a dot
     isCherokee(text) -> text.uppercase(Locale.ROOT) // the one script that folds to capitals
@@ -76,10 +103,13 @@ private fun caseFold(text: String): String = when {
 private fun isCherokee(text: String): Boolean =
     Character.UnicodeScript.of(text.codePointAt(0)) == Character.UnicodeScript.CHEROKEE
 
-private fun withoutMarks(text: String): String = buildString {
-    text.codePoints()
-        .filter { Character.getType(it).toByte() != Character.NON_SPACING_MARK && it !in HANGUL_FILLERS }
-        .forEach { appendCodePoint(it) }
+private fun withoutMarks(text: String): String =
+    text.without { Character.getType(it).toByte() == Character.NON_SPACING_MARK }
+
+private fun withoutFillers(text: String): String = text.without { it in HANGUL_FILLERS }
+
+private fun String.without(removed: (Int) -> Boolean): String = buildString {
+    this@without.codePoints().filter { !removed(it) }.forEach { appendCodePoint(it) }
 }
 
 private val HANGUL_FILLERS = 0x115F..0x1160

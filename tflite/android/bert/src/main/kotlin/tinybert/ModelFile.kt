@@ -5,14 +5,16 @@ import java.nio.ByteOrder
 import java.util.zip.ZipInputStream
 
 /**
- * What a .tflite file of `tflite/convert.py` carries beside its network. The files are a zip archive behind the network's
- * last byte, so that one memory map serves them and the interpreter.
+ * What a .tflite file of `tflite/convert.py` holds beside its network. The files are a zip archive behind the network's
+ * last byte, so that one memory map serves them and the runtime.
  *
  * @throws IllegalArgumentException if there is no vocabulary in the file.
  */
 class ModelFile(content: ByteBuffer) {
     private val bytes = content.slice().order(ByteOrder.LITTLE_ENDIAN)
+    private val root = Table(bytes, bytes.getInt(0))
     private val files = attachedFiles(bytes)
+    private val settings = TokenizerSettings(metadata(root, "tinybert_tf")?.decodeToString().orEmpty())
 
     /** Word pieces by id. */
     val vocabulary: List<String> =
@@ -21,11 +23,67 @@ class ModelFile(content: ByteBuffer) {
     /** Classes by id; null for a model that does not classify. */
     val labels: List<String>? = files["labels.txt"]
 
-    /** Whether the vocabulary is one of lower case. */
-    val lowerCase: Boolean = metadata(bytes, "tinybert_tf")?.contains("\"lower_case\": false") != true
+    /** Whether texts are lower-cased; [normalize] before MediaPipe's tasks takes it. */
+    val lowerCase: Boolean = settings.lowerCase
+
+    /** Whether texts lose their accents; [normalize] takes it. */
+    val stripAccents: Boolean = settings.stripAccents
+
+    /** Words that are kept whole. MediaPipe and the Task Library split them. */
+    val addedTokens: List<AddedToken> = settings.addedTokens
+
+    /** The graphs in the file, the shortest first: a text runs through the first that holds it. */
+    val signatures: List<Signature> = root.tables(SIGNATURES).map { signature(root, it) }.sortedBy { it.length }
+
+    /** SHA-256 of the file as it was written, to name what is cached for it; null for a file of another origin. */
+    val checksum: String? =
+        metadata(root, "tinybert_tf_sha256")?.joinToString("") { byte -> "%02x".format(byte.toInt() and 0xff) }
 
     /** The tokenizer that the model was trained with. */
-    fun tokenizer() = Tokenizer(vocabulary, lowerCase)
+    fun tokenizer(): Tokenizer = settings.tokenizer(vocabulary)
+}
+
+/** How texts are prepared for the vocabulary; [json] is what `tflite/convert.py` writes into the file. */
+class TokenizerSettings(json: String) {
+    val lowerCase = "\"lower_case\": false" !in json
+    val stripAccents = if ("\"strip_accents\": " in json) "\"strip_accents\": true" in json else lowerCase
+    val addedTokens = ADDED_TOKEN.findAll(json).map { match ->
+        val (content, normalized, singleWord) = match.destructured
+        AddedToken(unquoted(content), normalized == "true", singleWord == "true")
+    }.toList()
+    private val truncateLeft = "\"truncation_side\": \"left\"" in json
+
+    fun tokenizer(vocabulary: List<String>) =
+        Tokenizer(vocabulary, lowerCase, stripAccents, addedTokens, truncateLeft)
+}
+
+/** An added token in JSON: its content, whether it is normalized, whether it is a single word. */
+private val ADDED_TOKEN = Regex("""\["((?:[^"\\]|\\.)*)", (true|false), (true|false)]""")
+
+/** A text of JSON without its escapes. */
+private fun unquoted(text: String): String = Regex("""\\(u([0-9a-fA-F]{4})|.)""").replace(text) { match ->
+    val (escape, code) = match.destructured
+    if (code.isEmpty()) CONTROLS[escape] ?: escape else code.toInt(16).toChar().toString()
+}
+
+private val CONTROLS = mapOf("n" to "\n", "t" to "\t", "r" to "\r", "b" to "\b", "f" to "\u000c")
+
+/**
+ * A graph of the file.
+ *
+ * @property length of its inputs, in word pieces.
+ */
+data class Signature(val key: String, val length: Int, val inputs: List<String>, val outputs: List<String>)
+
+private fun signature(root: Table, table: Table): Signature {
+    val inputs = table.tables(SIGNATURE_INPUTS)
+    val tensors = root.tables(SUBGRAPHS)[table.int(SIGNATURE_SUBGRAPH)].tables(SUBGRAPH_TENSORS)
+    return Signature(
+        key = table.text(SIGNATURE_KEY).orEmpty(),
+        length = tensors[inputs[0].int(NAMED_INDEX)].ints(TENSOR_SHAPE)[1],
+        inputs = inputs.map { it.text(NAMED_NAME).orEmpty() },
+        outputs = table.tables(SIGNATURE_OUTPUTS).map { it.text(NAMED_NAME).orEmpty() },
+    )
 }
 
 private fun attachedFiles(model: ByteBuffer): Map<String, List<String>> {
@@ -39,8 +97,8 @@ private fun attachedFiles(model: ByteBuffer): Map<String, List<String>> {
 }
 
 /**
- * The archive from its first file on. A zip archive is found from behind: it ends with a record that says where its
- * directory is, and the directory says where each file is. ZipFile would need the model on disk, outside the APK.
+ * The archive from its first file on. It ends with a record that says where its directory is, and the directory says where
+ * each file is. ZipFile would need the model on disk, outside the APK.
  */
 private fun archive(model: ByteBuffer): ByteArray? {
     val end = (model.limit() - END_SIZE downTo 0).firstOrNull { model.getInt(it) == END_SIGNATURE } ?: return null
@@ -53,20 +111,29 @@ private fun archive(model: ByteBuffer): ByteArray? {
 private const val END_SIGNATURE = 0x06054b50
 private const val END_SIZE = 22
 
-/** What the flatbuffer itself holds as a text under [name]; the fields' numbers are those of TensorFlow Lite's schema. */
-private fun metadata(model: ByteBuffer, name: String): String? {
-    val root = Table(model, model.getInt(0))
+/** What the flatbuffer holds under [name]. The numbers of fields are those of TensorFlow Lite's schema. */
+private fun metadata(root: Table, name: String): ByteArray? {
     val entry = root.tables(METADATA).firstOrNull { it.text(METADATA_NAME) == name } ?: return null
-    return root.tables(BUFFERS)[entry.int(METADATA_BUFFER)].text(BUFFER_DATA)
+    return root.tables(BUFFERS)[entry.int(METADATA_BUFFER)].bytes(BUFFER_DATA)
 }
 
+private const val SUBGRAPHS = 2
 private const val BUFFERS = 4
 private const val METADATA = 6
+private const val SIGNATURES = 7
+private const val SUBGRAPH_TENSORS = 0
+private const val TENSOR_SHAPE = 0
+private const val SIGNATURE_INPUTS = 0
+private const val SIGNATURE_OUTPUTS = 1
+private const val SIGNATURE_KEY = 2
+private const val SIGNATURE_SUBGRAPH = 4
+private const val NAMED_NAME = 0
+private const val NAMED_INDEX = 1
 private const val METADATA_NAME = 0
 private const val METADATA_BUFFER = 1
 private const val BUFFER_DATA = 0
 
-/** A flatbuffer's table: where it begins stands how far before it its list of fields is, and there where each field is. */
+/** A table of a flatbuffer: its first word says how far before it the list of its fields is. */
 private class Table(private val bytes: ByteBuffer, private val at: Int) {
     private fun field(number: Int): Int? {
         val fields = at - bytes.getInt(at)
@@ -79,9 +146,13 @@ private class Table(private val bytes: ByteBuffer, private val at: Int) {
 
     fun int(number: Int): Int = field(number)?.let { bytes.getInt(it) } ?: 0
 
-    fun text(number: Int): String? = vector(number)?.let { begin ->
-        ByteArray(bytes.getInt(begin)) { bytes.get(begin + 4 + it) }.decodeToString()
-    }
+    fun bytes(number: Int): ByteArray? =
+        vector(number)?.let { begin -> ByteArray(bytes.getInt(begin)) { bytes.get(begin + 4 + it) } }
+
+    fun text(number: Int): String? = bytes(number)?.decodeToString()
+
+    fun ints(number: Int): List<Int> =
+        vector(number)?.let { begin -> List(bytes.getInt(begin)) { bytes.getInt(begin + 4 + 4 * it) } } ?: emptyList()
 
     fun tables(number: Int): List<Table> = vector(number)?.let { begin ->
         List(bytes.getInt(begin)) { index -> (begin + 4 + 4 * index).let { Table(bytes, it + bytes.getInt(it)) } }

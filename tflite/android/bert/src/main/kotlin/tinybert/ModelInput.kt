@@ -12,13 +12,15 @@ class ModelInput(val ids: IntArray, val mask: IntArray, val segmentIds: IntArray
  */
 fun Tokenizer.encode(first: String, second: String? = null, maxLength: Int): Encoded {
     val head = tokenize(first).map { it.id }
-    if (second == null) return joined(head.take(maxLength - 2))
+    if (second == null) return joined(truncated(head, maxLength - 2))
     val tail = tokenize(second).map { it.id }
     val room = maxLength - 3
     val headRoom = maxOf((room + 1) / 2, room - tail.size)
     val tailRoom = maxOf(room / 2, room - head.size)
-    return joined(head.take(headRoom), tail.take(tailRoom))
+    return joined(truncated(head, headRoom), truncated(tail, tailRoom))
 }
+
+private fun Tokenizer.truncated(ids: List<Int>, room: Int) = if (truncateLeft) ids.takeLast(room) else ids.take(room)
 
 internal fun Tokenizer.joined(first: List<Int>, second: List<Int>? = null): Encoded {
     val head = listOf(clsId) + first + sepId

@@ -1,13 +1,13 @@
 package tinybert
 
-/** What a span model says about each position of its input. */
+/** A span model's outputs, one value for each position of its input; padding at the end may be missing. */
 class SpanLogits(val start: FloatArray, val end: FloatArray)
 
 /**
- * @property text the answer as it stands in the context, from [begin] to before [end].
+ * @property text the answer: the context from [begin] to before [end].
  * @property score start logit plus end logit.
- * @property margin by how much that is above the same sum at [CLS]. A SQuAD 2.0 model says there that the context has no
- *     answer: take a margin below the threshold that the dev set gave (often 0) for one. Nothing to read for SQuAD 1.1.
+ * @property margin difference from the same sum at [CLS], where a SQuAD 2.0 model puts "no answer": with a margin below the
+ *     threshold found on the dev set (often 0) there is none. Without meaning for SQuAD 1.1.
  */
 data class Answer(val text: String, val begin: Int, val end: Int, val score: Float, val margin: Float)
 
@@ -16,8 +16,9 @@ data class Answer(val text: String, val begin: Int, val end: Int, val score: Flo
  * each as long as the model allows, go through the model; the best span of all windows is the answer. Where windows
  * overlap, a span is taken from the one that shows the most of the context around its beginning. Lengths are in word pieces.
  *
- * @param length the model's length.
- * @param run the model.
+ * @param length the model's longest length.
+ * @param stride pieces from the beginning of a window to that of the next.
+ * @param run the model, on at most [length] pieces.
  */
 class QuestionAnswerer(
     private val tokenizer: Tokenizer,
@@ -25,10 +26,10 @@ class QuestionAnswerer(
     private val stride: Int = 128,
     private val maxQuestionLength: Int = 64,
     private val maxAnswerLength: Int = 30,
-    private val run: (ModelInput) -> SpanLogits,
+    private val run: (Encoded) -> SpanLogits,
 ) {
     init {
-        require(length >= 8) { "a model of length $length has no room for a question and a context" }
+        require(length >= 8) { "length=$length: too short for a question and a context" }
     }
 
     /** The best answer; null for a context without a word. */
@@ -41,7 +42,7 @@ class QuestionAnswerer(
         var none = Float.POSITIVE_INFINITY
         for ((number, window) in windows.withIndex()) {
             val encoded = tokenizer.joined(questionIds, pieces.slice(window).map { it.id })
-            val logits = run(encoded.padded(length, tokenizer.padId))
+            val logits = run(encoded)
             none = minOf(none, logits.start[0] + logits.end[0])
             val owned = window.filter { owners[it] == number }
             val span = bestSpan(logits, window, owned, offset = questionIds.size + 2) ?: continue

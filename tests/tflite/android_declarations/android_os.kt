@@ -1,0 +1,7 @@
+package android.os
+
+class Bundle
+
+object SystemClock {
+    fun elapsedRealtimeNanos(): Long = TODO()
+}

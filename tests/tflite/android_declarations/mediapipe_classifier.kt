@@ -1,0 +1,18 @@
+package com.google.mediapipe.tasks.text.textclassifier
+
+import android.content.Context
+import com.google.mediapipe.tasks.components.containers.ClassificationResult
+
+class TextClassifier : AutoCloseable {
+    fun classify(text: String): TextClassifierResult = TODO()
+
+    override fun close() {}
+
+    companion object {
+        fun createFromFile(context: Context, modelPath: String): TextClassifier = TODO()
+    }
+}
+
+class TextClassifierResult {
+    fun classificationResult(): ClassificationResult = TODO()
+}
