@@ -8,7 +8,7 @@
 #   make docs           the documentation as a site in build/docs
 #   make docs-test      every command and code block of README and docs, with reduced settings
 #   make wheel          builds the package and tries it in an empty environment
-#   make bench          seconds per distillation step               (ARGS as above)
+#   make bench          all benchmarks, and what became slower      (DATA=GLUE_FOLDER TEXT=PLAIN_TEXT_FILE for real text)
 #   make android, kotlin, beam  optional packages: MediaPipe's runtime, a Kotlin compiler for tests on a JVM, Apache Beam
 #   make web            the runtimes of the page in tflite/web, from npm
 #   make teacher-base   the preset mpnet_base, a teacher of BERT_BASE's size (ARGS=DIRECTORY: elsewhere than in the user's cache)
@@ -58,8 +58,17 @@ wheel: .venv/.dev
 	build/wheel-test/bin/python -m pip check
 	cd build/wheel-test && bin/tinybert --help && bin/tinybert describe --task=sample
 
-bench: .venv/.run
-	$(BIN)/python benchmarks/distill_step.py $(ARGS)
+# Each prints a table and appends to benchmarks/results; see docs/performance.md.
+bench: .venv/.run .venv/.bench .venv/.teacher
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/distillation.py $(if $(DATA),--data_dir=$(DATA)) $(if $(TEXT),--text=$(TEXT)) $(ARGS)
+	$(BIN)/python benchmarks/finetuning.py
+	$(BIN)/python benchmarks/export.py
+	$(if $(DATA),$(BIN)/python benchmarks/evaluation.py --data_dir=$(DATA))
+	$(if $(DATA),$(BIN)/python benchmarks/augmentation.py --data_dir=$(DATA) --rows=500)
+	$(if $(TEXT),$(BIN)/python benchmarks/corpus.py --inputs=$(TEXT))
+	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/compare.py
 
 android: .venv/.android
 
@@ -91,6 +100,11 @@ $(BIN)/python:
 .venv/.docs: pyproject.toml | $(BIN)/python
 	$(PIP) install -e '.[docs]'
 	@touch $@ .venv/.run
+
+# PyTorch runs the loop that ours is compared with. Without it the benchmarks compare ours in float32.
+.venv/.bench: pyproject.toml | $(BIN)/python
+	@if $(PIP) install -e '.[bench]'; then touch $@ .venv/.run; \
+	else echo "make: going on without PyTorch: no comparison with a PyTorch loop"; fi
 
 .venv/.beam: pyproject.toml | $(BIN)/python
 	$(PIP) install -e '.[beam]'

@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,12 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def file_states(paths: Iterable[str | os.PathLike]) -> list[list]:
+    """[[path, bytes, time of change], ...], sorted: what tells that one of the files has changed."""
+    states = {str(path): os.stat(path) for path in paths}
+    return [[path, state.st_size, state.st_mtime_ns] for path, state in sorted(states.items())]
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

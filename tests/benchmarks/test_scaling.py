@@ -32,7 +32,7 @@ def test_a_network_has_as_many_parameters_as_is_said(scaling):
 def test_one_step_by_hand(scaling):
     student, teacher = BertConfig.named("tinybert4"), BertConfig.named("bert_base")
     flops = scaling.row_flops(student, teacher, "intermediate")
-    assert 8 * sum(flops) == pytest.approx(216e9, rel=0.01)  # the step that benchmarks/distill_step.py measures
+    assert 8 * sum(flops) == pytest.approx(216e9, rel=0.01)  # the step that benchmarks/distillation.py measures
     machine = scaling.Machine("m", 4, teacher_flops=1e12, student_flops=1e12, bytes_per_second=1e9, price=1.0)
     found = scaling.step(machine, 32, flops, 1_000_000, "general")
     assert found["computing"] == pytest.approx(8 * 27.01e9 / 1e12, rel=1e-3)

@@ -39,7 +39,20 @@ def encoded_rows(
     ids: Mapping[str, int],
     label_weights: Mapping[str, float] | None = None,
 ) -> tf.data.Dataset:
-    """The rows of a split, encoded, one at a time: `Rows` without their first dimension.
+    """The rows of a split, encoded, one at a time: `Rows` without their first dimension; see `encoded_chunks`."""
+    rows = encoded_chunks(split, tokenizer, task, seq_len, ids, label_weights).unbatch()
+    return rows.map(lambda row: Rows(*map(_as_tensor, row)))
+
+
+def encoded_chunks(
+    split: Split,
+    tokenizer: Tokenizer,
+    task: Task,
+    seq_len: int,
+    ids: Mapping[str, int],
+    label_weights: Mapping[str, float] | None = None,
+) -> tf.data.Dataset:
+    """The rows of a split, encoded, `CHUNK` at a time.
 
     `label_weights`: label word -> weight of its rows, for classification.
     """
@@ -61,8 +74,7 @@ def encoded_rows(
         return Rows(word_ids, type_ids, labels, weight, numbers)
 
     chunks = tf.data.Dataset.from_generator(lambda: _chunks(split, task, ids), output_signature=signature)
-    rows = chunks.map(encode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).unbatch()
-    return rows.map(lambda row: Rows(*map(_as_tensor, row)))
+    return chunks.map(encode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def encode_words(

@@ -1,6 +1,6 @@
 """Speed and peak memory of bin/make_corpus.py, with starting it and without.
 
-python benchmarks/make_corpus.py --inputs=SMALL.txt,LARGE.txt.xz --vocab=vocab.txt [--processes=1,2]
+python benchmarks/corpus.py --inputs=SMALL.txt,LARGE.txt.xz --vocab=vocab.txt [--processes=1,2]
 
 The program is run as a whole for each input and number of processes. Memory is the resident memory of it and the processes
 it starts, what they share counted in each, at the highest of ten looks a second. CPU seconds include starting; they tell
@@ -15,21 +15,21 @@ import tempfile
 import time
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from absl import app, flags
 
+from common import Measured, compared, in_turn, report
+from tinybert_tf.checkpoints import resolve_directory
 from tinybert_tf.corpus import CorpusSettings
 from tinybert_tf.corpus.shards import UNFINISHED, Job, pack, write_shard
 from tinybert_tf.corpus.sources import open_source, read_blocks
 
+PLAIN = "Hugging Face tokenizers, encode_batch"
 PROGRAM = Path(__file__).resolve().parents[1] / "bin" / "make_corpus.py"
 FLAGS = flags.FLAGS
 flags.DEFINE_list("inputs", None, "text files, each measured by itself", required=True)
-flags.DEFINE_string("vocab", None, "vocab.txt", required=True)
+flags.DEFINE_string("vocab", None, "vocab.txt; absent: that of the preset minilm_l6")
 flags.DEFINE_list("processes", ["1", "2"], "numbers of processes")
-flags.DEFINE_integer("rounds", 3, "measurements of the work without starting, in turn; the best one is shown")
+flags.DEFINE_integer("rounds", 3, "measurements of the work without starting, in turn; the median is shown")
 
 
 def look(pid: int, cpu_seconds: dict[int, float]) -> float:
@@ -60,8 +60,8 @@ def run_program(text: str, processes: str) -> tuple[dict, float, float]:
     return json.loads(printed.splitlines()[-1].removeprefix("RESULT ")), sum(cpu_seconds.values()), peak
 
 
-def measure_work(text: str) -> dict[str, float]:
-    """Million tokens a CPU second in one process that has started: tokenizing alone, with packing, with writing."""
+def measure_work(text: str) -> tuple[dict[str, tuple[float, float]], int]:
+    """(best seconds of each part of the work in one process that has started, tokens)."""
     with tempfile.TemporaryDirectory() as folder:
         settings = CorpusSettings(input=text, vocab=FLAGS.vocab, output_dir=folder)
         Path(folder, UNFINISHED).mkdir()
@@ -73,30 +73,38 @@ def measure_work(text: str) -> dict[str, float]:
             "and splitting, packing": lambda: pack(job, block),
             "and writing": lambda: write_shard(job, block),
         }
+        if (tokenize := plain_tokenizer()) is not None:
+            work = {PLAIN: lambda: tokenize([line.decode() for line in lines])} | work
         tokens = write_shard(job, block)["tokens"]
-        seconds = dict.fromkeys(work, float("inf"))
-        for _ in range(FLAGS.rounds):
-            for name, run in work.items():
-                started = time.process_time()
-                run()
-                seconds[name] = min(seconds[name], time.process_time() - started)
-    return {name: tokens / spent / 1e6 for name, spent in seconds.items()}
+        return in_turn(work, FLAGS.rounds), tokens
+
+
+def plain_tokenizer():
+    """Hugging Face's tokenizer in batches, which only tokenizes; None where it is not installed."""
+    try:
+        from tokenizers import BertWordPieceTokenizer
+    except ModuleNotFoundError:
+        return None
+    return BertWordPieceTokenizer(FLAGS.vocab, lowercase=True).encode_batch
 
 
 def main(argv: list[str]) -> None:
     del argv
-    print("one process that has started, million tokens a CPU second")
-    for name, rate in measure_work(FLAGS.inputs[0]).items():
-        print(f"  {name:26}{rate:6.1f}")
-    print(f"{'the whole program':28}{'processes':>10}{'Mtokens':>9}{'s':>8}{'Mtokens/s':>11}{'CPU s':>8}{'peak MB':>9}")
+    FLAGS.vocab = FLAGS.vocab or str(resolve_directory("minilm_l6") / "vocab.txt")
+    seconds, tokens = measure_work(FLAGS.inputs[0])
+    reference = PLAIN if PLAIN in seconds else "tokenizing lines"
+    report("corpus", compared("one process that has started", seconds, tokens, "tokens", reference))
     for text in FLAGS.inputs:
+        rows: list[Measured] = []
         for processes in FLAGS.processes:
             result, cpu, peak = run_program(text, processes)
-            tokens, seconds = result["tokens"] / 1e6, result["seconds"]
-            print(
-                f"{Path(text).name:28}{processes:>10}{tokens:9.1f}{seconds:8.1f}{tokens / seconds:11.2f}{cpu:8.1f}{peak:9.0f}",
-                flush=True,
-            )
+            rate, name = result["tokens"] / result["seconds"], f"{processes} processes"
+            first = rows[0].variant if rows else name
+            ratio = rate / rows[0].rate if rows else 1.0
+            note = f"{result['tokens'] / 1e6:.1f} million tokens, peak {peak:.0f} MB"
+            case = f"bin/make_corpus.py, {Path(text).name}"
+            rows.append(Measured(case, name, rate, "tokens", result["seconds"], cpu, first, ratio, note=note))
+        report("corpus", rows)
 
 
 if __name__ == "__main__":

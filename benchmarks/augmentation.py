@@ -1,6 +1,6 @@
 """Augmentation in batches against a loop over one masked word at a time, with the same model in the same run.
 
-python benchmarks/augment.py --data_dir=GLUE [--masked_lm=DIRECTORY] [--word_vectors=FILE]
+python benchmarks/augmentation.py --data_dir=GLUE [--masked_lm=DIRECTORY] [--word_vectors=FILE]
 
 Both are measured in turn on SST-2's first rows, the loop on an even selection of them and extrapolated by its rate. Without
 --masked_lm the model is MiniLM with a random head: the work is the same, and its scores lie closer together than a trained
@@ -8,19 +8,15 @@ head's.
 """
 
 import logging
-import os
-import sys
+import statistics
 import time
-from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
+from common import Measured, report
 from tinybert_tf.augmentation import Augmentation, Augmenter, MaskedLM, WordVectors
 from tinybert_tf.augmentation.algorithm import replaceable, words_for_vectors
 from tinybert_tf.augmentation.masked_lm import Query
@@ -114,34 +110,47 @@ def main(argv: list[str]) -> None:
     loop_rows = rows[:: max(1, len(rows) // FLAGS.loop_rows)]
     asked = queries(loop_rows, tokenizer, settings)
     words = {name: len(asked) for name in looped} | dict.fromkeys(batched, len(queries(rows, tokenizer, settings)))
-    counts = {name: len(loop_rows) for name in looped} | dict.fromkeys(batched, len(rows))
-    seconds, found, copies = dict.fromkeys(words, 0.0), {name: [] for name in looped}, 0
+    seconds, found, copies = {name: [] for name in words}, {name: [] for name in looped}, 0
+
+    def timed(name: str, work):
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = work()
+        seconds[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+        return result
+
     for number in range(FLAGS.rounds):
+        part = rows[number :: FLAGS.rounds]
         for name, augmenter in batched.items():
-            start = time.perf_counter()
-            copies += len(augmenter(rows[number :: FLAGS.rounds]).copies)
-            seconds[name] += time.perf_counter() - start
+            copies += len(timed(name, lambda augmenter=augmenter, part=part: augmenter(part).copies))
         for name, loop in looped.items():
-            start = time.perf_counter()
-            found[name] += [loop(query) for query in asked[number :: FLAGS.rounds]]
-            seconds[name] += time.perf_counter() - start
+            some = asked[number :: FLAGS.rounds]
+            found[name] += timed(name, lambda loop=loop, some=some: [loop(query) for query in some])
     in_turn = [query for number in range(FLAGS.rounds) for query in asked[number :: FLAGS.rounds]]
 
-    print(
-        f"SST-2, {len(rows)} rows, {words['float32']} masked words, {copies // 2} copies; the loops on {len(loop_rows)} rows"
+    # Seconds a word, the rounds' total over the words of all rounds.
+    each = {name: [sum(values) / words[name] for values in zip(*spent, strict=True)] for name, spent in seconds.items()}
+    reference = "loop, tf.function"
+    table = [
+        Measured(
+            "SST-2, words that the masked LM is asked about", name, 1 / wall, "words",
+            statistics.median(round_wall for round_wall, _ in seconds[name]), statistics.median(c for _, c in seconds[name]),
+            reference, each[reference][0] / wall, each[reference][1] / cpu,
+            note=f"{GOAL_ROWS * words['float32'] / len(rows) * wall / 60:.1f} min for {GOAL_ROWS} rows",
+        )
+        for name, (wall, cpu) in each.items()
+    ]  # fmt: skip
+    report(
+        "augmentation",
+        table,
+        f"{len(rows)} rows, {words['float32']} masked words, {copies // 2} copies; loops: {len(loop_rows)} rows",
     )
-    print(f"{'':18}{'ms a word':>12}{'rows/s':>10}{f'{GOAL_ROWS} rows, min':>18}")
-    for name, spent in seconds.items():
-        rate = counts[name] / spent
-        print(f"{name:18}{1e3 * spent / words[name]:12.2f}{rate:10.2f}{GOAL_ROWS / rate / 60:18.1f}")
     for name, sets in found.items():
         for dtype, masked_lm in masked_lms.items():
-            ratio = seconds[name] / words[name] / (seconds[dtype] / words[dtype])
             equal = sum(one == set(many) for one, many in zip(sets, masked_lm(in_turn), strict=True)) / len(in_turn)
             shared = sum(len(one & set(many)) / len(one) for one, many in zip(sets, masked_lm(in_turn), strict=True))
             print(
-                f"{dtype} is {ratio:.1f} times as fast a word as {name}; of {len(in_turn)} words {equal:.1%} have the same set "
-                f"of candidates, {shared / len(in_turn):.1%} of the candidates are shared"
+                f"{dtype} against {name}: of {len(in_turn)} words {equal:.1%} have the same set of candidates, "
+                f"{shared / len(in_turn):.1%} of the candidates are shared"
             )
 
 
