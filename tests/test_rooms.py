@@ -17,7 +17,7 @@ ROOMS = {
     "distill": {"bert", "checkpoints"},
     "evaluate": {"bert", "checkpoints", "data"},
     "export": {"bert", "checkpoints", "data", "evaluate"},
-    "prune": {"bert", "checkpoints", "data"},
+    "prune": {"bert", "checkpoints", "data", "distill", "export"},
     "train": {"bert", "checkpoints", "corpus", "data", "distill", "evaluate"},
     "pipeline": {
         "augmentation",
@@ -28,6 +28,7 @@ ROOMS = {
         "distill",
         "evaluate",
         "export",
+        "prune",
         "report",
         "train",
     },

@@ -11,6 +11,7 @@ missing, as between equal sizes, the weights stay what they are and the student 
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -24,8 +25,19 @@ from tinybert_tf.errors import InputError
 RIDGE = 0.01
 
 
+class Kept(NamedTuple):
+    """What a student's layer keeps of its teacher's: the indices of heads and neurons, as many as the student has."""
+
+    heads: Sequence[int]
+    neurons: Sequence[int]
+
+
 def project_teacher(
-    student: BertModel, teacher: BertModel, mapped: Sequence[int], batches: Iterable[Mapping]
+    student: BertModel,
+    teacher: BertModel,
+    mapped: Sequence[int],
+    batches: Iterable[Mapping],
+    kept: Sequence[Kept] | None = None,
 ) -> list[Projection]:
     """Fills `student` from `teacher`; both compute in float32, and the student is nowhere larger.
 
@@ -34,6 +46,8 @@ def project_teacher(
         teacher: left alone.
         mapped: the teacher layer, counted from 1, for each student layer.
         batches: of features, int32 [batch, seq].
+        kept: for each student layer the heads and neurons that it keeps; by default all heads, and the neurons that add most
+            to the layer's output.
 
     Returns:
         For each hidden state of the student, the embedding output first: the (kernel [d, D], bias [D]) that give the
@@ -51,9 +65,9 @@ def project_teacher(
     _project_embeddings(student, teacher, basis, tokens, hidden[0])
     states = tokens.embed()
     projections = [_read(states, hidden[0], basis)]
-    for layer, number in zip(student.transformer_layers, mapped, strict=True):
+    for layer, number, parts in zip(student.transformer_layers, mapped, kept or [None] * len(mapped), strict=True):
         target = _trace(teacher.transformer_layers[number - 1], source_tokens, hidden[number - 1])
-        states = _project_layer(layer, teacher.transformer_layers[number - 1], basis, tokens, states, target)
+        states = _project_layer(layer, teacher.transformer_layers[number - 1], basis, tokens, states, target, parts)
         projections.append(_read(states, target.outputs, basis))
     _project_heads(student, teacher, _read(states, hidden[-1], basis), tokens, states, hidden[-1])
     return [(kernel.astype(np.float32), bias.astype(np.float32)) for kernel, bias in projections]
@@ -164,11 +178,18 @@ def transfer_tables(student: BertModel, teacher: BertModel, basis: np.ndarray | 
 
 
 def _project_layer(
-    layer: TransformerLayer, source: TransformerLayer, basis, tokens: _Tokens, states: np.ndarray, target: _Trace
+    layer: TransformerLayer,
+    source: TransformerLayer,
+    basis,
+    tokens: _Tokens,
+    states: np.ndarray,
+    target: _Trace,
+    kept: Kept | None,
 ) -> np.ndarray:
     """Fills one layer; returns its output [T, d] for `states`."""
     # === Attention ===
-    _project_attention(layer.attention, source.attention, basis, states, _read(states, target.inputs, basis))
+    heads = range(source.config.num_attention_heads) if kept is None else kept.heads
+    _project_attention(layer.attention, source.attention, heads, basis, states, _read(states, target.inputs, basis))
     output = layer.attention.output_dense
     kernel, bias = output.get_weights()
     output.set_weights([np.eye(len(kernel)), np.zeros_like(bias)])  # so that the attention returns its contexts
@@ -184,10 +205,10 @@ def _project_layer(
     contraction, contraction_bias = source.output_dense.get_weights()
     contraction = contraction @ basis
     importance = target.expanded.std(axis=0) * np.linalg.norm(contraction, axis=1)
-    kept = _largest(importance, layer.config.intermediate_size)
+    neurons = _largest(importance, layer.config.intermediate_size) if kept is None else kept.neurons
     read, shift = _read(middle, target.middle, basis)
-    layer.intermediate.set_weights([read @ kernel[:, kept], (shift @ kernel + bias)[kept]])
-    layer.output_dense.set_weights([contraction[kept], contraction_bias @ basis])
+    layer.intermediate.set_weights([read @ kernel[:, neurons], (shift @ kernel + bias)[neurons]])
+    layer.output_dense.set_weights([contraction[neurons], contraction_bias @ basis])
     expanded = np.asarray(layer.activation(layer.intermediate(middle)))
     _correct(layer.output_dense, expanded, target.contracted @ basis - middle, _weights(target.contracted))
     _start_norm(layer.output_layer_norm, source.output_layer_norm, basis)
@@ -195,9 +216,9 @@ def _project_layer(
     return _correct_norm_on(layer.output_layer_norm, contracted, target.outputs @ basis)
 
 
-def _project_attention(ours: SelfAttention, theirs: SelfAttention, basis, states, read: Projection) -> None:
-    """Cuts each head's two circuits, query-key and value-output, to the student's head size."""
-    heads, size = ours.config.num_attention_heads, ours.config.attention_head_size
+def _project_attention(ours: SelfAttention, theirs: SelfAttention, kept, basis, states, read: Projection) -> None:
+    """Cuts the two circuits, query-key and value-output, of each head in `kept` to the student's head size."""
+    heads, size = theirs.config.num_attention_heads, ours.config.attention_head_size
     wide = theirs.config.attention_head_size
     kernel, shift = read
 
@@ -210,7 +231,7 @@ def _project_attention(ours: SelfAttention, theirs: SelfAttention, basis, states
     output = (output @ basis).reshape(heads, wide, -1)
     narrow = {"query": [], "key": [], "value": []}
     outputs = []
-    for head in range(heads):
+    for head in kept:
         of_head = lambda weights, head=head: states @ weights[0][:, head] + weights[1][head]
         values = of_head(value)
         to_query, to_key = _cut(of_head(query), of_head(key), size)

@@ -9,7 +9,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.prune.prune import prune
 from tinybert_tf.prune.sizes import Sizes
 from tinybert_tf.prune.texts import Texts, file_lines, split_texts
-from tinybert_tf.settings import check_seed, nested, setting
+from tinybert_tf.settings import check_at_least_one, check_seed, nested, setting
 
 logger = logging.getLogger(__name__)
 
@@ -24,14 +24,22 @@ class PruneSettings:
         None, "a teacher whose vocabulary is cut in the same way, written to teacher/ in the output directory"
     )
     sizes: Sizes = nested(Sizes)
+    target_mb: float | None = setting(None, "largest int8 file; sizes that are not given are chosen for it")
+    target_ms: float | None = setting(None, "longest median time of the int8 file on one thread of this machine")
     text_file: str | None = setting(None, "texts like those that the model will see, one a line")
     task: str | None = setting(None, f"take the texts of this task's training set: {TASK_HELP}")
     data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
     custom: CustomFiles = nested(CustomFiles)
+    seq_len: int = setting(128, "longest length in tokens, and that of the int8 file")
     seed: int = setting(0, "of what is drawn at random")
 
     def __post_init__(self):
         check_seed(self.seed)
+        check_at_least_one(self, "seq_len")
+        for name in ("target_mb", "target_ms"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError("must be above 0", name, value)
         if self.text_file is None and self.task is None:
             raise InputError("is missing; importance is measured on the texts of `text_file` or of `task`", "text_file")
 
@@ -56,6 +64,10 @@ def prune_model(settings: PruneSettings) -> dict:
         texts,
         held_out=held_out,
         teacher=settings.teacher,
+        seq_len=settings.seq_len,
+        target_mb=settings.target_mb,
+        target_ms=settings.target_ms,
+        seed=settings.seed,
         **settings.sizes.given,
     )
     if report.coverage:

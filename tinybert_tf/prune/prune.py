@@ -1,24 +1,30 @@
 """A model directory in, a smaller one out."""
 
 import dataclasses
-import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tinybert_tf.bert import BertModel
-from tinybert_tf.checkpoints import load_model, resolve_directory, save_model
+from tinybert_tf.checkpoints import load_model, read_projections, resolve_directory, save_model, write_projections
 from tinybert_tf.checkpoints.projections import FILE_NAME as PROJECTIONS
+from tinybert_tf.checkpoints.projections import Projection
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import written_aside
 from tinybert_tf.prune.sizes import Sizes
+from tinybert_tf.prune.structure import composed, with_structure
 from tinybert_tf.prune.tables import check_same_words, with_positions, with_words
-from tinybert_tf.prune.texts import Text, parts, with_held_out
+from tinybert_tf.prune.target import Target, sizes_for
+from tinybert_tf.prune.texts import Text, feature_batches, parts, sample, with_held_out
 from tinybert_tf.prune.vocabulary import Coverage, choose_words, count_words, coverage
 from tinybert_tf.tokenizer_files import Vocabulary
 
 TEACHER = "teacher"
+# Rows that importance is measured on, and tokens that the regressions see: some ten times what the largest of them has unknowns
+# for an output. Memory grows by 80 KB a token.
+_ROWS, _TOKENS = 512, 16_000
+_CALIBRATION_ROWS = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,14 +34,19 @@ class PruneReport:
     Attributes:
         model: the directory of the pruned network; teacher: that of its teacher, if one was given.
         vocab_size, parameters: of the pruned network.
+        layers: those of the network before, counted from 1, that its layers were made from.
         coverage: how the smaller vocabulary spells texts that it was not chosen for; None where it was not cut.
+        mb, ms: of the int8 file, where there was a target.
     """
 
     model: str
     teacher: str | None
     vocab_size: int
     parameters: int
+    layers: tuple[int, ...]
     coverage: Coverage | None
+    mb: float | None = None
+    ms: float | None = None
 
 
 def prune(
@@ -45,6 +56,10 @@ def prune(
     *,
     held_out: Iterable[Text] | None = None,
     teacher: str | Path | None = None,
+    seq_len: int = 128,
+    target_mb: float | None = None,
+    target_ms: float | None = None,
+    seed: int = 0,
     **sizes: int | None,
 ) -> PruneReport:
     """Writes a model directory with smaller sizes.
@@ -61,16 +76,24 @@ def prune(
         texts: texts, or pairs of them, like those that the model will see; read several times.
         held_out: others of them, on which the coverage is measured; by default every twentieth of `texts`.
         teacher: a directory whose vocabulary is cut in the same way, written to `output_dir`/teacher: a student can learn
-            only from a teacher that has its tokens.
-        **sizes: the new sizes, by the names of `Sizes`.
+            only from a teacher that has its tokens. Its other sizes stay.
+        seq_len: longest length in tokens that importance is measured on, and the length of the file that a target is for.
+        target_mb: the largest int8 file, in millions of bytes; sizes that are not given are chosen for it.
+        target_ms: the longest median time of the int8 file for a text of `seq_len` tokens, on one thread of this machine.
+        seed: of what is drawn at random.
+        **sizes: the new sizes, by the names of `Sizes`. All layers keep equally many heads, which the format of model
+            directories, the exporter and `transformers` need; heads, neurons and layers are the most important ones for the
+            model's answers, and what the others contributed is restored by regression as far as it can be.
 
     Raises:
-        InputError: sizes that cannot be, a teacher with another vocabulary, no text, or an `output_dir` that is no model
-            directory.
+        InputError: sizes that cannot be, a target out of reach, a teacher with another vocabulary, no text, or an `output_dir`
+            that is no model directory.
     """
     changes, output_dir = Sizes(**sizes), Path(output_dir)
-    if not changes.given:
-        raise InputError(f"nothing to prune: give one of {', '.join(f'`{f.name}`' for f in dataclasses.fields(Sizes))}")
+    has_target = target_mb is not None or target_ms is not None
+    if not changes.given and not has_target:
+        names = [field.name for field in dataclasses.fields(Sizes)]
+        raise InputError(f"nothing to prune: give one of {', '.join(f'`{name}`' for name in names)}, or a target")
     sources = {"": resolve_directory(model_dir, "--model_dir")}
     if teacher is not None:
         sources[TEACHER] = resolve_directory(teacher, "--teacher")
@@ -82,23 +105,92 @@ def prune(
     models = {name: load_model(source) for name, source in sources.items()}
     changes.applied(models[""].config)
 
-    words, found = tokenizer.vocabulary, None
-    if changes.vocab_size is not None:
-        added = {token.content for token in tokenizer.spec.added}
-        kept = choose_words(words, count_words(parts(texts), tokenizer), changes.vocab_size, added)
-        found = coverage(words, kept, count_words(parts(held_out), tokenizer))
-        words = [words[index] for index in kept]
-        models = {name: with_words(model, kept) for name, model in models.items()}
-    if changes.max_position_embeddings is not None:
-        models[""] = with_positions(models[""], changes.max_position_embeddings)
-    _write(models, dataclasses.replace(tokenizer.spec, words=tuple(words)), output_dir, sources[""] / PROJECTIONS)
+    rows = sample(texts, _ROWS, seed)
+    seq_len = min(seq_len, changes.max_position_embeddings or models[""].config.max_position_embeddings)
+    work = _Work(models, tokenizer.spec, _projections(sources[""], models[""]), texts, held_out, rows, seq_len, seed)
+    if not has_target:
+        pruned, mb, ms = work.pruned(changes), None, None
+    else:
+        target = Target(target_mb, target_ms, seq_len, rows[:_CALIBRATION_ROWS])
+        for step in sizes_for(target, models[""], tokenizer.spec, changes):
+            pruned = work.pruned(step)
+            mb, ms = target.measure(pruned.models[""], pruned.vocabulary)
+            if target.holds((mb, ms)):
+                break
+    _write(pruned, output_dir)
+    model = pruned.models[""]
     return PruneReport(
         model=str(output_dir),
         teacher=None if teacher is None else str(output_dir / TEACHER),
-        vocab_size=models[""].config.vocab_size,
-        parameters=models[""].count_params(),
-        coverage=found,
+        vocab_size=model.config.vocab_size,
+        parameters=model.count_params(),
+        layers=pruned.layers,
+        coverage=pruned.coverage,
+        mb=mb,
+        ms=ms,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pruned:
+    """The network ("") and its teacher, if there is one; projections from the network's hidden states to its teacher's."""
+
+    models: Mapping[str, BertModel]
+    vocabulary: Vocabulary
+    projections: list[Projection] | None
+    layers: tuple[int, ...]
+    coverage: Coverage | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What is pruned, and what importance is measured on."""
+
+    models: Mapping[str, BertModel]
+    vocabulary: Vocabulary
+    projections: list[Projection] | None
+    texts: Iterable[Text]
+    held_out: Iterable[Text]
+    rows: Sequence[Text]
+    seq_len: int
+    seed: int
+
+    def pruned(self, sizes: Sizes) -> _Pruned:
+        models, vocabulary, projections = dict(self.models), self.vocabulary, self.projections
+        layers, found = tuple(range(1, models[""].config.num_hidden_layers + 1)), None
+        if sizes.vocab_size is not None:
+            kept, found = self._words(sizes.vocab_size)
+            vocabulary = dataclasses.replace(vocabulary, words=tuple(vocabulary.words[index] for index in kept))
+            models = {name: with_words(model, kept) for name, model in models.items()}
+        if sizes.max_position_embeddings is not None:
+            models[""] = with_positions(models[""], sizes.max_position_embeddings)
+        if sizes.structure:
+            config = sizes.applied(models[""].config)
+            batches = _first_tokens(feature_batches(self.rows, Tokenizer(vocabulary), self.seq_len))
+            models[""], own, layers = with_structure(models[""], config, batches, self.seed)
+            projections = own if projections is None else composed(own, layers, projections)
+        return _Pruned(models, vocabulary, projections, layers, found)
+
+    def _words(self, count: int) -> tuple[list[int], Coverage]:
+        """The ids of the words that are kept, and what that does to the held-out texts."""
+        words, tokenizer = self.vocabulary.words, Tokenizer(self.vocabulary)
+        added = {token.content for token in self.vocabulary.added}
+        kept = choose_words(words, count_words(parts(self.texts), tokenizer), count, added)
+        return kept, coverage(words, kept, count_words(parts(self.held_out), tokenizer))
+
+
+def _first_tokens(batches: Iterable[Mapping]) -> Iterator[Mapping]:
+    tokens = 0
+    for features in batches:
+        yield features
+        tokens += int(features["input_mask"].sum())
+        if tokens >= _TOKENS:
+            return
+
+
+def _projections(source: Path, model: BertModel) -> list[Projection] | None:
+    """Those that lie beside a student."""
+    return read_projections(source, model.config.num_hidden_layers + 1) if (source / PROJECTIONS).is_file() else None
 
 
 def _check_output(output_dir: Path, sources: Mapping[str, Path]) -> None:
@@ -115,11 +207,11 @@ def _check_output(output_dir: Path, sources: Mapping[str, Path]) -> None:
         )
 
 
-def _write(models: Mapping[str, BertModel], vocabulary: Vocabulary, output_dir: Path, projections: Path) -> None:
+def _write(pruned: _Pruned, output_dir: Path) -> None:
     """Writes the network, its projections if it has any and, in a folder of its own below, its teacher: all or nothing."""
     with tempfile.TemporaryDirectory() as folder, written_aside(output_dir) as aside:
-        vocabulary.write(folder)
-        for name, model in models.items():
+        pruned.vocabulary.write(folder)
+        for name, model in pruned.models.items():
             save_model(model, aside / name, tokenizer_from=folder)
-        if projections.is_file():
-            shutil.copyfile(projections, aside / PROJECTIONS)
+        if pruned.projections is not None:
+            write_projections(dict(enumerate(pruned.projections)), aside)

@@ -50,6 +50,12 @@ class Sizes:
         pruned = self.structure
         heads = pruned.get("num_attention_heads", config.num_attention_heads)
         width = pruned.get("hidden_size", config.hidden_size)
+        if config.relative_attention_num_buckets and heads != config.num_attention_heads:
+            raise InputError(
+                "the heads of this model have a bias by relative position that all layers share, so none can be left out",
+                "num_attention_heads",
+                heads,
+            )
         if width % heads:
             name, value = ("hidden_size", width) if "hidden_size" in pruned else ("num_attention_heads", heads)
             raise InputError(

@@ -2,15 +2,11 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from tinybert_tf.bert import BertModel, build_model
-from tinybert_tf.checkpoints.weights import collect, fill
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
-
-_WORD_TABLE = "bert.embeddings.word_embeddings.weight"
-_POSITION_TABLE = "bert.embeddings.position_embeddings.weight"
-# Of the masked-LM head: a bias for each word; its kernel is the word table.
-_WORD_BIAS = "cls.predictions.bias"
 
 
 def with_words(model: BertModel, kept: Sequence[int]) -> BertModel:
@@ -19,26 +15,23 @@ def with_words(model: BertModel, kept: Sequence[int]) -> BertModel:
     Raises:
         InputError: the padding token is not kept.
     """
+    kept = list(kept)
     if model.config.pad_token_id not in kept:
         raise InputError(f"pad_token_id={model.config.pad_token_id} is not among the words that are kept")
-    pad_token_id = list(kept).index(model.config.pad_token_id)
-    tensors = collect(model)
-    for name in (_WORD_TABLE, _WORD_BIAS):
-        if name in tensors:
-            tensors[name] = tensors[name][list(kept)]
-    return _filled(model, tensors, vocab_size=len(kept), pad_token_id=pad_token_id)
+    return _with_rows(model, kept, vocab_size=len(kept), pad_token_id=kept.index(model.config.pad_token_id))
 
 
 def with_positions(model: BertModel, count: int) -> BertModel:
     """A copy of a network that knows the first `count` positions only."""
-    tensors = collect(model)
-    tensors[_POSITION_TABLE] = tensors[_POSITION_TABLE][:count]
-    return _filled(model, tensors, max_position_embeddings=count)
+    return _with_rows(model, range(count), max_position_embeddings=count)
 
 
-def _filled(model: BertModel, tensors: dict, **changes: int) -> BertModel:
+def _with_rows(model: BertModel, rows: Sequence[int], **changes: int) -> BertModel:
+    """A copy with another configuration; arrays that are shorter in it have these rows only."""
     copy = build_model(model.config.replace(**changes), model.head, dtype=model.dtype_policy.name)
-    fill(copy, tensors, "the network that is pruned")
+    for variable, source in zip(copy.weights, model.weights, strict=True):
+        value = np.asarray(source)
+        variable.assign(value if value.shape == tuple(variable.shape) else value[list(rows)])
     return copy
 
 

@@ -1,6 +1,7 @@
 """The texts that pruning measures importance on."""
 
 import itertools
+import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -72,6 +73,17 @@ def with_held_out(texts: Iterable[Text], held_out: Iterable[Text] | None) -> tup
 def parts(texts: Iterable[Text]) -> Iterator[str]:
     """The texts, pairs taken apart."""
     return itertools.chain.from_iterable(map(_parts, texts))
+
+
+def sample(texts: Iterable[Text], count: int, seed: int = 0) -> list[Text]:
+    """`count` texts, each with the same chance, in one pass (Vitter's algorithm R); all of them if there are fewer."""
+    chance, kept = random.Random(seed), []
+    for number, text in enumerate(texts):
+        if number < count:
+            kept.append(text)
+        elif (place := chance.randrange(number + 1)) < count:
+            kept[place] = text
+    return kept
 
 
 def feature_batches(

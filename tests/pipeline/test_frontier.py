@@ -1,0 +1,47 @@
+"""Several sizes of one teacher in one call, and nothing done twice."""
+
+import pytest
+
+from tinybert_tf.errors import InputError
+from tinybert_tf.pipeline.frontier import FrontierSettings, frontier
+from tinybert_tf.settings import replace
+
+
+@pytest.fixture
+def settings(glue, make_directory, tmp_path):
+    teacher = make_directory("teacher", "classification", label2id={"negative": 0, "positive": 1}, num_hidden_layers=3)
+    return FrontierSettings(
+        task="sst2", data_dir=str(glue), teacher=str(teacher), output_dir=str(tmp_path / "out"), layers="1", widths="17",
+        vocab_sizes="0", quantize="int8,int4", minutes=0.001, train_batch_size=8, seq_len=16,
+    )  # fmt: skip
+
+
+def test_every_size_is_distilled_exported_and_measured_once(settings, tmp_path, capsys):
+    result = frontier(settings)
+    assert [row["model"] for row in result["rows"]] == [
+        "1x16_all int8", "1x16_all int4",
+    ]  # fmt: skip
+    for row in result["rows"]:
+        assert {"score", "retention", "mb", "ms"} <= row.keys() and row["ms"] > 0 and row["mb"] > 0
+    assert result["score"] == max(row["score"] for row in result["rows"])
+    assert set(result["keeps"]) == {"96.8%", "99.0%"}
+    assert (tmp_path / "out" / "frontier.md").is_file() and (tmp_path / "out" / "frontier.png").is_file()
+    capsys.readouterr()
+    assert frontier(settings) == result
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[step")]
+    assert said and all(line.endswith("done already") for line in said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"layers": "2,7"}, "layers=7: the teacher has 3"),
+        ({"quantize": "int3"}, "quantize=int3: must be of"),
+        ({"vocab_sizes": "six"}, "vocab_sizes=six: must be integers"),
+        ({"minutes": 0.0}, "minutes=0.0: must be above 0"),
+        ({"vocab_sizes": "7"}, "vocab_size=7: the special tokens .* alone are"),
+    ],
+)
+def test_bad_input_is_named(settings, changes, said):
+    with pytest.raises(InputError, match=said):
+        frontier(replace(settings, **changes))

@@ -1,0 +1,272 @@
+"""Many sizes from one teacher, each distilled for a few minutes, exported and measured: what a megabyte and a millisecond buy."""
+
+import dataclasses
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tinybert_tf.bert import BertConfig, build_model
+from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
+from tinybert_tf.data import Tokenizer, batches, label_ids, load_task
+from tinybert_tf.data.custom import CustomFiles
+from tinybert_tf.data.settings import TASK_HELP
+from tinybert_tf.distill import Distiller, TinyBertObjective
+from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
+from tinybert_tf.export import QUANTIZE_MODES, benchmark, example_texts, export_tflite, score_file
+from tinybert_tf.pipeline.steps import Steps
+from tinybert_tf.prune import prune
+from tinybert_tf.prune.texts import split_texts
+from tinybert_tf.report.frontier import smallest_that_keeps, with_frontier, write_frontier
+from tinybert_tf.settings import build, check_at_least_one, check_seed, flat_values, integers, nested, setting
+from tinybert_tf.train.stages import DistillSettings, distill_task
+
+logger = logging.getLogger(__name__)
+
+# Batches that the time of a step is measured on, after as many that are not timed.
+_PROBE = 8
+# Shares of the teacher's score: what TinyBERT4 keeps of BERT_BASE's in the paper, and what is often asked for.
+RETENTIONS = (0.968, 0.99)
+
+
+@dataclasses.dataclass(frozen=True)
+class FrontierSettings:
+    """The grid of sizes and how long each is distilled."""
+
+    task: str = setting("", TASK_HELP, required=True)
+    teacher: str = setting("", "a model directory that was fine-tuned on the task", required=True)
+    output_dir: str = setting("", "where everything is written", required=True)
+    data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
+    custom: CustomFiles = nested(CustomFiles)
+    layers: str = setting("2,3,4,6", "numbers of layers")
+    widths: str = setting("128,192,256,312", "hidden sizes; each is rounded to a multiple of the teacher's heads")
+    vocab_sizes: str = setting("6000,0", "numbers of word pieces; 0: all")
+    quantize: str = setting("int8,int4", f"files of each size: {', '.join(QUANTIZE_MODES)}")
+    minutes: float = setting(5.0, "that each size is distilled for on this machine, both stages together")
+    train_batch_size: int = setting(32, "examples in a step")
+    seq_len: int | None = setting(None, "longest length in tokens, and that of the files; absent: the task's")
+    max_train_examples: int | None = setting(None, "use only the first rows of the training set")
+    intermediate_learning_rate: float = setting(3e-4, "peak of the schedule of the intermediate stage")
+    prediction_learning_rate: float = setting(1e-4, "peak of the schedule of the prediction stage")
+    seed: int = setting(0, "of initial values and order")
+
+    def __post_init__(self):
+        check_seed(self.seed)
+        check_at_least_one(self, "train_batch_size", "seq_len", "max_train_examples")
+        if not self.minutes > 0:
+            raise InputError("must be above 0", "minutes", self.minutes)
+        for mode in self.modes:
+            if mode not in QUANTIZE_MODES:
+                raise InputError(f"must be of {', '.join(QUANTIZE_MODES)}", "quantize", mode)
+        _ = self.words
+
+    @property
+    def modes(self) -> list[str]:
+        """`quantize` as a list."""
+        return [mode.strip() for mode in self.quantize.split(",")]
+
+    @property
+    def words(self) -> list[int]:
+        """`vocab_sizes` as a list."""
+        try:
+            sizes = [int(part) for part in self.vocab_sizes.split(",")]
+        except ValueError:
+            sizes = [-1]
+        if min(sizes) < 0:
+            raise InputError("must be integers from 0 on, separated by commas", "vocab_sizes", self.vocab_sizes)
+        return sizes
+
+
+@dataclasses.dataclass(frozen=True)
+class _Size:
+    layers: int
+    width: int
+    vocab_size: int
+    student: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.layers}x{self.width}_{self.vocab_size or 'all'}"
+
+
+def frontier(settings: FrontierSettings) -> dict:
+    """Distils, exports and measures every size; the result of `bin/frontier.py`.
+
+    A step that is complete and whose inputs are unchanged is skipped; one that was interrupted is resumed.
+    """
+    job = _Job(settings)
+    files, facts = {}, {}
+    for size in job.sizes:
+        teacher = job.teacher(size.vocab_size)
+        model = job.distill(size, teacher)
+        for mode, found in job.files(size, model).items():
+            name = f"{size.name} {mode}"
+            files[name], facts[name] = found.pop("path"), _described(size, mode, model) | found
+    times = job.steps.run("latency", lambda _: job.times(files), {"files": files}, **files)
+    teacher_score = job.teacher_score()
+    rows = [
+        {"model": name, **fact, "retention": fact["score"] / teacher_score if teacher_score else 0.0, **times[name]}
+        for name, fact in facts.items()
+    ]
+    write_frontier(settings.output_dir, rows, settings.task)
+    best = max(rows, key=lambda row: row["score"])
+    result = {"task": settings.task, "score": best["score"], "metrics": {"score": best["score"]}}
+    return result | {"teacher_score": teacher_score, "rows": with_frontier(rows), "keeps": _keeps(rows)}
+
+
+def _described(size: _Size, mode: str, model: Path) -> dict[str, Any]:
+    config, _ = read_config(model)
+    return {
+        "layers": size.layers,
+        "width": size.width,
+        "vocab_size": config.vocab_size,
+        "quantize": mode,
+        "parameters": load_model(model).count_params(),
+    }
+
+
+def _keeps(rows: list[dict]) -> dict[str, dict[str, str | None]]:
+    """Share of the teacher's score -> the names of the smallest and of the fastest file that keep it."""
+    found = {}
+    for share in RETENTIONS:
+        names = {}
+        for word, key in (("smallest", "mb"), ("fastest", "ms")):
+            row = smallest_that_keeps(rows, share, key)
+            names[word] = row and row["model"]
+        found[f"{share:.1%}"] = names
+    return found
+
+
+class _Job:
+    """The steps of one frontier."""
+
+    def __init__(self, settings: FrontierSettings):
+        self.settings, self.root = settings, Path(settings.output_dir)
+        self.source = resolve_directory(settings.teacher)
+        self.data = load_task(settings.task, settings.data_dir, settings.custom)
+        self.seq_len = settings.seq_len or self.data.task.seq_len
+        self.config, head = read_config(self.source)
+        if head != self.data.task.head:
+            raise InputError(
+                f"has the head {head!r}, but task {self.data.task.name} needs {self.data.task.head!r}; fine-tune it first",
+                "teacher",
+                settings.teacher,
+            )
+        self.steps = Steps(self.root)
+        self.sizes = self._sizes()
+        self.shared = {name: getattr(settings, name) for name in ("task", "data_dir", "seq_len")} | flat_values(
+            settings.custom
+        )
+
+    def _sizes(self) -> list[_Size]:
+        """From small to large, so that a frontier that is interrupted has its interesting part."""
+        found = []
+        for layers in sorted(integers("layers", self.settings.layers)):
+            for width in sorted(integers("widths", self.settings.widths)):
+                heads = self.config.num_attention_heads
+                hidden = min(max(1, round(width / heads)) * heads, self.config.hidden_size)
+                neurons = math.ceil(self.config.intermediate_size * hidden / self.config.hidden_size)
+                if layers > self.config.num_hidden_layers:
+                    raise InputError(f"the teacher has {self.config.num_hidden_layers}", "layers", layers)
+                for words in self.settings.words:
+                    found.append(_Size(layers, hidden, words, f"{layers}x{hidden}x{heads}x{neurons}"))
+        return list(dict.fromkeys(found))
+
+    def teacher(self, vocab_size: int) -> Path:
+        """The teacher with a vocabulary of that size."""
+        if not vocab_size:
+            return self.source
+        texts, held_out = split_texts(self.data.train), split_texts(self.data.dev)
+        make = lambda output: dataclasses.asdict(
+            prune(self.source, output, texts, held_out=held_out, vocab_size=vocab_size)
+        )
+        described = self.shared | {"vocab_size": vocab_size}
+        return Path(self.steps.run(f"teacher_{vocab_size}", make, described, teacher=self.source)["model"])
+
+    def distill(self, size: _Size, teacher: Path) -> Path:
+        """A student of that size."""
+        own = self.settings
+        probe = lambda _: self._steps_in(own.minutes, size, teacher)
+        planned = self.steps.run(
+            f"plan/{size.name}", probe, {"minutes": own.minutes, "student": size.student}, teacher=teacher
+        )
+        rows = sum(1 for _ in self.data.train.limit(own.max_train_examples))
+        epochs = planned * own.train_batch_size / rows + 1  # enough for `max_steps` to decide
+        names = (
+            "train_batch_size",
+            "max_train_examples",
+            "intermediate_learning_rate",
+            "prediction_learning_rate",
+            "seed",
+        )
+        values = self.shared | {name: getattr(own, name) for name in names}
+        distilling = build(
+            DistillSettings,
+            values | {
+                "teacher": str(teacher), "student": size.student, "output_dir": size.name, "max_steps": planned,
+                "intermediate_epochs": epochs, "prediction_epochs": epochs, "evaluations": 3,
+            },
+        )  # fmt: skip
+        return Path(self.steps.run_program(size.name, distill_task, distilling, teacher=teacher)["model"])
+
+    def _steps_in(self, minutes: float, size: _Size, teacher_dir: Path) -> int:
+        """Steps of each of the two stages that take so many minutes, by the time of a few."""
+        layers, hidden, heads, neurons = map(int, size.student.split("x"))
+        teacher = load_model(teacher_dir)
+        config: BertConfig = teacher.config.replace(
+            num_hidden_layers=layers, hidden_size=hidden, num_attention_heads=heads, intermediate_size=neurons
+        )
+        distiller = Distiller(teacher, build_model(config, teacher.head), TinyBertObjective.intermediate())
+        distiller.compile(keras.optimizers.Adam(1e-6))
+        batch = self.settings.train_batch_size
+        ids = label_ids(self.data.task, teacher.config.label2id)
+        rows = batches(
+            self.data.train.limit(2 * _PROBE * batch), Tokenizer.from_directory(teacher_dir), self.data.task,
+            batch_size=batch, seq_len=self.seq_len, ids=ids, epochs=2 * _PROBE,
+        )  # fmt: skip
+        rows = rows.take(_PROBE).cache()
+        distiller.fit(rows, verbose=0)
+        begin = time.perf_counter()
+        distiller.fit(rows, verbose=0)
+        seconds = (time.perf_counter() - begin) / _PROBE
+        planned = max(1, round(minutes * 60 / seconds / 2))
+        logger.info("%s: %.0f ms for each step, so %d steps for each stage", size.name, 1e3 * seconds, planned)
+        return planned
+
+    def files(self, size: _Size, model: Path) -> dict[str, dict[str, Any]]:
+        """The files of a size: mode -> `path`, `mb` and `score`."""
+
+        def make(output: Path) -> dict[str, dict[str, Any]]:
+            found, texts = {}, example_texts(self.data.train)
+            for mode in self.settings.modes:
+                path = output / f"{size.name}_{mode}.tflite"
+                report = export_tflite(model, path, seq_len=self.seq_len, quantize=mode, calibration_texts=texts)
+                score = score_file(path, self.settings.task, self.settings.data_dir, self.settings.custom)
+                logger.info("%s %s: %.2f MB, score %.4f", size.name, mode, report.mb, score)
+                found[mode] = {"path": str(path), "mb": report.mb, "score": score}
+            return found
+
+        described = {"modes": self.settings.modes, "seq_len": self.seq_len}
+        return {
+            mode: dict(found)
+            for mode, found in self.steps.run(f"{size.name}_files", make, described, model=model).items()
+        }
+
+    def times(self, files: dict[str, str]) -> dict[str, dict[str, float]]:
+        """Milliseconds of each file on one thread, all taking turns."""
+        reports = benchmark(list(files.values()), runs=50)
+        return {name: {"ms": float(np.round(report.median_ms, 4))} for name, report in zip(files, reports, strict=True)}
+
+    def teacher_score(self) -> float:
+        """The teacher's dev score in float32."""
+
+        def make(_: Path) -> float:
+            evaluating = build(EvaluateSettings, self.shared | {"model_dir": str(self.source)})
+            return evaluate_model(evaluating)["score"]
+
+        return self.steps.run("teacher_score", make, self.shared, teacher=self.source)
