@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
     del argv
     import tinybert_tf as tb
     from tinybert_tf.checkpoints import resolve_directory
-    from tinybert_tf.evaluate import predictor
+    from tinybert_tf.evaluate import make_predict
 
     data = tb.load_task(FLAGS.task, FLAGS.data_dir)
     tokenizer = (
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
     config = tb.BertConfig.named(FLAGS.model, label2id=data.task.label2id)
     for dtype in ("float32", "bfloat16"):
         model = tb.build_model(config, "classification", dtype=dtype)
-        functions[f"ours, {dtype}"] = predictor(model, split, tokenizer, data.task, batch_size=BATCH)
+        functions[f"ours, {dtype}"] = make_predict(model, split, tokenizer, data.task, batch_size=BATCH)
     seconds = in_turn(functions, FLAGS.rounds)
     reference = LOOP if loop is not None else "ours, float32"
     case = f"predicting {FLAGS.task}'s dev set with {FLAGS.model}"

@@ -20,6 +20,7 @@ from absl import app, flags
 from tinybert_tf.distribution import first_line
 from tinybert_tf.errors import InputError, LostWorkerError
 from tinybert_tf.files import system_error
+from tinybert_tf.progress import LogHandler
 from tinybert_tf.settings import build, flat_fields, read_yaml, setting_type
 
 # What goes wrong outside of the program: said in one line, without a traceback.
@@ -37,6 +38,7 @@ def run(settings_class: type, main: Callable) -> None:
     """
     flags.DEFINE_string("config_file", None, "YAML file with settings; see configs/.")
     flags.DEFINE_string("params_override", None, 'Settings as "name=value,name=value" or as YAML.')
+    flags.DEFINE_bool("quiet", False, "Show warnings and the result only, no progress.")
     for field in flat_fields(settings_class).values():
         default = f" (default: {field.default})" if field.default not in (None, "") else ""
         _DEFINE[setting_type(field)](field.name, None, field.metadata.get("help", field.name) + default)
@@ -75,10 +77,10 @@ def _show_log() -> None:
     """Shows what the library logs: INFO as it is, on standard output; of other packages warnings and errors."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
     library = logging.getLogger("tinybert_tf")
-    handler = logging.StreamHandler(sys.stdout)
+    handler = LogHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     library.handlers, library.propagate = [handler], False
-    library.setLevel(logging.INFO)
+    library.setLevel(logging.WARNING if flags.FLAGS.quiet else logging.INFO)
 
 
 def _settings(settings_class: type):

@@ -1,12 +1,13 @@
 """Distils a fine-tuned teacher into a student on a task (TinyBERT's stage 2)."""
 
 import common
-from tinybert_tf.train.stages import DistillSettings, distill_task
+from tinybert_tf.train.distill_task import DistillSettings, distill_task
 
 
 def main(settings: DistillSettings) -> dict:
     result = distill_task(settings)
-    print(f"wrote {settings.output_dir}: model/ (best on dev), last/, run.json, metrics.jsonl, events/")
+    if not settings.run.dry_run:
+        print(f"wrote {settings.run.output_dir}: model/ (best on dev), last/, run.json, metrics.jsonl, events/")
     return result
 
 

@@ -1,12 +1,13 @@
 """Fine-tunes a model directory on a task: the teacher."""
 
 import common
-from tinybert_tf.train.stages import FinetuneSettings, finetune
+from tinybert_tf.train.finetune import FinetuneSettings, finetune
 
 
 def main(settings: FinetuneSettings) -> dict:
     result = finetune(settings)
-    print(f"wrote {settings.output_dir}: model/ (best on dev), last/, run.json, metrics.jsonl, events/")
+    if not settings.run.dry_run:
+        print(f"wrote {settings.run.output_dir}: model/ (best on dev), last/, run.json, metrics.jsonl, events/")
     return result
 
 

@@ -6,7 +6,10 @@ from tinybert_tf.train.pretrain import PretrainSettings, pretrain
 
 def main(settings: PretrainSettings) -> dict:
     result = pretrain(settings)
-    print(f"wrote {settings.output_dir}: model/ (the best on held-out text), last/, run.json, metrics.jsonl, events/")
+    if not settings.run.dry_run:
+        print(
+            f"wrote {settings.run.output_dir}: model/ (the best on held-out text), last/, run.json, metrics.jsonl, events/"
+        )
     return result
 
 

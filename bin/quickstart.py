@@ -12,7 +12,9 @@ def main(settings: QuickstartSettings) -> dict:
     print(f"parameters {result['teacher_params'] / 1e6:.1f}M -> {result['student_params'] / 1e6:.1f}M, TFLite "
           f"{result['float_mb']:.1f} -> {result['int8_mb']:.1f} MB, {result['float_ms']:.2f} -> "
           f"{result['int8_ms']:.2f} ms (float32 -> int8)")  # fmt: skip
-    print(f"wrote {settings.output_dir}: report.html, teacher/, general/, augmented/, student/, no_teacher/, tflite/")
+    print(
+        f"wrote {settings.run.output_dir}: report.html, teacher/, general/, augmented/, student/, no_teacher/, tflite/"
+    )
     return result
 
 

@@ -8,7 +8,9 @@ def main(settings: RunTaskSettings) -> dict:
     result = run_task(settings)
     print(f"teacher {result['teacher_score']:.4f}  student {result['student_score']:.4f}  "
           f"retention {result['retention']:.1%}")  # fmt: skip
-    print(f"wrote {settings.output_dir}: report.html, intermediate/, prediction/ or sweep/, predictions/, tflite/")
+    print(
+        f"wrote {settings.grid.distill.run.output_dir}: report.html, intermediate/, prediction/ or sweep/, predictions/, tflite/"
+    )
     return result
 
 

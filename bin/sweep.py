@@ -6,7 +6,9 @@ from tinybert_tf.train.sweep import SweepSettings, sweep
 
 def main(settings: SweepSettings) -> dict:
     result = sweep(settings)
-    print(f"wrote {settings.output_dir}: model/ (the best run's), sweep.md, sweep.csv, a directory for each run")
+    print(
+        f"wrote {settings.distill.run.output_dir}: model/ (the best run's), sweep.md, sweep.csv, a directory for each run"
+    )
     return result
 
 

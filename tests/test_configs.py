@@ -1,6 +1,5 @@
 """Every configuration file sets known settings to values that they take, and says how to use it."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -8,8 +7,9 @@ import yaml
 
 from tinybert_tf.data import get_task
 from tinybert_tf.pipeline.run_task import RunTaskSettings
+from tinybert_tf.settings import compose, flat_fields
 from tinybert_tf.train.distill_general import GeneralSettings
-from tinybert_tf.train.stages import DistillSettings
+from tinybert_tf.train.distill_task import DistillSettings
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 TASKS = sorted((CONFIGS / "task").glob("*.yaml"))
@@ -18,7 +18,7 @@ SETTINGS = {"run_task": RunTaskSettings, "distill_task": DistillSettings, "disti
 
 
 def check(settings, values):
-    fields = {field.name: str(field.type) for field in dataclasses.fields(settings)}
+    fields = {name: str(field.type) for name, field in flat_fields(type(settings)).items()}
     for name, value in values.items():
         assert not isinstance(value, str) or "str" in fields[name], f"{name} must be a number"
 
@@ -32,7 +32,7 @@ def test_a_configuration_says_how_to_run_it_and_what_is_proven(path):
     assert any("unproven" in line or "Score:" in line for line in header)
     values = yaml.safe_load(text)
     required = {"output_dir": "o", "teacher": "t"} | ({"corpus": "c"} if program == "distill_general" else {})
-    check(SETTINGS[program](**values | required), values)
+    check(compose(SETTINGS[program], **values | required), values)
 
 
 @pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)

@@ -1,19 +1,19 @@
 """What all programs share."""
 
-import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 from tinybert_tf.evaluate.evaluate import EvaluateSettings
+from tinybert_tf.settings import flat_fields
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_help_lists_every_setting():
     shown = subprocess.run([sys.executable, ROOT / "bin/evaluate.py", "--help"], capture_output=True, text=True)
-    for name in ("config_file", "params_override", *(field.name for field in dataclasses.fields(EvaluateSettings))):
+    for name in ("config_file", "params_override", *flat_fields(EvaluateSettings)):
         assert f"--{name}:" in shown.stdout
 
 

@@ -19,6 +19,7 @@ from tinybert_tf.checkpoints import load_model, save_model
 from tinybert_tf.data import CustomFiles, Tokenizer, batches, load_task, task_from_lists
 from tinybert_tf.distill import Distiller, TinyBertObjective, layer_map, losses
 from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.api import evaluate, predict
 from tinybert_tf.export import TFLiteClassifier, export_tflite
 from tinybert_tf.prune import prune
 
@@ -34,11 +35,13 @@ __all__ = [
     "augment",
     "batches",
     "build_model",
+    "evaluate",
     "export_tflite",
     "layer_map",
     "load_model",
     "load_task",
     "losses",
+    "predict",
     "prune",
     "save_model",
     "task_from_lists",

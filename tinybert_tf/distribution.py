@@ -1,8 +1,10 @@
 """Many devices, many machines: the strategy that a program runs under, and what its workers agree on."""
 
 import contextlib
+import dataclasses
 import functools
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +14,9 @@ import keras
 import tensorflow as tf
 
 from tinybert_tf.errors import InputError, LostWorkerError
+from tinybert_tf.settings import check_at_least_one, setting
+
+logger = logging.getLogger(__name__)
 
 STRATEGIES = ("one_device", "mirrored", "multi_worker", "tpu", "auto")
 
@@ -22,7 +27,7 @@ STRATEGY_HELP = (
 
 _TF_CONFIG_EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
 
-# How TensorFlow reports a worker that is gone: to those that wait for it, to those that talk to it, to those that are told.
+# What TensorFlow raises when a peer worker is gone.
 _LOST_WORKER = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -34,26 +39,41 @@ _LOST_WORKER = (
 )
 
 
-@contextlib.contextmanager
-def distributed(settings: Any, train_batch_size: int | None = None) -> Iterator[tf.distribute.Strategy]:
-    """What a program runs in: the scope of the strategy that its settings name.
+@dataclasses.dataclass(frozen=True)
+class DeviceSettings:
+    """The devices that a program runs on."""
 
-    Enter it before anything else touches TensorFlow's devices. Of several workers, number 0 is the chief, who writes for
-    all; the others' lines begin with `worker 1: `. All leave it together.
+    strategy: str = setting("one_device", STRATEGY_HELP)
+    num_devices: int | None = setting(
+        None, "number of devices of strategy mirrored; without GPUs that many logical CPU devices"
+    )
+
+    def __post_init__(self):
+        check_at_least_one(self, "num_devices")
+
+
+@contextlib.contextmanager
+def distributed(devices: DeviceSettings, train_batch_size: int | None = None) -> Iterator[tf.distribute.Strategy]:
+    """The scope of a program's strategy.
+
+    Enter it before anything else uses TensorFlow's devices. Of several workers, number 0 is the chief, which writes for
+    all; the lines of the others begin with `worker 1: `. All leave the scope together.
 
     Args:
-        settings: with `strategy` and `num_devices`.
-        train_batch_size: of all replicas together, if it is to train.
+        devices: strategy and number of devices.
+        train_batch_size: of all replicas together; None for a program that does not train.
 
     Raises:
-        InputError: a strategy that cannot be had, or a batch that its replicas cannot share equally.
+        InputError: a strategy that is not available, or a batch that its replicas cannot share equally.
         LostWorkerError: another worker has ended.
     """
-    strategy = make_strategy(settings.strategy, settings.num_devices)
+    strategy = make_strategy(devices.strategy, devices.num_devices)
     replicas = strategy.num_replicas_in_sync
     if train_batch_size and train_batch_size % replicas:
         raise InputError(
-            f"--train_batch_size={train_batch_size}: {replicas} replicas cannot share it equally; take a multiple of {replicas}"
+            f"{replicas} replicas cannot share it equally; take a multiple of {replicas}",
+            "train_batch_size",
+            train_batch_size,
         )
     with strategy.scope(), _prefixed_lines(worker_number()):
         try:
@@ -64,20 +84,20 @@ def distributed(settings: Any, train_batch_size: int | None = None) -> Iterator[
                 raise
             raise LostWorkerError(
                 f"worker {worker_number()}: another worker has ended or cannot be reached; start the same command on all "
-                f"of them again to go on from the last checkpoint ({first_line(error)})"
+                f"of them again to resume from the last checkpoint ({first_line(error)})"
             ) from None
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without the names that TensorFlow puts before it and the causes it puts after."""
-    said = str(error).strip() or type(error).__name__
-    return said.splitlines()[0].rsplit("}} ")[-1]
+    """The first line of an error's message, without the names that TensorFlow puts before it."""
+    message = str(error).strip() or type(error).__name__
+    return message.splitlines()[0].rsplit("}} ")[-1]
 
 
 @functools.cache
 def make_strategy(name: str = "one_device", num_devices: int | None = None) -> tf.distribute.Strategy:
-    """The strategy of `--strategy`: the same object each time, since a second one in a process would number its collective
-    operations as the first did, and TensorFlow confuse them.
+    """The strategy of a name: the same object each time, since a second one in a process would reuse the first one's
+    collective keys.
 
     Args:
         name: one of `STRATEGIES`; see `STRATEGY_HELP`.
@@ -87,7 +107,7 @@ def make_strategy(name: str = "one_device", num_devices: int | None = None) -> t
         InputError: an unknown name, more devices than there are, no TPU, or a TF_CONFIG that names no workers.
     """
     if name not in STRATEGIES:
-        raise InputError(f"--strategy={name}: must be one of {', '.join(STRATEGIES)}")
+        raise InputError(f"must be one of {', '.join(STRATEGIES)}", "strategy", name)
     if name == "auto":
         name = best_strategy()
     if name == "tpu":
@@ -95,22 +115,22 @@ def make_strategy(name: str = "one_device", num_devices: int | None = None) -> t
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
         except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
             raise InputError(
-                f"--strategy=tpu: no TPU can be reached ({first_line(error)}); set TPU_NAME, or take another strategy"
+                f"no TPU can be reached ({first_line(error)}); set TPU_NAME, or take another strategy", "strategy", name
             ) from None
         return tf.distribute.TPUStrategy(resolver)
     if name == "multi_worker":
         workers = _workers()
         if not workers:
             raise InputError(
-                f"--strategy=multi_worker: TF_CONFIG is not set; set it on each worker, as in {_TF_CONFIG_EXAMPLE}"
+                f"TF_CONFIG is not set; set it on each worker, as in {_TF_CONFIG_EXAMPLE}", "strategy", name
             )
-        print(f"waiting for all {len(workers)} workers: {', '.join(workers)}", flush=True)
+        logger.info("waiting for all %d workers: %s", len(workers), ", ".join(workers))
         return tf.distribute.MultiWorkerMirroredStrategy()
     return _mirrored(num_devices) if name == "mirrored" else tf.distribute.get_strategy()
 
 
 def best_strategy() -> str:
-    """What "auto" stands for here."""
+    """The strategy that "auto" chooses on this machine."""
     if os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"):
         return "tpu"
     if len(_workers()) > 1:
@@ -122,7 +142,7 @@ def _mirrored(num_devices: int | None) -> tf.distribute.Strategy:
     gpus = len(tf.config.list_physical_devices("GPU"))
     if gpus:
         if num_devices and num_devices > gpus:
-            raise InputError(f"--num_devices={num_devices}: there are {gpus} GPUs")
+            raise InputError(f"the machine has {gpus} GPUs", "num_devices", num_devices)
         return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(num_devices or gpus)])
     count = num_devices or 1
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -264,7 +284,7 @@ def on_all_replicas(function: Callable[[Any], tf.Tensor], signature: Any = None)
 
 
 def prepare_for_fit(model: keras.Model) -> None:
-    """Mends what fails under a strategy in the `fit` of Keras 3.15, for one compiled model."""
+    """Works around what fails under a strategy in the `fit` of Keras 3.15, for one compiled model."""
     # It would draw a batch to build the model with, and with it the seeds of the shuffle; several workers' it cannot read.
     model._maybe_symbolic_build = lambda **_: None
     if several_workers():
@@ -275,12 +295,21 @@ def prepare_for_fit(model: keras.Model) -> None:
 
 @contextlib.contextmanager
 def _prefixed_lines(worker: int) -> Iterator[None]:
-    """Begins what any worker but the chief prints with its number."""
+    """Begins what any worker but the chief prints or logs with its number."""
     if worker == 0:
         yield
         return
-    with contextlib.redirect_stdout(_Prefixed(sys.stdout, f"worker {worker}: ")):
-        yield
+    stream, prefixed = sys.stdout, _Prefixed(sys.stdout, f"worker {worker}: ")
+    loggers = (logging.getLogger(), logging.getLogger("tinybert_tf"))
+    handlers = [handler for each in loggers for handler in each.handlers if getattr(handler, "stream", None) is stream]
+    for handler in handlers:
+        handler.setStream(prefixed)
+    try:
+        with contextlib.redirect_stdout(prefixed):
+            yield
+    finally:
+        for handler in handlers:
+            handler.setStream(stream)
 
 
 class _Prefixed:

@@ -17,6 +17,7 @@ Program(run=Run(seed=3), steps=10)
 """
 
 import contextlib
+import copy
 import dataclasses
 import typing
 from collections.abc import Mapping
@@ -34,9 +35,9 @@ def setting(default: Any, help: str, *, required: bool = False) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, "required": required})
 
 
-def nested(settings_class: type) -> Any:
-    """A dataclass field that holds settings of another dataclass, with that class' defaults."""
-    return dataclasses.field(default_factory=settings_class)
+def nested(settings_class: type, **defaults: Any) -> Any:
+    """A dataclass field that holds settings of another dataclass; `defaults` replace that class' own."""
+    return dataclasses.field(default_factory=lambda: build(settings_class, defaults), metadata={"defaults": defaults})
 
 
 def flat_fields(settings_class: type) -> dict[str, dataclasses.Field]:
@@ -47,7 +48,12 @@ def flat_fields(settings_class: type) -> dict[str, dataclasses.Field]:
     """
     fields: dict[str, dataclasses.Field] = {}
     for field in dataclasses.fields(settings_class):
-        found = flat_fields(field.type) if dataclasses.is_dataclass(field.type) else {field.name: field}
+        found = {field.name: field}
+        if dataclasses.is_dataclass(field.type):
+            found = {name: copy.copy(inner) for name, inner in flat_fields(field.type).items()}
+            for name, default in field.metadata["defaults"].items():
+                found[name].default = default
+                found[name].metadata = found[name].metadata | {"required": False}
         if twice := fields.keys() & found.keys():
             raise TypeError(f"{settings_class.__name__} has two settings named {', '.join(sorted(twice))}")
         fields |= found
@@ -68,10 +74,21 @@ def build(settings_class: type, values: Mapping[str, Any]) -> Any:
     arguments = {}
     for field in dataclasses.fields(settings_class):
         if dataclasses.is_dataclass(field.type):
-            arguments[field.name] = build(field.type, values)
+            arguments[field.name] = build(field.type, field.metadata["defaults"] | values)
         elif field.name in values:
             arguments[field.name] = values[field.name]
     return settings_class(**arguments)
+
+
+def compose(settings_class: type, **values: Any) -> Any:
+    """`build` from keyword arguments.
+
+    Raises:
+        TypeError: a name that the class does not have.
+    """
+    if unknown := values.keys() - flat_fields(settings_class):
+        raise TypeError(f"{settings_class.__name__} has no settings named {', '.join(sorted(unknown))}")
+    return build(settings_class, values)
 
 
 def replace(settings: Any, **changes: Any) -> Any:
@@ -146,6 +163,20 @@ def check_seed(seed: int) -> None:
     """Raises InputError for what NumPy and TensorFlow do not take for a seed."""
     if not 0 <= seed < 2**32:
         raise InputError(f"must be from 0 to {2**32 - 1}", "seed", seed)
+
+
+def check_positive(settings: Any, *names: str) -> None:
+    """Raises InputError for the first of these settings that is given and not above 0."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not value > 0:
+            raise InputError("must be above 0", name, value)
+
+
+def check_one_of(settings: Any, name: str, *allowed: str) -> None:
+    """Raises InputError if the setting is none of the allowed values."""
+    if getattr(settings, name) not in allowed:
+        raise InputError(f"must be {', '.join(allowed[:-1])} or {allowed[-1]}", name, getattr(settings, name))
 
 
 def check_at_least_one(settings: Any, *names: str) -> None:

@@ -18,6 +18,7 @@ _HEAVY = {
     "matplotlib",
     "official",
     "scipy",
+    "seqeval",
     "sklearn",
     "tensorflow",
     "tensorflow_datasets",

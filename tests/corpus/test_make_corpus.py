@@ -11,7 +11,7 @@ from tinybert_tf.corpus import make_corpus, processes, read_corpus
 from tinybert_tf.corpus.shards import id_type, read_records
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
-from tinybert_tf.train.corpus import check_vocabulary
+from tinybert_tf.train.text import check_vocabulary
 
 module = importlib.import_module("tinybert_tf.corpus.make_corpus")  # the package has a function of that name
 

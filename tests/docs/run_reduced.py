@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 STEPS = {"max_steps": "2", "train_batch_size": "8", "evaluations": "1"}
+TINY = {"allow_weak_teacher": "true"}  # a teacher of two steps is one
 ROWS = {"max_train_examples": "64"}
 REDUCED = {
     "finetune": STEPS | ROWS,
-    "distill_task": STEPS | ROWS,
-    "sweep": STEPS | ROWS | {"batch_sizes": "8", "learning_rates": "1e-4"},
-    "run_task": STEPS | ROWS | {"batch_sizes": "8", "learning_rates": "1e-4", "copies": "1"},
+    "distill_task": STEPS | ROWS | TINY,
+    "sweep": STEPS | ROWS | TINY | {"batch_sizes": "8", "learning_rates": "1e-4"},
+    "run_task": STEPS | ROWS | TINY | {"batch_sizes": "8", "learning_rates": "1e-4", "copies": "1"},
     "quickstart": STEPS | ROWS,
     "distill_general": STEPS,
     "pretrain": STEPS,

@@ -2,6 +2,7 @@ import pytest
 
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
+from tinybert_tf.settings import compose
 
 HEADER = "index\tsentence1\tsentence2\tgold_label\n"
 
@@ -15,8 +16,11 @@ def test_mnlis_matched_set_decides_and_the_mismatched_stands_beside_it(make_mode
         lines = "".join(f"{n}\tthe film\tnot {('good', 'bad')[n % 2]}\t{labels[n % 3]}\n" for n in range(rows))
         (tmp_path / "MNLI" / f"{name}.tsv").write_text(HEADER + lines)
     common = {"task": "mnli", "model_dir": str(model), "data_dir": str(tmp_path), "seq_len": 16}
-    found = evaluate_model(EvaluateSettings(**common))
-    alone = {name: evaluate_model(EvaluateSettings(**common, split=name)) for name in ("dev_matched", "dev_mismatched")}
+    found = evaluate_model(compose(EvaluateSettings, **common))
+    alone = {
+        name: evaluate_model(compose(EvaluateSettings, **common, split=name))
+        for name in ("dev_matched", "dev_mismatched")
+    }
     assert found["metrics"] == {
         "accuracy": alone["dev_matched"]["score"],
         "dev_mismatched_accuracy": alone["dev_mismatched"]["score"],
@@ -27,13 +31,15 @@ def test_mnlis_matched_set_decides_and_the_mismatched_stands_beside_it(make_mode
 def test_what_cannot_be_scored_is_refused(make_model, tmp_path):
     model = make_model("m", "classification", {"contradiction": 0, "entailment": 1, "neutral": 2})
     with pytest.raises(InputError, match="ax has no dev set"):
-        evaluate_model(EvaluateSettings(task="ax", model_dir=str(model), data_dir=str(tmp_path)))
-    with pytest.raises(InputError, match="--batch_size=0: must be at least 1"):
-        EvaluateSettings(task="ax", model_dir=str(model), batch_size=0)
+        evaluate_model(compose(EvaluateSettings, task="ax", model_dir=str(model), data_dir=str(tmp_path)))
+    with pytest.raises(InputError, match="batch_size=0: must be at least 1"):
+        compose(EvaluateSettings, task="ax", model_dir=str(model), batch_size=0)
 
 
 def test_a_split_without_labels_has_no_score(make_model, tmp_path):
     model = make_model("m", "classification", {"negative": 0, "positive": 1})
     (tmp_path / "test.tsv").write_text("index\tsentence\n0\tthe film was good\n")
     with pytest.raises(InputError, match=r"test\.tsv: has no labels to score against; bin/predict.py"):
-        evaluate_model(EvaluateSettings(task="sst2", model_dir=str(model), data_dir=str(tmp_path), split="test"))
+        evaluate_model(
+            compose(EvaluateSettings, task="sst2", model_dir=str(model), data_dir=str(tmp_path), split="test")
+        )

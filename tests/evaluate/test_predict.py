@@ -8,7 +8,9 @@ import pytest
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.evaluate.predict import PredictSettings, predict
-from tinybert_tf.train.stages import DistillSettings, FinetuneSettings, distill_task, finetune
+from tinybert_tf.settings import compose
+from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.finetune import FinetuneSettings, finetune
 
 TEXTS = ('he said "{0}"', "the film,\nthe {0}", "the film was {0}", "{0}s")
 CUSTOM = {"task": "custom", "text_column": "review", "label_column": "stars", "seq_len": 16}
@@ -34,10 +36,11 @@ def predictions(directory):
     return [json.loads(line) for line in (directory / "predictions.jsonl").read_text("utf-8").splitlines()]
 
 
-def test_a_custom_file_is_learned_scored_and_predicted(own_file, make_model, tmp_path, capsys):
+def test_a_custom_file_is_learned_scored_and_predicted(own_file, make_model, tmp_path):
     files = {"train_file": own_file("train.csv", 200, "15"), "dev_file": own_file("dev.csv", 10, "15")}
     result = finetune(
-        FinetuneSettings(
+        compose(
+            FinetuneSettings,
             **CUSTOM,
             **files,
             **TRAINING,
@@ -49,21 +52,20 @@ def test_a_custom_file_is_learned_scored_and_predicted(own_file, make_model, tmp
     assert result["task"] == "custom" and result["score"] == 1.0 and set(result["metrics"]) == {"accuracy", "macro_f1"}
     # Its labels are in the model: the training file is not needed any more.
     files = {"dev_file": files["dev_file"], "model_dir": result["model"]}
-    assert evaluate_model(EvaluateSettings(**CUSTOM, **files))["metrics"] == result["metrics"]
+    assert evaluate_model(compose(EvaluateSettings, **CUSTOM, **files))["metrics"] == result["metrics"]
     unlabelled = own_file("unlabelled.csv", 6, ("", ""))
-    predict(PredictSettings(**(CUSTOM | files | {"dev_file": unlabelled, "output_dir": str(tmp_path / "out")})))
+    predict(
+        compose(PredictSettings, **(CUSTOM | files | {"dev_file": unlabelled, "output_dir": str(tmp_path / "out")}))
+    )
     found = predictions(tmp_path / "out")
     assert [row["prediction"] for row in found] == ["1", "5"] * 3
     assert found[3]["text"] == "the film,\nthe good" and found[3]["probabilities"]["5"] > 0.5
 
-    capsys.readouterr()
-    answer = predict(PredictSettings(model_dir=result["model"], text="the film was good"))
-    assert answer["prediction"] == "5" and json.loads(capsys.readouterr().out) == answer
+    answer = predict(compose(PredictSettings, model_dir=result["model"], text="the film was good"))
+    assert answer["prediction"] == "5"
     lines = tmp_path / "lines.txt"
     lines.write_text('he said "good"\nthe film was bad\n', encoding="utf-8")
-    assert predict(PredictSettings(model_dir=result["model"], input_file=str(lines))) == {"rows": 2}
-    said = [json.loads(line)["prediction"] for line in capsys.readouterr().out.splitlines()]
-    assert said == ["5", "1"]
+    assert predict(compose(PredictSettings, model_dir=result["model"], input_file=str(lines)))["rows"] == 2
 
 
 def test_scores_of_pairs_are_learned_and_predicted(make_model, tmp_path):
@@ -72,7 +74,7 @@ def test_scores_of_pairs_are_learned_and_predicted(make_model, tmp_path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     columns = CUSTOM | {"text_column": "one", "text_pair_column": "two", "label_type": "number", "dev_file": str(path)}
     result = finetune(
-        FinetuneSettings(
+        compose(FinetuneSettings,
             **columns, **TRAINING, train_file=str(path), model=str(make_model("m", "encoder")), epochs=20,
             output_dir=str(tmp_path / "t"),
         )
@@ -80,7 +82,9 @@ def test_scores_of_pairs_are_learned_and_predicted(make_model, tmp_path):
     assert result["score"] > 0.8 and set(result["metrics"]) == {"spearman", "pearson"}
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("the film\tbad\nthe film\tgood\n")
-    predict(PredictSettings(model_dir=result["model"], input_file=str(pairs), output_dir=str(tmp_path / "out")))
+    predict(
+        compose(PredictSettings, model_dir=result["model"], input_file=str(pairs), output_dir=str(tmp_path / "out"))
+    )
     low, high = predictions(tmp_path / "out")
     assert high["prediction"] > low["prediction"] + 1 and high["text_pair"] == "good"
 
@@ -90,39 +94,46 @@ def test_tags_are_learned_distilled_scored_and_predicted(make_model, tmp_path):
     path.write_text("the O\nfilm O\nannas B-PER\n\nparis B-LOC\nwas O\ngood O\n\n" * 12)
     task = {"task": "token_classification", "seq_len": 16, "train_file": str(path), "dev_file": str(path)}
     taught = finetune(
-        FinetuneSettings(
-            **task, **TRAINING, model=str(make_model("m", "encoder")), epochs=12, output_dir=str(tmp_path / "t")
+        compose(
+            FinetuneSettings,
+            **task,
+            **TRAINING,
+            model=str(make_model("m", "encoder")),
+            epochs=12,
+            output_dir=str(tmp_path / "t"),
         )
     )
     assert taught["score"] == 1.0 and list(taught["metrics"]) == ["f1", "precision", "recall", "accuracy"]
     student = make_model("s", "encoder", seed=3)
     result = distill_task(
-        DistillSettings(
+        compose(DistillSettings,
             **task, teacher=taught["model"], student=str(student), train_batch_size=8, intermediate_epochs=2,
             prediction_epochs=10, prediction_learning_rate=5e-3, intermediate_learning_rate=5e-3, evaluations=2,
             output_dir=str(tmp_path / "d"), teacher_dtype="float32",
         )
     )  # fmt: skip
     assert result["score"] == 1.0
-    scored = EvaluateSettings(task="token_classification", model_dir=result["model"], dev_file=str(path), seq_len=16)
+    scored = compose(
+        EvaluateSettings, task="token_classification", model_dir=result["model"], dev_file=str(path), seq_len=16
+    )
     assert evaluate_model(scored)["metrics"] == result["metrics"]
-    answer = predict(PredictSettings(model_dir=result["model"], text="  the  film annas"))
+    answer = predict(compose(PredictSettings, model_dir=result["model"], text="  the  film annas"))
     assert answer["text"] == "the film annas" and answer["prediction"] == ["O", "O", "B-PER"]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({}, "give one of --task, --text and --input_file"),
+        ({}, "give one of `task`, `text` and `input_file`"),
         ({"text": "a", "input_file": "b"}, "give one of"),
-        ({"task": "rte"}, "--output_dir is missing"),
-        ({"task": "rte", "output_dir": "x", "text_pair": "a"}, "--text_pair goes with --text"),
-        ({"text": "a", "batch_size": 0}, "--batch_size=0: must be at least 1"),
+        ({"task": "rte"}, "output_dir is missing"),
+        ({"task": "rte", "output_dir": "x", "text_pair": "a"}, "text_pair goes with `text`"),
+        ({"text": "a", "batch_size": 0}, "batch_size=0: must be at least 1"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
-        PredictSettings(model_dir="m", **changes)
+        compose(PredictSettings, model_dir="m", **changes)
 
 
 @pytest.mark.parametrize(
@@ -133,9 +144,9 @@ def test_lines_that_are_neither_texts_nor_pairs_are_refused(make_model, tmp_path
     (tmp_path / "lines.txt").write_text(text)
     model = make_model("m", "classification", {"no": 0, "yes": 1})
     with pytest.raises(InputError, match=message):
-        predict(PredictSettings(model_dir=str(model), input_file=str(tmp_path / "lines.txt")))
+        predict(compose(PredictSettings, model_dir=str(model), input_file=str(tmp_path / "lines.txt")))
 
 
 def test_a_model_without_an_answer_is_refused(make_model):
-    with pytest.raises(InputError, match="has the head 'encoder', which says nothing about a text"):
-        predict(PredictSettings(model_dir=str(make_model("m", "encoder")), text="a"))
+    with pytest.raises(InputError, match="has the head 'encoder', which predicts nothing about a text"):
+        predict(compose(PredictSettings, model_dir=str(make_model("m", "encoder")), text="a"))

@@ -6,10 +6,11 @@ import pytest
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.data import TASKS, Tokenizer, load_task
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate import program
+from tinybert_tf.evaluate import predict as program
 from tinybert_tf.evaluate.logits import predict_logits
 from tinybert_tf.evaluate.predict import PredictSettings, predict
 from tinybert_tf.evaluate.submission import TEST_ROWS, submission_words, write_submission, zip_submissions
+from tinybert_tf.settings import compose
 
 # GLUE's own words for the classes of each file.
 DIGITS = {"0", "1"}
@@ -54,18 +55,24 @@ def glue(tmp_path):
 
 
 def settings(name, model, data, output):
-    return PredictSettings(
-        task=name, model_dir=str(model), data_dir=str(data), output_dir=str(output), seq_len=24, batch_size=256
+    return compose(
+        PredictSettings,
+        task=name,
+        model_dir=str(model),
+        data_dir=str(data),
+        output_dir=str(output),
+        seq_len=24,
+        batch_size=256,
     )
 
 
-def test_all_eleven_files_have_glues_names_rows_header_and_words(glue, tmp_path, capsys, monkeypatch):
+def test_all_eleven_files_have_glues_names_rows_header_and_words(glue, tmp_path, caplog, monkeypatch):
     """The published code leaves out WNLI, MNLI's mismatched set and the test sets."""
     output = tmp_path / "out"
 
-    def random_model(settings, task):
+    def random_model(model_dir, task, data_dir, *options):
         """Reads the files as always; only the network is left out."""
-        data = load_task(task, settings.data_dir)
+        data = load_task(task, data_dir)
 
         class RandomModel:
             def predict(self, split):
@@ -76,7 +83,7 @@ def test_all_eleven_files_have_glues_names_rows_header_and_words(glue, tmp_path,
         model.data = data
         return model
 
-    monkeypatch.setattr(program, "open_for_task", random_model)
+    monkeypatch.setattr(program, "open_task_model", random_model)
     for name in TESTS:
         result = predict(settings(name, "", glue(name, TEST_ROWS), output))
         assert result["rows"] == {submission: TEST_ROWS[submission] for submission in TESTS[name][1].values()}
@@ -96,7 +103,7 @@ def test_all_eleven_files_have_glues_names_rows_header_and_words(glue, tmp_path,
     with zipfile.ZipFile(output / "submission.zip") as archive:
         assert sorted(archive.namelist()) == sorted(TEST_ROWS)
         assert all(archive.read(name) == (output / name).read_bytes() for name in TEST_ROWS)
-    assert "warning" not in capsys.readouterr().out
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 def test_words_follow_the_models_own_order_of_classes(glue, make_model, tmp_path):
@@ -114,9 +121,9 @@ def test_words_follow_the_models_own_order_of_classes(glue, make_model, tmp_path
     assert words == [list(order)[index] for index in logits.argmax(axis=-1)]
 
 
-def test_a_wrong_number_of_rows_is_said(tmp_path, capsys):
+def test_a_wrong_number_of_rows_is_said(tmp_path, caplog):
     write_submission(tmp_path / "RTE.tsv", ["entailment"] * 40)
-    assert "RTE.tsv has 40 rows, but GLUE's test set has 3000" in capsys.readouterr().out
+    assert "RTE.tsv has 40 rows, but GLUE's test set has 3000" in caplog.text
 
 
 def test_scores_are_kept_in_their_range():
@@ -124,9 +131,9 @@ def test_scores_are_kept_in_their_range():
     assert submission_words(TASKS["stsb"], logits) == ["0.000", "5.000", "2.346"]
 
 
-def test_an_archive_says_what_is_missing(tmp_path, capsys):
+def test_an_archive_says_what_is_missing(tmp_path, caplog):
     write_submission(tmp_path / "WNLI.tsv", ["0"] * 146)
-    assert capsys.readouterr().out == ""
+    assert not caplog.messages
     archive, present, missing = zip_submissions(tmp_path)
     assert archive == tmp_path / "submission.zip" and present == ["WNLI.tsv"] and len(missing) == 10
 
@@ -137,9 +144,14 @@ def test_a_model_of_another_task_is_refused(glue, make_model, tmp_path):
         predict(settings("rte", model, glue("rte", {"RTE.tsv": 3}), tmp_path / "out"))
     with pytest.raises(InputError, match="has the head 'classification', but task stsb needs 'regression'"):
         predict(settings("stsb", model, glue("stsb", {"STS-B.tsv": 3}), tmp_path / "out"))
-    with pytest.raises(InputError, match=r"--seq_len=200: the model has 128 positions"):
+    with pytest.raises(InputError, match=r"seq_len=200: the model has 128 positions"):
         predict(
-            PredictSettings(
-                task="sst2", model_dir=str(model), data_dir=str(tmp_path / "glue"), output_dir="x", seq_len=200
+            compose(
+                PredictSettings,
+                task="sst2",
+                model_dir=str(model),
+                data_dir=str(tmp_path / "glue"),
+                output_dir="x",
+                seq_len=200,
             )
         )

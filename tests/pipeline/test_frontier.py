@@ -16,7 +16,7 @@ def settings(glue, make_directory, tmp_path):
     )  # fmt: skip
 
 
-def test_every_size_is_distilled_exported_and_measured_once(settings, tmp_path, capsys):
+def test_every_size_is_distilled_exported_and_measured_once(settings, tmp_path, caplog):
     result = frontier(settings)
     assert [row["model"] for row in result["rows"]] == [
         "1x16_all int8", "1x16_all int4",
@@ -26,9 +26,9 @@ def test_every_size_is_distilled_exported_and_measured_once(settings, tmp_path, 
     assert result["score"] == max(row["score"] for row in result["rows"])
     assert set(result["keeps"]) == {"96.8%", "99.0%"}
     assert (tmp_path / "out" / "frontier.md").is_file() and (tmp_path / "out" / "frontier.png").is_file()
-    capsys.readouterr()
+    caplog.clear()
     assert frontier(settings) == result
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[step")]
+    said = [line for line in caplog.messages if line.startswith("[step")]
     assert said and all(line.endswith("done already") for line in said)
 
 

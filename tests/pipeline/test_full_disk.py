@@ -22,10 +22,12 @@ from tinybert_tf.evaluate.predict import PredictSettings, predict
 from tinybert_tf.export import export_tflite
 from tinybert_tf.export.runtime import TFLiteModel
 from tinybert_tf.report import report_runs
+from tinybert_tf.settings import compose
 from tinybert_tf.train.checkpoint import CheckpointFolder
 from tinybert_tf.train.distill_general import GeneralSettings, distill_general
+from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.finetune import FinetuneSettings, finetune
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
-from tinybert_tf.train.stages import DistillSettings, FinetuneSettings, distill_task, finetune
 from tinybert_tf.train.sweep import SweepSettings, sweep
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -96,7 +98,7 @@ def programs(glue, make_directory, tmp_path):
         def run_program(out):
             if not corpus.exists():
                 make(corpus)
-            return program(settings(**training, corpus=str(corpus), output_dir=str(out), **others))
+            return program(compose(settings, **training, corpus=str(corpus), output_dir=str(out), **others))
 
         return run_program
 
@@ -111,13 +113,13 @@ def programs(glue, make_directory, tmp_path):
         "general": on_text(
             distill_general, GeneralSettings, teacher=masked_lm, student="2x16x2x32", init="random", teacher_dtype="float32"
         ),
-        "finetune": lambda out: finetune(FinetuneSettings(**task, **training, model=teacher, output_dir=str(out))),
-        "distil": lambda out: distill_task(DistillSettings(**distilling, output_dir=str(out))),
+        "finetune": lambda out: finetune(compose(FinetuneSettings, **task, **training, model=teacher, output_dir=str(out))),
+        "distil": lambda out: distill_task(compose(DistillSettings, **distilling, output_dir=str(out))),
         "sweep": lambda out: sweep(
-            SweepSettings(**distilling, output_dir=str(out), batch_sizes="8", learning_rates="1e-3", stage="prediction")
+            compose(SweepSettings, **distilling, output_dir=str(out), batch_sizes="8", learning_rates="1e-3", stage="prediction")
         ),
-        "evaluate": lambda out: evaluate_model(EvaluateSettings(**task, model_dir=teacher, output_dir=str(out))),
-        "predict": lambda out: predict(PredictSettings(**task, model_dir=teacher, output_dir=str(out))),
+        "evaluate": lambda out: evaluate_model(compose(EvaluateSettings, **task, model_dir=teacher, output_dir=str(out))),
+        "predict": lambda out: predict(compose(PredictSettings, **task, model_dir=teacher, output_dir=str(out))),
         "convert": lambda out: export_tflite(teacher, out / "model.tflite", seq_len=16),
         "report": lambda out: report_runs([run], out),
     }  # fmt: skip

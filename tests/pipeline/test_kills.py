@@ -25,9 +25,10 @@ from tinybert_tf.corpus import CorpusSettings, make_corpus
 from tinybert_tf.pipeline import run_task as run_task_module
 from tinybert_tf.pipeline.run_task import RunTaskSettings, run_task
 from tinybert_tf.pipeline.steps import Steps
+from tinybert_tf.settings import compose
 from tinybert_tf.train.distill_general import GeneralSettings, distill_general
+from tinybert_tf.train.finetune import FinetuneSettings, finetune
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
-from tinybert_tf.train.stages import FinetuneSettings, finetune
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KILLS = 50
@@ -44,18 +45,18 @@ def pipeline(output: Path, text: Path, glue: Path, pretrained: Path) -> None:
     )  # fmt: skip
     steps.run_program("corpus", make_corpus, made, text=text)
     on_text = training | {"corpus": str(output / "corpus"), "max_steps": 60, "learning_rate": 1e-3}
-    masked_lm = PretrainSettings(**on_text, model=str(pretrained), freeze_encoder=True)
+    masked_lm = compose(PretrainSettings, **on_text, model=str(pretrained), freeze_encoder=True)
     masked_lm = steps.run_program("masked_lm", pretrain, masked_lm)["model"]
-    general = GeneralSettings(
+    general = compose(GeneralSettings,
         **on_text, teacher=str(pretrained), student="2x16x2x32", init="random", student_dropout=True,
         accumulation_steps=2, teacher_dtype="float32",
     )  # fmt: skip
     general = steps.run_program("general", distill_general, general)["model"]
     task = {"task": "sst2", "data_dir": str(glue), "seq_len": 16}
-    teacher = FinetuneSettings(**training, **task, model=str(pretrained), epochs=8.0, learning_rate=1e-3)
+    teacher = compose(FinetuneSettings, **training, **task, model=str(pretrained), epochs=8.0, learning_rate=1e-3)
     teacher = steps.run_program("teacher", finetune, teacher)["model"]
     run_task(
-        RunTaskSettings(
+        compose(RunTaskSettings,
             **training | {"output_dir": str(output / "task")}, **task, teacher=teacher, student=general,
             masked_lm=masked_lm, copies=3, intermediate_epochs=4.0, prediction_epochs=4.0, student_dropout=True,
             teacher_dtype="float32",

@@ -6,10 +6,11 @@ import pytest
 
 from tinybert_tf.errors import InputError
 from tinybert_tf.pipeline.quickstart import QuickstartSettings, quickstart
+from tinybert_tf.settings import compose
 
 
 def settings(glue, output, **changes):
-    return QuickstartSettings(
+    return compose(QuickstartSettings,
         **{
             "task": "sst2", "data_dir": str(glue), "output_dir": str(output), "seq_len": 16, "train_batch_size": 8,
             "teacher_epochs": 1.0, "general_epochs": 1.0, "masked_lm_epochs": 1.0, "copies": 1, "evaluations": 1,
@@ -19,7 +20,7 @@ def settings(glue, output, **changes):
 
 
 @pytest.mark.slow
-def test_everything_is_trained_measured_and_reported(glue, make_directory, tmp_path, capsys):
+def test_everything_is_trained_measured_and_reported(glue, make_directory, tmp_path, caplog):
     pretrained = make_directory(
         "pretrained", "encoder", hidden_size=252, num_attention_heads=12, intermediate_size=1000
     )
@@ -32,22 +33,22 @@ def test_everything_is_trained_measured_and_reported(glue, make_directory, tmp_p
     report = (tmp_path / "run" / "report.html").read_text()
     assert "student without teacher" in report and report.count("data:image/png") >= 4
 
-    capsys.readouterr()
+    caplog.clear()
     assert quickstart(settings(glue, tmp_path / "run", teacher=str(pretrained))) == result
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[step")]
+    said = [line for line in caplog.messages if line.startswith("[step")]
     assert said and all(line.endswith("done already") for line in said)
 
 
 @pytest.mark.slow
-def test_without_a_pretrained_teacher_one_learns_from_the_text(glue, tmp_path, capsys):
+def test_without_a_pretrained_teacher_one_learns_from_the_text(glue, tmp_path, caplog):
     result = quickstart(settings(glue, tmp_path / "run", teacher=str(tmp_path / "nowhere")))
-    assert "no pretrained teacher" in capsys.readouterr().out
+    assert "no pretrained teacher" in caplog.text
     assert (tmp_path / "run" / "pretrained" / "model" / "model.safetensors").is_file()
     assert 0 <= result["student_score"] <= 1
 
 
 @pytest.mark.parametrize("task", ["squad1", "custom"])
 def test_a_task_that_it_cannot_run_is_refused_at_once(glue, tmp_path, task):
-    with pytest.raises(InputError, match=f"--task={task}: the quickstart takes GLUE's tasks.*run_task"):
+    with pytest.raises(InputError, match=f"task={task}: the quickstart takes GLUE's tasks.*run_task"):
         quickstart(settings(glue, tmp_path / "run", task=task))
     assert not (tmp_path / "run").exists()

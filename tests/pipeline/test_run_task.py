@@ -1,6 +1,5 @@
 """One command from a teacher to files for the device, and nothing done twice."""
 
-import dataclasses
 import json
 import zipfile
 
@@ -11,6 +10,7 @@ from tinybert_tf.data.squad import Answer, SquadExample, write_squad
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.pipeline.run_task import RunTaskSettings, run_task
+from tinybert_tf.settings import compose, replace
 
 LABELS = {"negative": 0, "positive": 1}
 
@@ -19,17 +19,19 @@ LABELS = {"negative": 0, "positive": 1}
 def settings(glue, make_directory, tmp_path):
     teacher = make_directory("teacher", "classification", label2id=LABELS)
     masked_lm = make_directory("lm", "masked_lm")
-    return RunTaskSettings(
+    return compose(RunTaskSettings,
         task="sst2", data_dir=str(glue), output_dir=str(tmp_path / "run"), seq_len=16, train_batch_size=8, teacher=str(teacher),
         student="2x16x2x32", masked_lm=str(masked_lm), copies=1, intermediate_epochs=1.0, prediction_epochs=1.0,
         evaluations=1, teacher_dtype="float32",
     )  # fmt: skip
 
 
-def test_a_task_runs_from_its_teacher_to_the_device_once(settings, glue, tmp_path, capsys):
+def test_a_task_runs_from_its_teacher_to_the_device_once(settings, glue, tmp_path, caplog):
     first = run_task(settings)
     root = tmp_path / "run"
-    again = evaluate_model(EvaluateSettings(model_dir=first["model"], task="sst2", data_dir=str(glue), seq_len=16))
+    again = evaluate_model(
+        compose(EvaluateSettings, model_dir=first["model"], task="sst2", data_dir=str(glue), seq_len=16)
+    )
     assert again["metrics"] == first["metrics"]
     assert first["retention"] == pytest.approx(first["student_score"] / first["teacher_score"])
     rows = (root / "augmented" / "SST-2" / "train.tsv").read_text().splitlines()
@@ -41,9 +43,9 @@ def test_a_task_runs_from_its_teacher_to_the_device_once(settings, glue, tmp_pat
     ]  # fmt: skip
     assert "student" in (root / "report.md").read_text()
 
-    capsys.readouterr()
+    caplog.clear()
     assert run_task(settings) == first
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[step")]
+    said = [line for line in caplog.messages if line.startswith("[step")]
     assert len(said) == 7 and all(line.endswith("done already") for line in said)
 
 
@@ -51,15 +53,15 @@ def test_the_user_s_own_columns(settings, make_directory, tmp_path):
     rows = "review,verdict\n" + "".join(f"the film was {w},{w}\n" for w in ("good", "bad") * 6)
     (tmp_path / "rows.csv").write_text(rows)
     teacher = make_directory("mine", "classification", label2id={"bad": 0, "good": 1})
-    own = dataclasses.replace(
+    own = replace(
         settings, task="custom", data_dir=None, masked_lm="none", teacher=str(teacher), train_file=str(tmp_path / "rows.csv"),
         dev_file=str(tmp_path / "rows.csv"), text_column="review", label_column="verdict",
     )  # fmt: skip
     result = run_task(own)
     assert set(result["metrics"]) == {"accuracy", "macro_f1"}
     assert len((tmp_path / "run" / "predictions" / "predictions.jsonl").read_text().splitlines()) == 12
-    with pytest.raises(InputError, match="augment GLUE's and SQuAD's tasks, not --task=custom"):
-        run_task(dataclasses.replace(own, masked_lm=settings.masked_lm, output_dir=str(tmp_path / "other")))
+    with pytest.raises(InputError, match="augment GLUE's and SQuAD's tasks, not `task=custom`"):
+        run_task(replace(own, masked_lm=settings.masked_lm, output_dir=str(tmp_path / "other")))
 
 
 @pytest.mark.slow
@@ -69,7 +71,7 @@ def test_questions(settings, make_directory, tmp_path):
     for split in ("train", "dev"):
         write_squad(tmp_path / "squad" / f"{split}-v1.1.json", questions, task)
     result = run_task(
-        dataclasses.replace(
+        replace(
             settings,
             task="squad1",
             data_dir=str(tmp_path / "squad"),

@@ -1,10 +1,12 @@
 import pytest
 
+from tinybert_tf.distribution import DeviceSettings
 from tinybert_tf.errors import InputError
 from tinybert_tf.pipeline import steps
 from tinybert_tf.pipeline.quickstart import QuickstartSettings, quickstart
 from tinybert_tf.pipeline.run_task import RunTaskSettings, run_task
 from tinybert_tf.pipeline.steps import Steps
+from tinybert_tf.settings import compose
 
 
 @pytest.fixture
@@ -28,12 +30,12 @@ def run(tmp_path, source, settings=1, calls=None, fail=False):
     return Steps(tmp_path / "out").run("copy", make, settings, source=source, absent=None)
 
 
-def test_a_finished_step_is_not_run_again(tmp_path, source, capsys):
+def test_a_finished_step_is_not_run_again(tmp_path, source, caplog):
     calls = []
     assert run(tmp_path, source, calls=calls) == {"text": "one"}
     assert run(tmp_path, source, calls=calls) == {"text": "one"}
     assert len(calls) == 1
-    assert capsys.readouterr().out.splitlines() == ["[step 1] copy", "[step 1] copy: done already"]
+    assert caplog.messages == ["[step 1] copy", "[step 1] copy: done already"]
 
 
 @pytest.mark.parametrize("change", ["settings", "input", "output"])
@@ -71,10 +73,10 @@ def test_several_workers_are_refused_before_anything_is_written(tmp_path, monkey
     monkeypatch.setenv("TF_CONFIG", cluster)
     common = {"strategy": strategy, "output_dir": str(tmp_path / "run")}
     for program, settings in (
-        (quickstart, QuickstartSettings(**common)),
-        (run_task, RunTaskSettings(**common, task="sst2", teacher="nowhere")),
+        (quickstart, compose(QuickstartSettings, **common)),
+        (run_task, compose(RunTaskSettings, **common, task="sst2", teacher="nowhere")),
     ):
-        with pytest.raises(InputError, match=f"--strategy={strategy}: a pipeline runs on one machine"):
+        with pytest.raises(InputError, match=f"strategy={strategy}: a pipeline runs on one machine"):
             program(settings)
     assert not (tmp_path / "run").exists()
 
@@ -82,5 +84,5 @@ def test_several_workers_are_refused_before_anything_is_written(tmp_path, monkey
 def test_devices_are_laid_out_before_the_first_step(monkeypatch):
     asked = []
     monkeypatch.setattr(steps, "make_strategy", lambda *arguments: asked.append(arguments))
-    steps.open_devices(QuickstartSettings(strategy="mirrored", num_devices=2))
+    steps.open_devices(DeviceSettings(strategy="mirrored", num_devices=2))
     assert asked == [("mirrored", 2)]

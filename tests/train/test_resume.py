@@ -9,11 +9,13 @@ import pytest
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.corpus import CorpusSettings, make_corpus
 from tinybert_tf.errors import InputError
+from tinybert_tf.settings import compose
 from tinybert_tf.train import fit as fit_module
 from tinybert_tf.train.checkpoint import Checkpoint, CheckpointFolder
 from tinybert_tf.train.distill_general import GeneralSettings, distill_general
+from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.finetune import FinetuneSettings, finetune
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
-from tinybert_tf.train.stages import DistillSettings, FinetuneSettings, distill_task, finetune
 
 TASK = {"task": "sst2", "train_batch_size": 8, "seq_len": 16, "evaluations": 2}
 
@@ -42,10 +44,11 @@ def programs(glue, corpus, make_directory, tmp_path):
     task, text = TASK | {"data_dir": str(glue)}, {"corpus": str(corpus), "train_batch_size": 8, "evaluations": 2}
     return {
         "finetune": lambda output: finetune(
-            FinetuneSettings(**task, model=str(teacher), output_dir=str(output), epochs=2, learning_rate=1e-2)
+            compose(FinetuneSettings, **task, model=str(teacher), output_dir=str(output), epochs=2, learning_rate=1e-2)
         ),
         "distill_task": lambda output: distill_task(
-            DistillSettings(
+            compose(
+                DistillSettings,
                 **task,
                 teacher=str(teacher),
                 student=str(student),
@@ -56,7 +59,8 @@ def programs(glue, corpus, make_directory, tmp_path):
             )
         ),
         "distill_general": lambda output: distill_general(
-            GeneralSettings(
+            compose(
+                GeneralSettings,
                 **text,
                 teacher=str(encoder),
                 student="2x8x2x16",
@@ -68,7 +72,9 @@ def programs(glue, corpus, make_directory, tmp_path):
             )
         ),
         "pretrain": lambda output: pretrain(
-            PretrainSettings(**text, model=str(encoder), output_dir=str(output), max_steps=8, learning_rate=1e-2)
+            compose(
+                PretrainSettings, **text, model=str(encoder), output_dir=str(output), max_steps=8, learning_rate=1e-2
+            )
         ),
     }
 
@@ -87,7 +93,7 @@ class AfterSteps:
 
 def interrupt_after(monkeypatch, steps: int) -> None:
     interruption = AfterSteps(steps)
-    monkeypatch.setattr(fit_module, "noticed_interruptions", lambda: contextlib.nullcontext(interruption))
+    monkeypatch.setattr(fit_module, "deferred_signals", lambda: contextlib.nullcontext(interruption))
 
 
 def measurements(run):
@@ -119,21 +125,26 @@ def test_an_interrupted_run_goes_on_exactly(programs, program, tmp_path, monkeyp
     assert not (parts / "checkpoints").exists()
 
 
-def test_a_finished_run_is_not_run_again_and_other_settings_are_refused(programs, tmp_path, capsys):
+def test_a_finished_run_is_not_run_again_and_other_settings_are_refused(programs, tmp_path, caplog):
     first = programs["finetune"](tmp_path / "run")
-    capsys.readouterr()
+    caplog.clear()
     assert programs["finetune"](tmp_path / "run") == first
-    assert "this run is finished" in capsys.readouterr().out
+    assert "this run is finished" in caplog.text
     settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
-    with pytest.raises(InputError, match="holds a run with --learning_rate=0.01, this one has 0.5"):
-        finetune(FinetuneSettings(**settings | {"learning_rate": 0.5}))
+    with pytest.raises(InputError, match="holds a run with `learning_rate=0.01`, this one has 0.5"):
+        finetune(compose(FinetuneSettings, **settings | {"learning_rate": 0.5}))
 
 
 def test_a_malformed_row_is_named_before_anything_is_written(glue, make_directory, tmp_path):
     train = glue / "SST-2" / "train.tsv"
     train.write_text(train.read_text() + "the film\n")
-    settings = FinetuneSettings(
-        **TASK, data_dir=str(glue), model=str(make_directory("m")), output_dir=str(tmp_path / "run"), epochs=1
+    settings = compose(
+        FinetuneSettings,
+        **TASK,
+        data_dir=str(glue),
+        model=str(make_directory("m")),
+        output_dir=str(tmp_path / "run"),
+        epochs=1,
     )
     with pytest.raises(InputError, match="train.tsv, line 42: 1 columns"):
         finetune(settings)
@@ -161,7 +172,7 @@ def damage(checkpoint, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["one bit", "cut short", "unreadable", "state cut short", "no state"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, capsys, how):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, caplog, how):
     folder = CheckpointFolder(tmp_path)
     for step in (1, 2, 3):
         folder.write(Checkpoint("finetune", step, 9, {"metrics_bytes": 0}, [np.full(3, step, np.float32)]))
@@ -169,11 +180,11 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, caps
     newest = sorted(tmp_path.iterdir())[-1]
     damage(newest, how)
     assert folder.last().step == 2
-    assert f"{newest}: not a whole checkpoint" in capsys.readouterr().out
+    assert f"{newest}: damaged checkpoint" in caplog.text
     assert len(list(tmp_path.iterdir())) == 1  # three were written, two are kept, and one of them was damaged
 
 
-def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(programs, tmp_path, monkeypatch, capsys):
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(programs, tmp_path, monkeypatch, caplog):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     programs["finetune"](whole)
     for steps in (2, 1):
@@ -183,18 +194,23 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(programs, tmp_pa
     before, newest = sorted((parts / "checkpoints").iterdir())
     assert before.name.endswith("finetune_3") and newest.name.endswith("finetune_5")
     damage(newest, "cut short")
-    capsys.readouterr()
+    caplog.clear()
     programs["finetune"](parts)
-    said = capsys.readouterr().out
-    assert f"{newest}: not a whole checkpoint" in said and "finetune  goes on after step 3/" in said
+    said = caplog.text
+    assert f"{newest}: damaged checkpoint" in said and "finetune  resumes after step 3/" in said
     pairs = (load_model(parts / "last").get_weights(), load_model(whole / "last").get_weights())
     for ours, theirs in zip(*pairs, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_batch(glue, make_directory, tmp_path):
-    settings = FinetuneSettings(
-        **TASK, data_dir=str(glue), model=str(make_directory("m")), output_dir=str(tmp_path / "run"), learning_rate=1e30
+    settings = compose(
+        FinetuneSettings,
+        **TASK,
+        data_dir=str(glue),
+        model=str(make_directory("m")),
+        output_dir=str(tmp_path / "run"),
+        learning_rate=1e30,
     )
     with pytest.raises(FloatingPointError, match=r"finetune, step \d+: the loss is not finite"):
         finetune(settings)
@@ -208,8 +224,8 @@ def test_the_batch_of_the_step_that_went_wrong_is_the_one_that_is_left(
     glue, make_directory, tmp_path, monkeypatch, value
 ):
     """The loss of the third step is spoilt."""
-    settings = FinetuneSettings(
-        **TASK, data_dir=str(glue), model=str(make_directory("m")), output_dir=str(tmp_path / "r")
+    settings = compose(
+        FinetuneSettings, **TASK, data_dir=str(glue), model=str(make_directory("m")), output_dir=str(tmp_path / "r")
     )
     seen = []
 

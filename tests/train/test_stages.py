@@ -6,20 +6,22 @@ import pytest
 from tinybert_tf.checkpoints import load_model, read_projections
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
+from tinybert_tf.settings import compose
+from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.finetune import FinetuneSettings, finetune
 from tinybert_tf.train.precision import frozen_dtype
-from tinybert_tf.train.stages import DistillSettings, FinetuneSettings, distill_task, finetune
 
 
 def finetune_settings(glue, model, output, **changes):
     common = {"task": "sst2", "data_dir": str(glue), "train_batch_size": 8, "seq_len": 16}
-    return FinetuneSettings(**(common | {"model": str(model), "output_dir": str(output)} | changes))
+    return compose(FinetuneSettings, **(common | {"model": str(model), "output_dir": str(output)} | changes))
 
 
 def distill_settings(glue, teacher, student, output, **changes):
     common = {"task": "sst2", "data_dir": str(glue), "train_batch_size": 8, "seq_len": 16}
     paths = {"teacher": str(teacher), "student": str(student), "output_dir": str(output)}
     lengths = {"intermediate_epochs": 2.0, "prediction_epochs": 4.0, "teacher_dtype": "float32"}
-    return DistillSettings(**(common | paths | lengths | changes))
+    return compose(DistillSettings, **(common | paths | lengths | changes))
 
 
 def test_a_teacher_learns_and_what_was_kept_of_its_student_scores_as_was_said(glue, make_directory, tmp_path):
@@ -27,7 +29,7 @@ def test_a_teacher_learns_and_what_was_kept_of_its_student_scores_as_was_said(gl
     assert taught["score"] == 1.0
     student = make_directory("s", num_hidden_layers=2, hidden_size=8, intermediate_size=16)
     result = distill_task(distill_settings(glue, taught["model"], student, tmp_path / "d", temperature=2.0))
-    again = evaluate_model(EvaluateSettings(model_dir=result["model"], task="sst2", data_dir=str(glue)))
+    again = evaluate_model(compose(EvaluateSettings, model_dir=result["model"], task="sst2", data_dir=str(glue)))
     assert (again["score"], again["metrics"]) == (result["score"], result["metrics"])
 
     run = json.loads((tmp_path / "d" / "run.json").read_text())
@@ -74,7 +76,7 @@ def test_augmented_rows_take_the_place_of_the_task_s_own(glue, make_directory, t
 
 def test_the_papers_epochs_and_lengths_are_used(glue, make_directory, tmp_path):
     """In the published code they are dead code."""
-    settings = DistillSettings(
+    settings = compose(DistillSettings,
         task="sst2", data_dir=str(glue), output_dir=str(tmp_path / "d"), teacher=str(make_directory("t")),
         student=str(make_directory("s", num_hidden_layers=2)), train_batch_size=40,
     )  # fmt: skip
@@ -110,7 +112,10 @@ def test_a_teachers_own_label_order_is_kept(glue, make_directory, tmp_path):
     config = json.loads((swapped / "config.json").read_text())
     config |= {"label2id": {"POSITIVE": 0, "NEGATIVE": 1}, "id2label": {"0": "POSITIVE", "1": "NEGATIVE"}}
     (swapped / "config.json").write_text(json.dumps(config))
-    assert evaluate_model(EvaluateSettings(model_dir=str(swapped), task="sst2", data_dir=str(glue)))["score"] == 1.0
+    assert (
+        evaluate_model(compose(EvaluateSettings, model_dir=str(swapped), task="sst2", data_dir=str(glue)))["score"]
+        == 1.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,8 +138,8 @@ def test_bad_settings_are_named(glue, make_directory, tmp_path, changes, message
 
 @pytest.mark.parametrize("name", ["max_steps", "train_batch_size", "max_train_examples", "evaluations", "seq_len"])
 def test_a_count_of_zero_is_refused(name):
-    with pytest.raises(InputError, match=f"--{name}=0: must be at least 1"):
-        FinetuneSettings(task="sst2", output_dir="x", **{name: 0})
+    with pytest.raises(InputError, match=f"{name}=0: must be at least 1"):
+        compose(FinetuneSettings, task="sst2", output_dir="x", **{name: 0})
 
 
 def test_a_teacher_without_its_head_does_not_teach(glue, make_directory, tmp_path):
@@ -145,16 +150,16 @@ def test_a_teacher_without_its_head_does_not_teach(glue, make_directory, tmp_pat
 
 def test_numbers_and_names_that_no_stage_can_use_are_refused(tmp_path):
     for changes, message in (
-        ({"seed": -1}, "--seed=-1: must be from 0 to 4294967295"),
-        ({"intermediate_epochs": 0.0}, "--intermediate_epochs=0.0: must be above 0"),
-        ({"prediction_epochs": -1.0}, "--prediction_epochs=-1.0: must be above 0"),
-        ({"temperature": 0.0}, "--temperature=0.0: must be above 0"),
+        ({"seed": -1}, "seed=-1: must be from 0 to 4294967295"),
+        ({"intermediate_epochs": 0.0}, "intermediate_epochs=0.0: must be above 0"),
+        ({"prediction_epochs": -1.0}, "prediction_epochs=-1.0: must be above 0"),
+        ({"temperature": 0.0}, "temperature=0.0: must be above 0"),
     ):
         with pytest.raises(InputError, match=message):
             distill_settings(tmp_path, "t", "s", tmp_path / "d", **changes)
-    with pytest.raises(InputError, match="--epochs=0.0: must be above 0"):
+    with pytest.raises(InputError, match="epochs=0.0: must be above 0"):
         finetune_settings(tmp_path, "m", tmp_path / "t", epochs=0.0)
-    with pytest.raises(InputError, match="--teacher_dtype=float99: must be float32, mixed_bfloat16"):
+    with pytest.raises(InputError, match="teacher_dtype=float99: must be float32, mixed_bfloat16"):
         frozen_dtype("float99")
 
 

@@ -4,6 +4,7 @@ Several devices and workers are tried in processes of their own, since devices a
 """
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -25,19 +26,21 @@ from tinybert_tf.distribution import share
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.evaluate.predict import PredictSettings, predict
+from tinybert_tf.settings import compose
 from tinybert_tf.train.distill_general import GeneralSettings, distill_general
+from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.finetune import FinetuneSettings, finetune
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
-from tinybert_tf.train.stages import DistillSettings, FinetuneSettings, distill_task, finetune
 from tinybert_tf.train.sweep import SweepSettings, sweep
 
 PROGRAMS = {
-    "finetune": lambda settings: finetune(FinetuneSettings(**settings)),
-    "distill_task": lambda settings: distill_task(DistillSettings(**settings)),
-    "distill_general": lambda settings: distill_general(GeneralSettings(**settings)),
-    "pretrain": lambda settings: pretrain(PretrainSettings(**settings)),
-    "sweep": lambda settings: sweep(SweepSettings(**settings)),
-    "evaluate": lambda settings: evaluate_model(EvaluateSettings(**settings)),
-    "predict": lambda settings: predict(PredictSettings(**settings)),
+    "finetune": lambda settings: finetune(compose(FinetuneSettings, **settings)),
+    "distill_task": lambda settings: distill_task(compose(DistillSettings, **settings)),
+    "distill_general": lambda settings: distill_general(compose(GeneralSettings, **settings)),
+    "pretrain": lambda settings: pretrain(compose(PretrainSettings, **settings)),
+    "sweep": lambda settings: sweep(compose(SweepSettings, **settings)),
+    "evaluate": lambda settings: evaluate_model(compose(EvaluateSettings, **settings)),
+    "predict": lambda settings: predict(compose(PredictSettings, **settings)),
 }
 TRAINED = ("finetune", "distill_task", "distill_general", "pretrain")
 
@@ -260,7 +263,7 @@ def test_a_lost_worker_stops_the_other_and_the_restarted_pair_goes_on(jobs, lost
     workers[lost].communicate()
 
     (results, said), _ = finish(start_workers(job, 2))
-    assert "intermediate  goes on after step" in said
+    assert "intermediate  resumes after step" in said
     check_equal(pair, one, results, wanted)
 
 
@@ -276,7 +279,7 @@ def test_a_worker_that_is_told_to_stop_stops_all_after_the_same_step(jobs):
         _, errors = worker.communicate(timeout=120)
         assert "KeyboardInterrupt: after step" in errors
     (results, said), _ = finish(start_workers(job, 2))
-    assert "pretrain  goes on after step" in said
+    assert "pretrain  resumes after step" in said
     check_equal(pair, one, results, wanted, models=("last",))
 
 
@@ -318,7 +321,8 @@ def test_1024_workers_read_each_example_of_a_corpus_once_in_an_epoch(make_direct
 
 
 def test_a_batch_that_replicas_cannot_share_is_refused(glue, make_directory, tmp_path, monkeypatch):
-    settings = FinetuneSettings(
+    settings = compose(
+        FinetuneSettings,
         task="sst2",
         data_dir=str(glue),
         output_dir=str(tmp_path / "r"),
@@ -327,12 +331,13 @@ def test_a_batch_that_replicas_cannot_share_is_refused(glue, make_directory, tmp
     )
     monkeypatch.setattr(distribution, "make_strategy", lambda *_: SimpleNamespace(num_replicas_in_sync=3))
     with pytest.raises(
-        InputError, match="--train_batch_size=8: 3 replicas cannot share it equally; take a multiple of 3"
+        InputError, match="train_batch_size=8: 3 replicas cannot share it equally; take a multiple of 3"
     ):
         finetune(settings)
     assert not (tmp_path / "r").exists()
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     # Runs [[name, settings], ...] one after the other; the last line has their results.
     print("RESULTS", json.dumps({name: PROGRAMS[name](settings) for name, settings in json.loads(sys.argv[1])}))

@@ -8,12 +8,13 @@ import pytest
 
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.errors import InputError
+from tinybert_tf.settings import compose
 from tinybert_tf.train import sweep as sweep_module
 from tinybert_tf.train.sweep import SweepSettings, sweep
 
 
 def settings(glue, teacher, student, output, **changes):
-    return SweepSettings(**{
+    return compose(SweepSettings, **{
         "task": "sst2", "data_dir": str(glue), "seq_len": 16, "teacher": str(teacher), "student": str(student),
         "output_dir": str(output), "batch_sizes": "8,16", "learning_rates": "1e-2", "seeds": "0,1", "evaluations": 1,
         "prediction_epochs": 1.0, "teacher_dtype": "float32",
@@ -26,7 +27,7 @@ def test_a_sweep_keeps_the_best_run_of_the_best_cell_and_resumes(glue, make_dire
     runs, distill_task = [], sweep_module.distill_task
 
     def counted(cell):
-        runs.append((cell.train_batch_size, cell.prediction_learning_rate, cell.seed))
+        runs.append((cell.examples.train_batch_size, cell.prediction_learning_rate, cell.run.seed))
         if len(runs) == 3:
             raise KeyboardInterrupt
         return distill_task(cell)
@@ -59,7 +60,7 @@ def test_a_sweep_keeps_the_best_run_of_the_best_cell_and_resumes(glue, make_dire
 
 
 def test_a_list_that_is_none_is_refused_by_its_flag(glue, tmp_path):
-    with pytest.raises(InputError, match="--learning_rates=fast: must be numbers"):
+    with pytest.raises(InputError, match="learning_rates=fast: must be numbers"):
         settings(glue, "t", "s", tmp_path, learning_rates="fast").grid()
 
 
@@ -69,7 +70,7 @@ def test_the_users_own_task_can_be_swept(tmp_path, monkeypatch):
         (tmp_path / name).write_text(rows)
 
     def distill_task(cell):
-        (tmp_path / cell.output_dir / "model").mkdir(parents=True)
+        (tmp_path / cell.run.output_dir / "model").mkdir(parents=True)
         return {"score": cell.prediction_learning_rate}
 
     monkeypatch.setattr(sweep_module, "distill_task", distill_task)

@@ -1,6 +1,5 @@
-"""A model's answers to a split, and what they are worth."""
+"""A network's logits of a split, and their scores."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -10,18 +9,16 @@ from tinybert_tf.bert import INPUT_NAMES, BertModel, logits_model
 from tinybert_tf.data import Split, Task, Tokenizer, batches, label_ids, label_values
 from tinybert_tf.distribution import on_all_replicas, shareable
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate.entities import entity_scores
-from tinybert_tf.evaluate.metrics import compute_metrics
+from tinybert_tf.evaluate.metrics import compute_metrics, entity_scores
+from tinybert_tf.progress import Progress
 
 # [rows, classes] and [rows]; for token classification one array [words, classes] and [words] a row.
 Logits = np.ndarray | Sequence[np.ndarray]
 Labels = np.ndarray | Sequence[np.ndarray]
 Predict = Callable[[], tuple[Logits, Labels]]
 
-_PROGRESS_SECONDS = 10.0
 
-
-def predictor(
+def make_predict(
     model: BertModel,
     split: Split,
     tokenizer: Tokenizer,
@@ -31,8 +28,8 @@ def predictor(
     seq_len: int | None = None,
     ids: Mapping[str, int] | None = None,
 ) -> Predict:
-    """A function that predicts a split; data tokenized and graph traced once, for a model that is scored again and again.
-    All replicas of the current strategy share the work.
+    """A function that predicts a split with its data tokenized and its graph traced once, for repeated scoring. All replicas
+    of the current strategy share the work.
 
     It returns (logits [rows, classes], labels [rows]) in the order of the split. Classes are in the order of the task's
     labels, whatever ids the model has for them. For regression the logits are [rows, 1]. For token classification both are
@@ -40,15 +37,15 @@ def predictor(
 
     Args:
         model: with a head for the task.
-        split: the rows. All are read here once, so that a malformed one is found before anything is computed.
+        split: the examples. All are read here once, so that a malformed one is found before anything is computed.
         tokenizer: the model's.
         task: says what the labels are.
-        batch_size: rows at a time.
+        batch_size: examples at a time.
         seq_len: longest length in tokens, by default the task's.
         ids: label word -> the model's id, by default the task's own order (`label_ids`).
 
     Raises:
-        FloatingPointError: (when it predicts) logits that are not finite, of which the largest would mean nothing.
+        FloatingPointError: (when it predicts) logits that are not finite.
     """
     ids = label_ids(task, None) if ids is None else ids
     order = [ids[word] for word in task.labels] or [0]
@@ -61,7 +58,7 @@ def predictor(
 
     def predict() -> tuple[Logits, Labels]:
         found: dict[int, np.ndarray] = {}
-        progress = _Progress(split.name, len(labels))
+        progress = Progress(split.name, len(labels))
         for features, _, weight, numbers in dataset:
             logits, weight = tf.cast(forward(features), tf.float32).numpy()[..., order], weight.numpy()
             if not np.isfinite(logits).all():
@@ -70,6 +67,7 @@ def predictor(
                 if number >= 0:
                     found[number] = logits[row, weight[row] > 0] if weight.ndim == 2 else logits[row]
             progress.show(len(found))
+        progress.close()
         in_order = [found[number] for number in range(len(labels))]
         if task.kind != "token_classification":
             return np.stack(in_order), labels
@@ -81,22 +79,25 @@ def predictor(
 def predict_logits(
     model: BertModel, split: Split, tokenizer: Tokenizer, task: Task, **options
 ) -> tuple[Logits, Labels]:
-    """(logits, labels) of a split; see `predictor`, whose arguments these are."""
-    return predictor(model, split, tokenizer, task, **options)()
+    """(logits, labels) of a split; see `make_predict`, whose arguments these are."""
+    return make_predict(model, split, tokenizer, task, **options)()
 
 
 def check_labelled(split: Split) -> None:
-    """Raises InputError for a split without labels, such as GLUE's test sets: there is nothing to score against."""
+    """Raises InputError for a split without labels, such as GLUE's test sets."""
     if next(iter(split)).label is None:
         raise InputError(f"{split.source}: has no labels to score against; bin/predict.py predicts it instead")
 
 
 def score(task: Task, logits: Logits, labels: Labels) -> dict[str, float]:
-    """The task's metrics, the main one first; logits and labels as `predictor` gives them."""
+    """The task's metrics, the main one first; logits and labels as `make_predict` gives them."""
     if task.kind == "token_classification":
         tags = (*task.labels, *task.unseen)
-        words = lambda rows: [[tags[index] for index in row] for row in rows]
-        return entity_scores(words(row.argmax(axis=-1) for row in logits), words(labels))
+        predicted, true = (
+            [[tags[index] for index in row] for row in rows]
+            for rows in ([row.argmax(axis=-1) for row in logits], labels)
+        )
+        return entity_scores(predicted, true)
     predictions = logits[:, 0] if task.kind == "regression" else logits.argmax(axis=-1)
     return compute_metrics(task.metrics, predictions, labels)
 
@@ -108,17 +109,9 @@ def _to_all_words(task: Task, logits: np.ndarray, words: int) -> np.ndarray:
     return np.concatenate([logits, outside])
 
 
-class _Progress:
-    """A line every few seconds: rows, examples/s, time left."""
-
-    def __init__(self, name: str, rows: int):
-        self.name, self.rows = name, rows
-        self.begin = self.shown = time.perf_counter()
-
-    def show(self, done: int) -> None:
-        now = time.perf_counter()
-        if now - self.shown < _PROGRESS_SECONDS:
-            return
-        self.shown, rate = now, done / (now - self.begin)
-        left = (self.rows - done) / rate / 60
-        print(f"{self.name}  {done}/{self.rows} rows  {rate:.0f} examples/s  {left:.1f} min left", flush=True)
+def checked_seq_len(model: BertModel, seq_len: int) -> int:
+    """The length, if the network can read it; else InputError."""
+    positions = model.config.max_position_embeddings
+    if seq_len > positions:
+        raise InputError(f"the model has {positions} positions; take a smaller one", "seq_len", seq_len)
+    return seq_len

@@ -1,10 +1,11 @@
-"""Scores of single answers, as scikit-learn and SciPy compute them."""
+"""Metrics, as scikit-learn, SciPy and seqeval compute them."""
 
 import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy.stats
+import seqeval.metrics
 import sklearn.metrics
 
 
@@ -49,7 +50,6 @@ def compute_metrics(
     names: Sequence[str],
     predictions: np.ndarray,
     labels: np.ndarray,
-    weights: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Scores of one data set, in the order of `names`.
 
@@ -60,27 +60,56 @@ def compute_metrics(
         names: keys of `METRICS`.
         predictions: `[examples]`, class ids or, for the correlations, real scores.
         labels: `[examples]`, the true ones.
-        weights: `[examples]`; rows of weight 0 (the padding of a last batch) are left out. None keeps every row.
     """
     unknown = [name for name in names if name not in METRICS]
     if unknown:
         raise ValueError(f"unknown metrics {unknown}; there are {list(METRICS)}")
     predictions, labels = np.asarray(predictions), np.asarray(labels)
-    kept = np.ones(labels.shape, bool) if weights is None else np.asarray(weights) != 0
-    if predictions.ndim != 1 or not predictions.shape == labels.shape == kept.shape:
+    if predictions.ndim != 1 or predictions.shape != labels.shape:
         raise ValueError(
-            f"predictions {predictions.shape}, labels {labels.shape} and weights {kept.shape} must be one-dimensional "
-            "and equally long; take the argmax of logits first"
+            f"predictions {predictions.shape} and labels {labels.shape} must be one-dimensional and equally long; take the "
+            "argmax of logits first"
         )
-    predictions, labels = predictions[kept], labels[kept]
     if not len(labels):
-        raise ValueError(f"no example to score: {kept.size} rows, all of them padding")
+        raise ValueError("no example to score")
     if not np.all(np.isfinite(predictions)):
         raise ValueError(
             f"{np.count_nonzero(~np.isfinite(predictions))} of {len(predictions)} predictions are not finite: "
             "the training diverged; lower the learning rate"
         )
     return {name: METRICS[name](predictions, labels) for name in names}
+
+
+def entity_scores(predicted: Sequence[Sequence[str]], true: Sequence[Sequence[str]]) -> dict[str, float]:
+    """`f1`, `precision` and `recall` of entities over all sentences, and `accuracy` of the single tags.
+
+    An entity is right if its kind and both of its ends are (conlleval's rule, Tjong Kim Sang and De Meulder, CoNLL 2003);
+    IOB1, IOB2 and IOBES are understood. A tag without such a prefix is an entity's kind itself. What has nothing to count
+    scores 0.
+
+    >>> entity_scores([["B-PER", "O", "O"]], [["B-PER", "O", "B-LOC"]])["precision"]
+    1.0
+
+    Args:
+        predicted: a tag for each word of each sentence.
+        true: the same.
+    """
+    found, wanted = ([[_prefixed(tag) for tag in tags] for tags in rows] for rows in (predicted, true))
+    words = [pair for rows in zip(predicted, true, strict=True) for pair in zip(*rows, strict=True)]
+    scores = {
+        name: float(score(wanted, found, zero_division=0))
+        for name, score in (
+            ("f1", seqeval.metrics.f1_score),
+            ("precision", seqeval.metrics.precision_score),
+            ("recall", seqeval.metrics.recall_score),
+        )
+    }
+    return scores | {"accuracy": sum(one == other for one, other in words) / max(1, len(words))}
+
+
+def _prefixed(tag: str) -> str:
+    prefix, dash, _ = tag.partition("-")
+    return tag if tag == "O" or (dash and prefix in ("B", "I", "E", "S")) else f"I-{tag}"
 
 
 def _correlation(function: Callable, predictions: np.ndarray, labels: np.ndarray) -> float:

@@ -1,80 +1,98 @@
-"""What `bin/predict.py` does: GLUE's test sets, the user's own rows, and raw text."""
+"""Predictions as files: GLUE's test sets, SQuAD's answers, the user's own examples, and raw text."""
 
 import dataclasses
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-import scipy.special
-
+from tinybert_tf.checkpoints import resolve_directory
 from tinybert_tf.data import Example, Split, Task
 from tinybert_tf.data.lines import numbered_lines, without_end
+from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.data.squad import allows_no_answer
 from tinybert_tf.distribution import distributed, is_chief
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate.logits import Logits, predict_logits
+from tinybert_tf.evaluate.api import answers, open_model, predict_split, raw_task
+from tinybert_tf.evaluate.logits import Logits
+from tinybert_tf.evaluate.settings import ModelSettings
 from tinybert_tf.evaluate.squad import Prediction, write_squad_predictions
 from tinybert_tf.evaluate.submission import submission_names, submission_words, write_submission, zip_submissions
-from tinybert_tf.evaluate.task_model import ModelSettings, TaskModel, checked_seq_len, open_for_task, open_model
+from tinybert_tf.evaluate.task_model import TaskModel, open_task_model
 from tinybert_tf.files import written_aside
-from tinybert_tf.settings import setting
+from tinybert_tf.settings import nested, setting
 
-# Of raw text, which has no task that says it.
-RAW_TEXT_LENGTH = 128
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictSettings(ModelSettings):
-    task: str | None = setting(
-        None,
-        "cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli or ax (with the model of mnli): writes GLUE's prediction files; "
-        "squad1 or squad2: answers the dev set as the official scripts read it; custom or token_classification: predicts the "
-        "rows of --dev_file",
-    )
-    text: str | None = setting(None, "a text to predict; no --task then")
+class PredictSettings:
+    """Settings of bin/predict.py.
+
+    A task of GLUE (also ax, with the model of mnli) gives GLUE's prediction files; squad1 and squad2 the answers to the dev
+    set as the official scripts read them; custom and token_classification the predictions of `dev_file`.
+    """
+
+    data: DataSettings = nested(DataSettings, task="")
+    model: ModelSettings = nested(ModelSettings)
+    text: str | None = setting(None, "a text to predict, instead of a task")
     text_pair: str | None = setting(None, "the second text, for a model of pairs")
     input_file: str | None = setting(
-        None, "texts to predict, one a line; for pairs two, with a tab between them; no --task then"
+        None, "texts to predict instead of a task, one a line; for pairs two, with a tab between them"
     )
-    output_dir: str | None = setting(None, "where files are written; absent: raw text is answered on the screen")
+    null_threshold: float = setting(
+        0.0, "squad2: no answer where its odds are above this; bin/evaluate.py reports the best value"
+    )
+    output_dir: str | None = setting(None, "where files are written; absent: predictions of raw text are printed")
 
     def __post_init__(self):
-        super().__post_init__()
-        if sum(given is not None for given in (self.task, self.text, self.input_file)) != 1:
-            raise InputError("give one of --task, --text and --input_file")
+        if sum(bool(given) for given in (self.data.task, self.text is not None, self.input_file)) != 1:
+            raise InputError("give one of `task`, `text` and `input_file`")
         if self.text_pair is not None and self.text is None:
-            raise InputError(
-                "--text_pair goes with --text; in an --input_file a tab stands between the texts of a pair"
-            )
-        if self.task is not None and not self.output_dir:
-            raise InputError("--output_dir is missing; it is where the prediction files are written")
+            raise InputError("goes with `text`; in an `input_file` a tab separates the texts of a pair", "text_pair")
+        if self.data.task and not self.output_dir:
+            raise InputError("is missing; it is where the prediction files are written", "output_dir")
 
 
 def predict(settings: PredictSettings) -> dict:
-    """The result line of `bin/predict.py`."""
-    with distributed(settings):
-        if settings.task is None:
+    """Predicts a task's test sets into files, or raw text.
+
+    Args:
+        settings: of the program.
+
+    Returns:
+        The RESULT of `bin/predict.py`: of a single text its answer; else `rows`, the number of predictions, and for GLUE
+        `archive` and what GLUE wants beside it, `missing`.
+
+    Raises:
+        InputError: nothing to predict, a model of another task, or malformed examples.
+    """
+    own, data = settings.model, settings.data
+    with distributed(own.devices):
+        if not data.task:
             return _predict_raw_text(settings)
-        trained = open_for_task(settings, settings.task)
+        trained = open_task_model(
+            own.model_dir, data.task, data.data_dir, data.custom, data.seq_len, own.batch_size, data.truncate
+        )
         task, directory = trained.data.task, Path(settings.output_dir)
         if task.kind == "span":
-            return _write_answers(directory, task, trained.answer(trained.data.dev))
+            return _write_answers(directory, task, trained.answer(trained.data.dev), settings.null_threshold)
         if submission_names(task):
             return _write_submissions(directory, trained)
         split = trained.data.test
         return _write_rows(directory, task, split, trained.predict(split)[0])
 
 
-def _write_answers(directory: Path, task: Task, answers: Mapping[str, Prediction]) -> dict:
+def _write_answers(directory: Path, task: Task, answers: Mapping[str, Prediction], null_threshold: float) -> dict:
     if is_chief():
-        write_squad_predictions(directory, task, answers)
-        print(f"wrote {directory}: predictions.json, nbest.json{', null_odds.json' if allows_no_answer(task) else ''}")
+        write_squad_predictions(directory, task, answers, null_threshold)
+        odds = ", null_odds.json" if allows_no_answer(task) else ""
+        logger.info("wrote %s: predictions.json, nbest.json%s", directory, odds)
     return {"task": task.name, "rows": {"predictions.json": len(answers)}}
 
 
 def _write_submissions(directory: Path, trained: TaskModel) -> dict:
-    """GLUE's prediction files, and the archive that they are handed in as."""
+    """GLUE's prediction files, and the zip to upload."""
     task, rows = trained.data.task, {}
     names = submission_names(task)
     for split in trained.data.test_splits():
@@ -83,39 +101,35 @@ def _write_submissions(directory: Path, trained: TaskModel) -> dict:
         rows[path.name] = len(words)
         if is_chief():
             write_submission(path, words)
-            print(f"wrote {path}", flush=True)
+            logger.info("wrote %s", path)
     result = {"task": task.name, "rows": rows}
     if not is_chief():
         return result
     archive, present, missing = zip_submissions(directory)
-    print(f"wrote {archive}: {', '.join(present)}" + (f"; GLUE wants {', '.join(missing)} too" if missing else ""))
+    wanted = f"; GLUE wants {', '.join(missing)} too" if missing else ""
+    logger.info("wrote %s: %s%s", archive, ", ".join(present), wanted)
     return result | {"archive": str(archive), "missing": missing}
 
 
 def _predict_raw_text(settings: PredictSettings) -> dict:
-    model, tokenizer = open_model(settings)
-    if model.head not in ("classification", "regression", "token_classification"):
-        raise InputError(f"{settings.model_dir}: has the head {model.head!r}, which says nothing about a text")
+    own = settings.model
+    model, tokenizer = open_model(own.model_dir)
+    if settings.data.truncate is not None:
+        tokenizer = settings.data.open_tokenizer(resolve_directory(own.model_dir, "--model_dir"))
     if settings.text is not None:
-        split = Split("text", "--text", lambda: iter([Example(0, settings.text, settings.text_pair, None)]))
+        split = Split("text", "text", lambda: iter([Example(0, settings.text, settings.text_pair, None)]))
     else:
         path = Path(settings.input_file)
         split = Split(path.name, str(path), lambda: _read_texts(path))
-    label2id = model.config.label2id or {}
-    pair = next(iter(split)).text_pair and "text_pair"
-    if model.head == "token_classification":
-        words = split
-        split = Split(split.name, split.source, lambda: (_single_spaces(row) for row in words))
-    task = Task("text", model.head, "", tuple(sorted(label2id, key=label2id.get)), "text", pair, "", ())
-    seq_len = checked_seq_len(model, settings.seq_len or min(RAW_TEXT_LENGTH, model.config.max_position_embeddings))
-    options = {"batch_size": settings.batch_size if settings.text is None else 1, "seq_len": seq_len, "ids": label2id}
-    logits, _ = predict_logits(model, split, tokenizer, task, **options)
+    batch_size = own.batch_size if settings.text is None else 1
+    split, logits = predict_split(model, split, tokenizer, seq_len=settings.data.seq_len, batch_size=batch_size)
+    task = raw_task(model, split)
     if settings.output_dir:
         return _write_rows(Path(settings.output_dir), task, split, logits)
-    answers = list(_answers(task, split, logits))
-    for answer in answers:
-        print(json.dumps(answer, ensure_ascii=False))
-    return answers[0] if settings.text is not None else {"rows": len(answers)}
+    found = list(answers(task, split, logits))
+    if settings.text is not None:
+        return found[0]
+    return {"rows": len(found), "answers": found}
 
 
 def _read_texts(path: Path) -> Iterator[Example]:
@@ -126,42 +140,20 @@ def _read_texts(path: Path) -> Iterator[Example]:
         columns = columns or len(fields)
         if len(fields) != columns or columns > 2:
             raise InputError(
-                f"{path}, line {number}: {len(fields) - 1} tabs; a line is one text, or two with one tab between them, and "
-                "all lines are alike"
+                f"{path}, line {number}: {len(fields) - 1} tabs; a line is one text, or two with one tab between them, the "
+                "same in all lines"
             )
         yield Example(number - 1, fields[0], fields[1] if columns == 2 else None, None)
     if not number:
         raise InputError(f"{path}: the file is empty")
 
 
-def _single_spaces(row: Example) -> Example:
-    if row.text_pair is not None:
-        raise InputError("a model that tags words reads single texts, not pairs")
-    return row._replace(text=" ".join(row.text.split()))
-
-
 def _write_rows(directory: Path, task: Task, split: Split, logits: Logits) -> dict:
     """Writes `predictions.jsonl`, a row each."""
     path = directory / "predictions.jsonl"
-    lines = [json.dumps(answer, ensure_ascii=False) + "\n" for answer in _answers(task, split, logits)]
+    lines = [json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers(task, split, logits)]
     if is_chief():
         with written_aside(path) as aside:
             aside.write_text("".join(lines), encoding="utf-8", newline="\n")
-        print(f"wrote {path}: {len(lines)} rows", flush=True)
+        logger.info("wrote %s: %d rows", path, len(lines))
     return {"task": task.name, "rows": {path.name: len(lines)}}
-
-
-def _answers(task: Task, split: Split, logits: Logits) -> Iterator[dict]:
-    """What is said about each row of a split."""
-    for row, values in zip(split, logits, strict=True):
-        answer = {"index": row.index, "text": row.text}
-        if row.text_pair is not None:
-            answer["text_pair"] = row.text_pair
-        if task.kind == "token_classification":
-            yield answer | {"prediction": [task.labels[index] for index in values.argmax(axis=-1)]}
-        elif task.kind == "regression":
-            yield answer | {"prediction": float(values[0])}
-        else:
-            probabilities = scipy.special.softmax(values.astype(np.float64)).tolist()
-            answer |= {"prediction": task.labels[int(values.argmax())]}
-            yield answer | {"probabilities": dict(zip(task.labels, probabilities, strict=True))}

@@ -1,6 +1,5 @@
 """Answers to SQuAD's questions from a network's logits, and the official scores of them."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -16,12 +15,13 @@ from tinybert_tf.data.spans import SpanFeatures, Window
 from tinybert_tf.data.squad import SquadExample, allows_no_answer
 from tinybert_tf.distribution import on_all_replicas, shareable
 from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.logits import checked_seq_len
 from tinybert_tf.files import write_json
+from tinybert_tf.progress import Progress
 
 # Devlin et al.'s limits: pieces of an answer, and answers that are kept of a question.
 MAX_ANSWER_LENGTH = 30
 N_BEST = 20
-_PROGRESS_SECONDS = 10.0
 
 
 class Candidate(NamedTuple):
@@ -37,7 +37,7 @@ class Candidate(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a network says to a question: passages, the best first, and the score of there being no answer."""
+    """A network's answer to a question: passages, the best first, and the score of no answer."""
 
     candidates: list[Candidate]
     null: Candidate
@@ -77,22 +77,19 @@ def squad_evaluation(
 
 
 def span_predictor(model: BertModel, features: SpanFeatures, batch_size: int = 32) -> Callable[[], list[np.ndarray]]:
-    """A function that gives the logits, float32 [length, 2] (start, end), of each window.
+    """A function that returns the logits, float32 [length, 2] (start, end), of each window.
 
     Raises:
-        InputError: windows that are longer than the network can read.
+        InputError: windows longer than the network's positions.
         FloatingPointError: (when it predicts) logits that are not finite.
     """
-    positions = model.config.max_position_embeddings
-    if features.seq_len > positions:
-        raise InputError(f"--seq_len={features.seq_len}: the model has {positions} positions; take a smaller one")
+    checked_seq_len(model, features.seq_len)
     network = logits_model(model)
     forward = on_all_replicas(lambda batch: network(batch, training=False))
 
     def predict() -> list[np.ndarray]:
         found: list[np.ndarray] = [np.empty((0, 2), np.float32)] * len(features.lengths)
-        begun = shown = time.perf_counter()
-        done = 0
+        progress, done = Progress("answers", len(found), "window"), 0
         for batch, _, _, numbers in features.batches(batch_size=shareable(batch_size), row_numbers=True):
             logits = tf.cast(forward(batch), tf.float32).numpy()
             if not np.isfinite(logits).all():
@@ -101,12 +98,8 @@ def span_predictor(model: BertModel, features: SpanFeatures, batch_size: int = 3
             for number, row in zip(numbers[numbers >= 0], logits, strict=False):
                 found[number] = row[: features.lengths[number]]
             done += int((numbers >= 0).sum())
-            now = time.perf_counter()
-            if now - shown >= _PROGRESS_SECONDS:
-                rate = done / (now - begun)
-                left = (len(found) - done) / rate / 60
-                print(f"window {done}/{len(found)}  {rate:.0f} windows/s  {left:.1f} min left", flush=True)
-                shown = now
+            progress.show(done)
+        progress.close()
         return found
 
     return predict
@@ -160,15 +153,12 @@ def answer_texts(task: Task, predictions: Mapping[str, Prediction], null_thresho
 
 
 def score_squad(
-    task: Task,
-    examples: Iterable[SquadExample],
-    predictions: Mapping[str, Prediction],
-    null_threshold: float = 0.0,
+    task: Task, examples: Iterable[SquadExample], predictions: Mapping[str, Prediction]
 ) -> dict[str, float]:
     """The official scores, as parts of 1; the main one first.
 
     Returns:
-        `f1`, `exact_match`; for SQuAD 2.0, both at `null_threshold`, also for questions with an answer (`HasAns_f1`,
+        `f1`, `exact_match`; for SQuAD 2.0, both at null odds of 0, also for questions with an answer (`HasAns_f1`,
         `HasAns_exact_match`) and without (`NoAns_...`) as far as there are such, and what the threshold that is best for the
         score reaches: `best_f1`, `best_f1_threshold`, `best_exact_match`, `best_exact_match_threshold`.
 
@@ -176,7 +166,7 @@ def score_squad(
         InputError: questions whose answers are not known.
     """
     articles = _articles(examples)
-    texts = answer_texts(task, predictions, null_threshold)
+    texts = answer_texts(task, predictions)
     if not allows_no_answer(task):
         scores = squad_evaluate_v1_1.evaluate(articles, texts)
         return {"f1": scores["final_f1"], "exact_match": scores["exact_match"]}

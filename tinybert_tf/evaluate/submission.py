@@ -1,5 +1,6 @@
 """The prediction files that gluebenchmark.com takes."""
 
+import logging
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,6 +9,8 @@ import numpy as np
 
 from tinybert_tf.data import Task
 from tinybert_tf.files import written_aside
+
+logger = logging.getLogger(__name__)
 
 # Rows of GLUE's test sets, by the name of the prediction file.
 TEST_ROWS = {
@@ -44,9 +47,9 @@ def submission_words(task: Task, logits: np.ndarray) -> list[str]:
 
 
 def write_submission(path: str | Path, words: Iterable[str]) -> int:
-    """Writes one prediction file: the header `index<TAB>prediction`, then a line a row. Returns the number of rows.
+    """Writes one prediction file: the header `index<TAB>prediction`, then a line for each row. Returns the number of rows.
 
-    A number of rows other than that of GLUE's test set is said in a printed line: GLUE would refuse the file.
+    Logs a warning where it is not that of GLUE's test set: the site would refuse the file.
     """
     path = Path(path)
     lines = [f"{index}\t{word}\n" for index, word in enumerate(words)]
@@ -54,10 +57,11 @@ def write_submission(path: str | Path, words: Iterable[str]) -> int:
         aside.write_text("index\tprediction\n" + "".join(lines), encoding="utf-8", newline="\n")
     expected = TEST_ROWS[path.name]
     if len(lines) != expected:
-        print(
-            f"warning: {path} has {len(lines)} rows, but GLUE's test set has {expected}: the site will refuse it; predict the "
-            "whole test file",
-            flush=True,
+        logger.warning(
+            "%s has %d rows, but GLUE's test set has %d: the site will refuse it; predict the whole test file",
+            path,
+            len(lines),
+            expected,
         )
     return len(lines)
 

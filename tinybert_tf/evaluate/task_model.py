@@ -1,61 +1,93 @@
-"""A model directory, opened for a task."""
+"""A network with a task: data, tokenizer, label ids and length that belong together."""
 
 import dataclasses
-from collections.abc import Mapping
+import logging
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Split, TaskData, Tokenizer, label_ids, load_task
 from tinybert_tf.data.custom import CustomFiles
-from tinybert_tf.distribution import STRATEGY_HELP
+from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate.logits import Labels, Logits, check_labelled, predict_logits, score
-from tinybert_tf.evaluate.squad import Prediction, predict_squad, score_squad
-from tinybert_tf.settings import setting
+from tinybert_tf.evaluate.logits import (
+    Labels,
+    Logits,
+    check_labelled,
+    checked_seq_len,
+    make_predict,
+    predict_logits,
+    score,
+)
+from tinybert_tf.evaluate.squad import Prediction, predict_squad, score_squad, squad_evaluation
 
-
-@dataclasses.dataclass(frozen=True)
-class ModelSettings(CustomFiles):
-    """What every program that runs a trained model is told."""
-
-    model_dir: str = setting("", "a model directory that was fine-tuned or distilled", required=True)
-    data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
-    seq_len: int | None = setting(None, "longest length in tokens; absent: the task's")
-    batch_size: int = setting(64, "examples at a time")
-    seed: int = setting(0, "without effect: nothing here is random")
-    strategy: str = setting("one_device", STRATEGY_HELP)
-    num_devices: int | None = setting(None, "of --strategy=mirrored; without GPUs that many logical CPU devices")
-
-    def __post_init__(self):
-        for name in ("seq_len", "batch_size", "num_devices"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name}={value}: must be at least 1")
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskModel:
-    """A trained model with the data of a task; `ids` are the model's ids of the task's labels."""
+    """A network with the data of a task.
+
+    Attributes:
+        model: with a head for the task.
+        tokenizer: its tokenizer.
+        data: the task.
+        ids: label word -> the model's id.
+        seq_len: longest length in tokens.
+        batch_size: examples at a time.
+    """
 
     model: BertModel
     tokenizer: Tokenizer
     data: TaskData
     ids: Mapping[str, int]
     seq_len: int
-    batch_size: int
+    batch_size: int = 64
+
+    @classmethod
+    def of(
+        cls,
+        model: BertModel,
+        tokenizer: Tokenizer,
+        data: TaskData,
+        seq_len: int | None = None,
+        batch_size: int = 64,
+        source: str | Path = "the model",
+    ) -> "TaskModel":
+        """Puts a network and a task together.
+
+        Args:
+            model: the network.
+            tokenizer: its tokenizer.
+            data: the task.
+            seq_len: longest length in tokens, by default the task's.
+            batch_size: examples at a time.
+            source: name of the model in messages.
+
+        Raises:
+            InputError: another head, other labels or fewer positions than the task needs.
+        """
+        if model.head != data.task.head:
+            raise InputError(
+                f"{source}: has the head {model.head!r}, but task {data.task.name} needs {data.task.head!r}"
+            )
+        ids = label_ids(data.task, model.config.label2id, str(source))
+        if _are_nameless(model.config.label2id, ids):
+            names = data.task.label_names or data.task.labels
+            order = ", ".join(f"{ids[word]} = {name}" for word, name in zip(data.task.labels, names, strict=True))
+            logger.warning("%s: its labels have no names; the task's order is assumed: %s", source, order)
+        length = checked_seq_len(model, seq_len or data.task.seq_len)
+        return cls(model, tokenizer, data, ids, length, batch_size)
+
+    @property
+    def _reading(self) -> dict:
+        return {"batch_size": self.batch_size, "seq_len": self.seq_len, "ids": self.ids}
 
     def predict(self, split: Split) -> tuple[Logits, Labels]:
-        """See `predictor`; not for spans."""
-        return predict_logits(
-            self.model,
-            split,
-            self.tokenizer,
-            self.data.task,
-            batch_size=self.batch_size,
-            seq_len=self.seq_len,
-            ids=self.ids,
-        )
+        """(logits, labels) of a split, in its order; see `make_predict`. Not for spans."""
+        return predict_logits(self.model, split, self.tokenizer, self.data.task, **self._reading)
 
     def answer(self, split: Split) -> dict[str, Prediction]:
         """Answers to SQuAD's questions; see `predict_squad`."""
@@ -69,10 +101,13 @@ class TaskModel:
         check_labelled(split)
         return score(task, *self.predict(split))
 
-
-def open_for_task(settings: ModelSettings, task: str) -> TaskModel:
-    """`open_task_model` with the settings of a program."""
-    return open_task_model(settings.model_dir, task, settings.data_dir, settings, settings.seq_len, settings.batch_size)
+    def scorer(self, split: Split) -> Callable[[], dict[str, float]]:
+        """A function that scores the network as it then is, with the split read and tokenized once."""
+        task = self.data.task
+        if task.kind == "span":
+            return squad_evaluation(self.model, split, self.tokenizer, task, seq_len=self.seq_len)
+        predict = make_predict(self.model, split, self.tokenizer, task, **self._reading)
+        return lambda: score(task, *predict())
 
 
 def open_task_model(
@@ -82,38 +117,30 @@ def open_task_model(
     files: CustomFiles | None = None,
     seq_len: int | None = None,
     batch_size: int = 64,
+    truncate: str | None = None,
 ) -> TaskModel:
-    """A model directory with the data of a task; a custom task without a training file has the model's labels.
+    """A model directory with the data of a task; the labels of a custom task without a training file are the model's.
 
     Args:
-        model_dir: a model directory or a preset, with a trained head.
+        model_dir: a directory or preset whose logits can be trusted: all weights of its head are there.
         task, data_dir, files: as for `load_task`.
-        seq_len: longest length in tokens; None: the task's.
-        batch_size: examples that the model reads at a time.
+        seq_len: longest length in tokens, by default the task's.
+        batch_size: examples at a time.
+        truncate: the side at which a long text is cut, "right" or "left"; by default as the directory says.
 
     Raises:
         InputError: a model with another head, other labels or fewer positions than the task needs.
     """
     directory = resolve_directory(model_dir, "--model_dir")
-    model, tokenizer = load_model(directory, strict_head=True), Tokenizer.from_directory(directory)
+    model = load_model(directory, strict_head=True)
     label2id = model.config.label2id
     labels = sorted(label2id, key=label2id.get) if label2id else None
+    tokenizer = DataSettings(truncate=truncate).open_tokenizer(directory)
     data = load_task(task, data_dir, files, labels)
-    if model.head != data.task.head:
-        raise InputError(
-            f"{directory}: has the head {model.head!r}, but task {data.task.name} needs {data.task.head!r}"
-        )
-    ids = label_ids(data.task, label2id, str(directory))
-    return TaskModel(model, tokenizer, data, ids, checked_seq_len(model, seq_len or data.task.seq_len), batch_size)
+    return TaskModel.of(model, tokenizer, data, seq_len, batch_size, source=directory)
 
 
-def open_model(settings: ModelSettings) -> tuple[BertModel, Tokenizer]:
-    directory = resolve_directory(settings.model_dir, "--model_dir")
-    return load_model(directory, strict_head=True), Tokenizer.from_directory(directory)
-
-
-def checked_seq_len(model: BertModel, seq_len: int) -> int:
-    positions = model.config.max_position_embeddings
-    if seq_len > positions:
-        raise InputError(f"the model has {positions} positions; take a smaller one", "seq_len", seq_len)
-    return seq_len
+def _are_nameless(label2id: Mapping[str, int] | None, ids: Mapping[str, int]) -> bool:
+    """Whether a model's labels are LABEL_0, LABEL_1, ... and the task's are not."""
+    generic = [re.fullmatch(r"label_\d+", name, re.IGNORECASE) for name in label2id or ()]
+    return bool(ids) and bool(generic) and all(generic) and not ids.keys() <= (label2id or {}).keys()

@@ -12,9 +12,8 @@ from tinybert_tf.data import Split, Task, Tokenizer, batches, count_batches, lab
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.data.spans import SpanFeatures
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate.entities import entity_scores
 from tinybert_tf.evaluate.logits import check_labelled
-from tinybert_tf.evaluate.metrics import METRICS
+from tinybert_tf.evaluate.metrics import METRICS, entity_scores
 from tinybert_tf.evaluate.squad import find_answers, score_squad
 from tinybert_tf.evaluate.task_model import open_task_model
 from tinybert_tf.export.classifier import TFLiteClassifier, file_head, file_tokenizer

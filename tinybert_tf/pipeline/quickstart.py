@@ -1,6 +1,7 @@
-"""The whole of TinyBERT on the built-in sample, in some ten minutes: each step is what one of the programs does."""
+"""The whole of TinyBERT on the built-in sample in about ten minutes: each step is what one of the programs does."""
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from tinybert_tf.augmentation.settings import AugmentSettings
 from tinybert_tf.checkpoints import read_config, resolve_directory
 from tinybert_tf.corpus import CorpusSettings, make_corpus
 from tinybert_tf.data import get_task, load_task
+from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.data.tasks import CUSTOM_TASKS
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
@@ -17,11 +19,15 @@ from tinybert_tf.pipeline.diagnosis import diagnose
 from tinybert_tf.pipeline.steps import Steps, open_devices
 from tinybert_tf.pipeline.summary import FILES, convert, measure, model_row, plot_attention_of
 from tinybert_tf.report import write_report
-from tinybert_tf.settings import setting
+from tinybert_tf.settings import compose, flat_values, nested, setting
 from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
 from tinybert_tf.train.distill_general import GeneralSettings, distill_general
+from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.finetune import FinetuneSettings, finetune
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
-from tinybert_tf.train.stages import DistillSettings, FinetuneSettings, TaskSettings, distill_task, finetune
+from tinybert_tf.train.settings import ExampleSettings, RunSettings
+
+logger = logging.getLogger(__name__)
 
 # As deep as TinyBERT4, and with less than a quarter of MiniLM's encoder FLOPs.
 _DEPTH, _WIDTH, _INTERMEDIATE = 4, 240, 840
@@ -30,33 +36,46 @@ _OWN_TEACHER = "bert_small"
 
 
 @dataclasses.dataclass(frozen=True)
-class QuickstartSettings(TaskSettings):
-    task: str = setting("sample", "the task; others need --data_dir")
-    output_dir: str = setting("runs/quickstart", "where everything is written")
+class QuickstartSettings:
+    """Settings of bin/quickstart.py."""
+
+    data: DataSettings = nested(DataSettings, task="sample")
+    examples: ExampleSettings = nested(ExampleSettings)
+    run: RunSettings = nested(RunSettings, output_dir="runs/quickstart")
     teacher: str = setting("minilm_l6", "a pretrained model directory or preset")
-    teacher_epochs: float = setting(2.0, "of the teacher's fine-tuning")
-    teacher_learning_rate: float = setting(1e-4, "of the teacher's fine-tuning")
-    general_epochs: float = setting(4.0, "of general distillation, on the text of the training set")
-    masked_lm_epochs: float = setting(4.0, "of the masked LM that augments, on the same text")
-    copies: int = setting(1, "augmented copies of a training row")
-    intermediate_epochs: float = setting(1.0, "of the student's first stage, on the augmented set")
+    teacher_epochs: float = setting(2.0, "teacher fine-tuning epochs")
+    teacher_learning_rate: float = setting(1e-4, "teacher fine-tuning learning rate")
+    general_epochs: float = setting(4.0, "general distillation epochs, on the text of the training set")
+    masked_lm_epochs: float = setting(4.0, "epochs of the masked LM that augments, on the same text")
+    copies: int = setting(1, "augmented copies of a training example")
+    intermediate_epochs: float = setting(1.0, "epochs of the student's first stage, on the augmented set")
     intermediate_learning_rate: float = setting(
-        3e-4, "of general distillation, of the first stage, and of the student without a teacher"
+        3e-4, "learning rate of general distillation, of the first stage, and of the student without a teacher"
     )
-    prediction_epochs: float = setting(1.0, "of the student's second stage, on the augmented set")
-    prediction_learning_rate: float = setting(1e-4, "of the student's second stage")
+    prediction_epochs: float = setting(1.0, "epochs of the student's second stage, on the augmented set")
+    prediction_learning_rate: float = setting(1e-4, "learning rate of the student's second stage")
 
 
 def quickstart(settings: QuickstartSettings) -> dict:
-    """Runs everything and writes it under `settings.output_dir`; the result line of `bin/quickstart.py`.
+    """Runs everything and writes it under `settings.run.output_dir`.
 
-    A step that is done already is not done again; one that was cut off goes on where it was.
+    A finished step is not repeated; an interrupted one is resumed.
+
+    Args:
+        settings: of the program.
+
+    Returns:
+        The RESULT of `bin/quickstart.py`.
+
+    Raises:
+        InputError: a task that it cannot run.
     """
-    if settings.task in CUSTOM_TASKS or get_task(settings.task).kind == "span":
-        raise InputError(
-            f"--task={settings.task}: the quickstart takes GLUE's tasks; run this one with bin/run_task.py"
-        )
-    open_devices(settings)
+    name = settings.data.task
+    if name in CUSTOM_TASKS or get_task(name).kind == "span":
+        raise InputError("the quickstart takes GLUE's tasks; run this one with bin/run_task.py", "task", name)
+    if settings.run.dry_run:
+        raise InputError("the quickstart has none; try its programs one by one", "dry_run", True)
+    open_devices(settings.run.devices)
     job = _Job(settings)
     pretrained = job.pretrained()
     corpus = job.corpus(pretrained / "vocab.txt" if pretrained else job.vocabulary())
@@ -75,18 +94,19 @@ def quickstart(settings: QuickstartSettings) -> dict:
         model_row(name, folder, scores[name], scores["teacher"], job.seq_len, measured)
         for name, folder in models.items()
     ]
-    return _result(settings.task, rows) | {"report": str(_write_report(job, models, rows))}
+    return _result(name, rows) | {"report": str(_write_report(job, models, rows))}
 
 
 class _Job:
     """The steps of one quickstart; each returns the directory that the next ones read."""
 
     def __init__(self, settings: QuickstartSettings):
-        self.settings, self.root = settings, Path(settings.output_dir)
-        self.data = load_task(settings.task, settings.data_dir)
-        self.seq_len = settings.seq_len or self.data.task.seq_len
+        self.settings, self.root = settings, Path(settings.run.output_dir)
+        self.task, self.data_dir = settings.data.task, settings.data.data_dir
+        self.data = load_task(self.task, self.data_dir)
+        self.seq_len = settings.data.seq_len or self.data.task.seq_len
         self.steps = Steps(self.root)
-        self.common = {field.name: getattr(settings, field.name) for field in dataclasses.fields(TaskSettings)}
+        self.common = flat_values(settings.data) | flat_values(settings.examples) | flat_values(settings.run)
         names = ("seed", "max_steps", "strategy", "num_devices", "save_every_seconds", "dtype")
         self.on_text = {name: self.common[name] for name in names}
 
@@ -95,22 +115,20 @@ class _Job:
         try:
             return resolve_directory(self.settings.teacher)
         except InputError as error:
-            print(
-                f"no pretrained teacher ({error}); a small one learns from the training set's text instead", flush=True
-            )
+            logger.info("no pretrained teacher (%s); a small one learns from the training set's text instead", error)
             return None
 
     def pretrain(self, corpus: Path) -> Path:
         """In place of a pretrained teacher, one that has read no more than the training set."""
-        pretraining = PretrainSettings(
-            **self.on_text, output_dir="pretrained", corpus=str(corpus), model=_OWN_TEACHER,
+        pretraining = compose(
+            PretrainSettings, **self.on_text, output_dir="pretrained", corpus=str(corpus), model=_OWN_TEACHER,
             epochs=self.settings.masked_lm_epochs, train_batch_size=16, learning_rate=3e-4, evaluations=4,
         )  # fmt: skip
         return Path(self.steps.run_program("pretrained", pretrain, pretraining, corpus=corpus)["model"])
 
     def finetune(self, pretrained: Path) -> Path:
-        finetuning = FinetuneSettings(
-            **self.common | {"output_dir": "teacher"}, model=str(pretrained),
+        finetuning = compose(
+            FinetuneSettings, **self.common | {"output_dir": "teacher"}, model=str(pretrained),
             epochs=self.settings.teacher_epochs, learning_rate=self.settings.teacher_learning_rate,
         )  # fmt: skip
         return Path(self.steps.run_program("teacher", finetune, finetuning, pretrained=pretrained)["model"])
@@ -118,8 +136,8 @@ class _Job:
     def distill_general(self, pretrained: Path, corpus: Path) -> Path:
         """Stage 1: the general student."""
         heads = read_config(pretrained)[0].num_attention_heads
-        distilling = GeneralSettings(
-            **self.on_text, output_dir="general", corpus=str(corpus), teacher=str(pretrained),
+        distilling = compose(
+            GeneralSettings, **self.on_text, output_dir="general", corpus=str(corpus), teacher=str(pretrained),
             student=f"{_DEPTH}x{_WIDTH}x{heads}x{_INTERMEDIATE}", epochs=self.settings.general_epochs,
             train_batch_size=16, learning_rate=self.settings.intermediate_learning_rate, evaluations=4,
         )  # fmt: skip
@@ -131,29 +149,31 @@ class _Job:
         """Augmented rows, by a masked LM that is the pretrained teacher with a head that is trained on the sample's text."""
         masked_lm = pretrained
         if read_config(pretrained)[1] != "masked_lm":
-            pretraining = PretrainSettings(
-                **self.on_text, output_dir="masked_lm", corpus=str(corpus), model=str(pretrained), freeze_encoder=True,
+            pretraining = compose(
+                PretrainSettings, **self.on_text, output_dir="masked_lm", corpus=str(corpus), model=str(pretrained),
+                freeze_encoder=True,
                 epochs=self.settings.masked_lm_epochs, train_batch_size=16, learning_rate=1e-3, evaluations=2,
             )  # fmt: skip
             masked_lm = Path(
                 self.steps.run_program("masked_lm", pretrain, pretraining, model=pretrained, corpus=corpus)["model"]
             )
         augmenting = AugmentSettings(
-            task=self.settings.task, data_dir=self.settings.data_dir, output_dir="augmented", masked_lm=str(masked_lm),
-            word_vectors="none", copies=self.settings.copies, seed=self.settings.seed, num_processes=1,
-            max_train_examples=self.settings.max_train_examples, batch_size=128,
+            task=self.task, data_dir=self.data_dir, output_dir="augmented", masked_lm=str(masked_lm),
+            word_vectors="none", copies=self.settings.copies, seed=self.settings.run.seed, num_processes=1,
+            max_train_examples=self.settings.examples.max_train_examples, batch_size=128,
         )  # fmt: skip
         self.steps.run_program("augmented", augment_task, augmenting, masked_lm=masked_lm)
         return self.root / "augmented"
 
     def distill(self, teacher: Path, general: Path, augmented: Path) -> tuple[Path, int]:
-        """Stage 2: the student, and how many steps it was trained for."""
+        """Stage 2: the student, and the number of its steps."""
         own = self.settings
-        distilling = DistillSettings(
-            **self.common | {"output_dir": "student", "max_train_examples": None}, teacher=str(teacher),
+        distilling = compose(
+            DistillSettings, **self.common | {"output_dir": "student", "max_train_examples": None}, teacher=str(teacher),
             student=str(general), augmented_data_dir=str(augmented),
             intermediate_epochs=own.intermediate_epochs, intermediate_learning_rate=own.intermediate_learning_rate,
             prediction_epochs=own.prediction_epochs, prediction_learning_rate=own.prediction_learning_rate,
+            allow_weak_teacher=True,
         )  # fmt: skip
         result = self.steps.run_program(
             "student", distill_task, distilling, teacher=teacher, general=general, data=augmented
@@ -161,13 +181,14 @@ class _Job:
         return Path(result["model"]), result["steps"]
 
     def train_alone(self, teacher: Path, steps: int) -> Path:
-        """The baseline: the same architecture from random weights, on as many steps, with labels for a teacher."""
+        """The baseline: the same architecture from random weights, for as many steps, on labels."""
         config = read_config(teacher)[0]
-        rows = sum(1 for _ in self.data.train.limit(self.settings.max_train_examples))
-        training = FinetuneSettings(
-            **self.common | {"output_dir": "no_teacher", "max_steps": steps},
+        rows = sum(1 for _ in self.data.train.limit(self.settings.examples.max_train_examples))
+        training = compose(
+            FinetuneSettings, **self.common | {"output_dir": "no_teacher", "max_steps": steps},
+            learning_rate=self.settings.intermediate_learning_rate,
             model=f"{_DEPTH}x{_WIDTH}x{config.num_attention_heads}x{_INTERMEDIATE}", vocab=str(teacher / "vocab.txt"),
-            epochs=steps * self.settings.train_batch_size / rows + 1, learning_rate=self.settings.intermediate_learning_rate,
+            epochs=steps * self.settings.examples.train_batch_size / rows + 1,
         )  # fmt: skip
         return Path(self.steps.run_program("no_teacher", finetune, training, vocabulary=teacher / "vocab.txt")["model"])
 
@@ -176,20 +197,20 @@ class _Job:
         found = {}
         shared = {name: self.common[name] for name in ("task", "data_dir", "strategy", "num_devices")}
         for name, folder in models.items():
-            evaluating = EvaluateSettings(**shared, model_dir=str(folder), seq_len=self.seq_len)
+            evaluating = compose(EvaluateSettings, **shared, model_dir=str(folder), seq_len=self.seq_len)
             found[name] = evaluate_model(evaluating)["score"]
-            print(f"{name}: {found[name]:.4f}", flush=True)
+            logger.info("%s: %.4f", name, found[name])
         return found
 
     def vocabulary(self) -> Path:
-        """The words of the training set, for a teacher that brings no vocabulary along."""
+        """The words of the training set, as the vocabulary of a teacher that is pretrained here."""
 
         def write(output: Path) -> None:
             words = {word for row in self.data.train for word in f"{row.text} {row.text_pair or ''}".lower().split()}
             with written_aside(output) as aside:
                 aside.write_text("\n".join([*SPECIAL_TOKENS, *sorted(words)]) + "\n", encoding="utf-8")
 
-        self.steps.run("vocab.txt", write, self.settings.task)
+        self.steps.run("vocab.txt", write, self.task)
         return self.root / "vocab.txt"
 
     def corpus(self, vocabulary: Path) -> Path:
@@ -200,11 +221,11 @@ class _Job:
                 for row in self.data.train:
                     file.writelines(f"{part}\n" for part in (row.text, row.text_pair) if part)
 
-        self.steps.run("text.txt", write, self.settings.task)
+        self.steps.run("text.txt", write, self.task)
         text = self.root / "text.txt"
         making = CorpusSettings(
             input=str(text), vocab=str(vocabulary), output_dir="corpus", max_seq_length=64, held_out=0.05,
-            seed=self.settings.seed,
+            seed=self.settings.run.seed,
         )  # fmt: skip
         self.steps.run_program("corpus", make_corpus, making, text=text, vocabulary=vocabulary)
         return self.root / "corpus"
@@ -233,7 +254,7 @@ def _write_report(job: _Job, models: dict[str, Path], rows: list[dict[str, Any]]
     runs = ("teacher", "general", "student", "no_teacher")
     report = write_report(
         job.root,
-        f"TinyBERT quickstart: {job.settings.task}",
+        f"TinyBERT quickstart: {job.task}",
         rows,
         {run: job.root / run / "metrics.jsonl" for run in runs},
         [(f"Attention of teacher and student: “{example.text}”", maps)],

@@ -1,54 +1,65 @@
 """Steps of a pipeline: one whose output is complete and whose inputs are unchanged is skipped."""
 
-import dataclasses
 import gc
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from tinybert_tf.distribution import best_strategy, make_strategy
+from tinybert_tf.distribution import DeviceSettings, best_strategy, make_strategy
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object, remove, write_json
+from tinybert_tf.settings import flat_fields, flat_values, replace
+from tinybert_tf.train.settings import FORMER_DEFAULTS
+
+logger = logging.getLogger(__name__)
 
 
 class Steps:
     """Runs the steps of one output directory and remembers under `steps/` what each was made from.
 
     Args:
-        directory: where the outputs of all steps lie.
+        directory: of the outputs of all steps.
     """
 
     def __init__(self, directory: str | Path):
         self.directory = Path(directory)
         self._number = 0
 
-    def run(self, name: str, make: Callable[[Path], Any], settings: Any, **files: str | Path | None) -> Any:
-        """The result of a step: that of an earlier run where nothing has changed since, else of `make(output)`.
+    def run(
+        self,
+        name: str,
+        make: Callable[[Path], Any],
+        settings: Any,
+        defaults: Mapping[str, Any] | None = None,
+        **files: str | Path | None,
+    ) -> Any:
+        """The result of a step: that of an earlier run if nothing has changed since, else of `make(output)`.
 
-        A step that was interrupted finds its output directory as it left it, so that it can resume; one whose inputs
-        have changed finds none.
+        An interrupted step finds its output as it left it and resumes; one whose inputs have changed starts with none.
 
         Args:
             name: of the step, and of its output below `directory`.
-            make: fills the output, a directory or a file at the path it is given, and returns a JSON value.
-            settings: whatever the result depends on besides files; JSON values.
+            make: writes the output, a directory or a file at the path given to it, and returns a JSON value.
+            settings: what the result depends on besides files; JSON values.
+            defaults: values of settings that the record of an earlier version may lack.
             files: the files and directories that the step reads, by name.
         """
         self._number += 1
         output, record = self.directory / name, self.directory / "steps" / f"{name}.json"
         inputs = {"settings": settings, "files": {key: _identity(path) for key, path in files.items() if path}}
-        before = read_json_object(record) if record.is_file() else {}
+        before = _with_defaults(read_json_object(record), defaults or {}) if record.is_file() else {}
         head = f"[step {self._number}] {name}"
         if before.get("inputs") == inputs and "result" in before and before["output"] == _identity(output):
-            print(f"{head}: done already", flush=True)
+            logger.info("%s: done already", head)
             return before["result"]
-        print(head, flush=True)
+        logger.info(head)
         if before.get("inputs") != inputs:
             remove(output)
             write_json(record, {"inputs": inputs})
-        keras.backend.clear_session()  # lets go of the networks and graphs of the step before
+        keras.backend.clear_session()  # frees the networks and graphs of the step before
         gc.collect()
         result = make(output)
         write_json(record, {"inputs": inputs, "output": _identity(output), "result": result})
@@ -57,25 +68,43 @@ class Steps:
     def run_program(
         self, name: str, program: Callable[[Any], dict], settings: Any, **files: str | Path | None
     ) -> dict[str, Any]:
-        """A step that is a call of a program, whose `--output_dir` is the step's output. See `run`."""
-        described = {key: value for key, value in dataclasses.asdict(settings).items() if key != "output_dir"}
-        make = lambda output: program(dataclasses.replace(settings, output_dir=str(output)))
-        return self.run(name, make, described, **files)
+        """A step that is a call of a program, whose `output_dir` is the step's output. See `run`."""
+        described = {key: value for key, value in flat_values(settings).items() if key != "output_dir"}
+        defaults = {key: field.default for key, field in flat_fields(type(settings)).items() if key in described}
+
+        def make(output: Path) -> dict[str, Any]:
+            return program(replace(settings, output_dir=str(output)))
+
+        return self.run(name, make, described, defaults, **files)
 
 
-def open_devices(settings: Any) -> None:
-    """Lays out the devices of `settings.strategy` before the first step uses any.
+def open_devices(devices: DeviceSettings) -> None:
+    """Configures the devices before the first step uses any.
 
     Raises:
-        InputError: a strategy of several workers, each of whom would run the steps that one machine runs.
+        InputError: a strategy of several workers, each of which would run every step.
     """
-    name = best_strategy() if settings.strategy == "auto" else settings.strategy
+    name = best_strategy() if devices.strategy == "auto" else devices.strategy
     if name == "multi_worker":
         raise InputError(
-            f"--strategy={settings.strategy}: a pipeline runs on one machine; run its programs one by one on all workers "
-            "(bin/augment.py on one), or take --strategy=mirrored"
+            "a pipeline runs on one machine; run its programs one by one on all workers (bin/augment.py on one), or take "
+            "`strategy=mirrored`",
+            "strategy",
+            devices.strategy,
         )
-    make_strategy(name, settings.num_devices)
+    make_strategy(name, devices.num_devices)
+
+
+def _with_defaults(record: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a step with the settings that were added since it was written."""
+    inputs = record.get("inputs")
+    if not defaults or not isinstance(inputs, dict) or not isinstance(inputs.get("settings"), dict):
+        return record
+    settings = dict(defaults) | {name: value for name, value in inputs["settings"].items() if name in defaults}
+    for name, former in FORMER_DEFAULTS.items():
+        if name in settings and settings[name] == former:
+            settings[name] = None
+    return record | {"inputs": inputs | {"settings": settings}}
 
 
 def _identity(path: str | Path) -> list[list]:

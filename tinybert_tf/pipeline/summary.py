@@ -1,6 +1,7 @@
-"""What a pipeline shows of its models: files for the device, a row of the table, attention maps."""
+"""What a pipeline reports of its models: files for the device, a row of the table, attention maps."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from tinybert_tf.distill import layer_map
 from tinybert_tf.export import benchmark, example_texts, export_tflite
 from tinybert_tf.report import plot_attention
 
-# The files that stand side by side in a report: name -> way of quantizing.
+logger = logging.getLogger(__name__)
+
+# The files that a report compares: name -> mode of quantization.
 FILES = {"float32": "none", "int8": "int8"}
 
 
@@ -27,13 +30,13 @@ def convert(folders: Mapping[str, Path], output: Path, seq_len: int, train: Spli
         for kind, quantize in FILES.items():
             path = output / f"{name}_{kind}.tflite"
             report = export_tflite(folder, path, seq_len=seq_len, quantize=quantize, calibration_texts=texts)
-            print(f"{path}: {report.mb:.2f} MB", flush=True)
+            logger.info("%s: %.2f MB", path, report.mb)
             files[f"{name} {kind}"] = str(path)
     return files
 
 
 def measure(files: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    """`mb` and `ms` (median, one thread) of each file, all measured in turns in one run."""
+    """`mb` and `ms` (median, one thread) of each file, measured alternately in one run."""
     reports = benchmark(list(files.values()))
     return {name: {"mb": report.mb, "ms": report.median_ms} for name, report in zip(files, reports, strict=True)}
 
@@ -56,7 +59,7 @@ def model_row(
 
 
 def plot_attention_of(
-    teacher_dir: Path, student_dir: Path, text: str, text_pair: str | None, layers: str, path: Path
+    teacher_dir: Path, student_dir: Path, text: str, text_pair: str | None, layers: str | Sequence[int], path: Path
 ) -> None:
     """Teacher's and student's attention probabilities of one text, over the layers that were matched."""
     tokenizer = Tokenizer.from_directory(student_dir)

@@ -52,7 +52,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        record = parse_json_object(line, f"{path}, line {number}", "mend or delete the line")
+        record = parse_json_object(line, f"{path}, line {number}", "fix or delete the line")
         expected = {"stage": "a string", "step": "a whole number", "split": '"train", "dev" or "held_out"'}
         valid = {
             "stage": isinstance(record.get("stage"), str),

@@ -23,17 +23,17 @@ class ReportSettings:
 
     runs: str = setting("", "Run directories, with commas between them.", required=True)
     output_dir: str = setting("", "Where report.html, report.md and results.csv go.", required=True)
-    seed: int = setting(0, "Without effect: nothing in a report is random.")
+    seed: int = setting(0, "Accepted as by every program; nothing in a report is random.")
 
 
 def report_runs(run_dirs: Sequence[str | Path], output_dir: str | Path) -> ReportFiles:
     """One report of one run or several, in the order given.
 
-    A directory that holds run directories (as the quickstart leaves one) stands for all of them.
+    A directory of run directories, such as the quickstart writes, is replaced by all of them.
     """
     folders = [run for folder in run_dirs for run in _runs_in(Path(folder))]
     if not folders:
-        raise InputError("--runs: name at least one run directory")
+        raise InputError("names no run directory", "runs")
     models, curves, settings = [], {}, {}
     for folder, name in zip(folders, _names(folders), strict=True):
         run = _read_run(folder)
@@ -50,7 +50,7 @@ def _runs_in(folder: Path) -> list[Path]:
         return [folder]
     inside = sorted(file.parent for file in folder.glob("*/run.json"))
     if not inside:
-        raise InputError(f"{folder}: no run.json there; --runs takes the --output_dir of programs that train")
+        raise InputError(f"{folder}: has no run.json; `runs` takes the `output_dir` of programs that train")
     return inside
 
 
@@ -95,5 +95,5 @@ def _names(folders: Sequence[Path]) -> list[str]:
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
     if len(set(names)) < len(names):
-        raise InputError(f"--runs: {max(names, key=names.count)} is named twice")
+        raise InputError(f"names {max(names, key=names.count)} twice", "runs")
     return names

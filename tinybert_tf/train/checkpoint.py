@@ -1,8 +1,9 @@
-"""Checkpoints of a training stage: everything that the next step depends on, so that a run that was cut off can go on exactly."""
+"""Checkpoints of a training stage: everything that the next step depends on, so that an interrupted run resumes exactly."""
 
 import contextlib
 import dataclasses
 import hashlib
+import logging
 import shutil
 import signal
 import threading
@@ -17,6 +18,8 @@ import safetensors.numpy
 
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object, write_json, written_aside
+
+logger = logging.getLogger(__name__)
 
 _KEPT = 2  # the last one, and the one before it in case the last one cannot be read
 
@@ -41,8 +44,8 @@ class CheckpointFolder:
     """The last two checkpoints of a run, a folder each; older ones are removed.
 
     Args:
-        directory: made when the first one is written.
-        read_only: leave a damaged one where it is: it is for another process to remove.
+        directory: created with the first one.
+        read_only: do not delete damaged checkpoints; the chief does.
     """
 
     def __init__(self, directory: str | Path, read_only: bool = False):
@@ -52,7 +55,7 @@ class CheckpointFolder:
         """Writes a checkpoint aside and renames it.
 
         Raises:
-            InputError: it cannot be written; the ones before it are still there.
+            InputError: it cannot be written; earlier ones remain.
         """
         earlier = self._folders()
         number = 1 + max((int(folder.name.split("_")[0]) for folder in earlier), default=0)
@@ -70,14 +73,12 @@ class CheckpointFolder:
         return folder
 
     def last(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole, or None. One that is not is named and removed."""
+        """The newest undamaged checkpoint, or None. Damaged ones are logged and removed."""
         for folder in reversed(self._folders()):
             try:
                 return _read(folder)
             except (InputError, OSError, KeyError, TypeError, safetensors.SafetensorError) as error:
-                print(
-                    f"{folder}: not a whole checkpoint ({error}); it is removed and the one before it used", flush=True
-                )
+                logger.warning("%s: damaged checkpoint (%s); the one before it is used", folder, error)
                 if not self.read_only:
                     shutil.rmtree(folder, ignore_errors=True)
         return None
@@ -93,7 +94,7 @@ def _read(folder: Path) -> Checkpoint:
     state = read_json_object(folder / "state.json")
     path = folder / "variables.safetensors"
     if _sha256(path) != state.pop("sha256"):
-        raise InputError("variables.safetensors is not what was written")
+        raise InputError("variables.safetensors does not match its checksum")
     tensors = safetensors.numpy.load_file(path)
     return Checkpoint(**state, arrays=[tensors[str(index)] for index in range(len(tensors))])
 
@@ -114,7 +115,7 @@ def training_variables(model: keras.Model, frozen: keras.Model | None = None) ->
 
 
 def restore(variables: Sequence[keras.Variable], checkpoint: Checkpoint) -> None:
-    """Sets `variables` to what they were.
+    """Sets `variables` to the values of the checkpoint.
 
     Raises:
         InputError: they are not the variables that the checkpoint was made from.
@@ -125,22 +126,22 @@ def restore(variables: Sequence[keras.Variable], checkpoint: Checkpoint) -> None
         index = next((i for i, pair in enumerate(zip(shapes, saved, strict=False)) if pair[0] != pair[1]), -1)
         now, then = (shapes[index], saved[index]) if index >= 0 else (len(shapes), len(saved))
         raise InputError(
-            f"the checkpoint of {checkpoint.stage}, step {checkpoint.step}, belongs to other networks: {then} there, {now} "
-            "here; take another --output_dir"
+            f"the checkpoint of {checkpoint.stage}, step {checkpoint.step}, belongs to other networks: it has {then}, this run "
+            f"{now}; name another `output_dir`"
         )
     for variable, array in zip(variables, checkpoint.arrays, strict=True):
         variable.assign(array)
 
 
 class Interruption:
-    """Whether SIGINT or SIGTERM came in."""
+    """Whether SIGINT or SIGTERM was received."""
 
     received = False
 
 
 @contextlib.contextmanager
-def noticed_interruptions() -> Iterator[Interruption]:
-    """Within it, the first SIGINT or SIGTERM is only written down, so that a step can end; a second one interrupts."""
+def deferred_signals() -> Iterator[Interruption]:
+    """The first SIGINT or SIGTERM is deferred until the current step has finished; a second one interrupts."""
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():  # Python sets handlers in its main thread only
         yield interruption

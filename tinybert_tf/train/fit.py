@@ -1,5 +1,6 @@
-"""Keras' fit over one stage of a run: measured, evaluated, checkpointed, and gone on with where it was cut off."""
+"""Runs one training stage with `Model.fit`: logging, evaluation, checkpoints, resume."""
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -9,14 +10,17 @@ import tensorflow as tf
 
 from tinybert_tf.distribution import any_worker, copy_from_chief, prepare_for_fit, sharded
 from tinybert_tf.errors import InputError
-from tinybert_tf.train.checkpoint import Interruption, noticed_interruptions, restore, training_variables
+from tinybert_tf.progress import Progress
+from tinybert_tf.train import plan
+from tinybert_tf.train.checkpoint import Interruption, deferred_signals, restore, training_variables
 from tinybert_tf.train.run import Run
+from tinybert_tf.train.settings import SAVE_EVERY_SECONDS
 
-SAVE_EVERY_SECONDS = 300.0
+logger = logging.getLogger(__name__)
 
 
 class StepCallback(keras.callbacks.Callback):
-    """A callback that is told the number of the step, counted from the beginning of the stage."""
+    """A callback that gets the number of the step, counted from the beginning of the stage."""
 
     first_step = 0
 
@@ -27,50 +31,42 @@ class StepCallback(keras.callbacks.Callback):
         """Called after each update with the means of the metrics so far; a hook, like Keras' own."""
 
 
-class Progress(StepCallback):
-    """Loss, its parts and examples/s: a row of metrics.jsonl every so many steps, a line of text every few seconds."""
+class _Measurements(StepCallback):
+    """Loss, its parts, learning rate and examples/s: a row of metrics.jsonl every few steps, and a progress line."""
 
-    def __init__(self, run: Run, stage: str, steps: int, batch_size: int, every_seconds: float = 10.0):
+    def __init__(self, run: Run, stage: str, steps: int, batch_size: int):
         super().__init__()
         self.run, self.stage, self.steps, self.batch_size = run, stage, steps, batch_size
-        self.every_seconds = every_seconds
         # By steps and not by time, so that every run of the same settings has the same rows.
         self.row_every = max(1, min(100, steps // 100))
 
     def on_train_begin(self, logs=None):
-        self._row = self._shown = (self.first_step, time.perf_counter())
+        self._progress = Progress(self.stage, self.steps, "step", self.batch_size, begin=self.first_step)
+        self._row = (self.first_step, time.perf_counter())
 
     def on_step(self, step, logs):
-        now = time.perf_counter()
-        show = step == self.steps or now - self._shown[1] >= self.every_seconds
-        row = step == self.steps or step % self.row_every == 0
-        if not (show or row):
+        is_row = step == self.steps or step % self.row_every == 0
+        if not (is_row or self._progress.is_due(step)):
             return
         values = {name: float(value) for name, value in logs.items()}
-        if show:
-            rate = self._examples_per_second(self._shown, step, now)
-            left = (self.steps - step) * self.batch_size / rate / 60
-            parts = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
-            print(
-                f"{self.stage}  step {step}/{self.steps}  {parts}  {rate:.0f} examples/s  {left:.1f} min left",
-                flush=True,
-            )
-            self._shown = (step, now)
-        if row:
-            rate = self._examples_per_second(self._row, step, now)
-            self.run.log(self.stage, step, "train", values | {"examples_per_second": rate})
+        self._progress.show(step, values)
+        if is_row:
+            now = time.perf_counter()
+            rate = (step - self._row[0]) * self.batch_size / max(1e-9, now - self._row[1])
+            values |= {"learning_rate": float(self.model.optimizer.learning_rate), "examples_per_second": rate}
+            self.run.log(self.stage, step, "train", values)
             self._row = (step, now)
             self.model.reset_metrics()  # so that the next row is the mean of its own steps
 
-    def _examples_per_second(self, since: tuple[int, float], step: int, now: float) -> float:
-        return (step - since[0]) * self.batch_size / max(1e-9, now - since[1])
+    def on_train_end(self, logs=None):
+        self._progress.close()
 
 
 class Evaluation(StepCallback):
     """Scores the model every `every` steps and at the end; calls `save` when it is the best so far.
 
     Args:
-        evaluate: returns the scores, the one that decides first; more is better.
+        evaluate: returns the scores, the deciding one first; more is better.
         save: keeps the model.
         before_training: score the starting point too.
     """
@@ -97,7 +93,7 @@ class Evaluation(StepCallback):
             self._score(0)
 
     def on_step(self, step, logs):
-        # No evaluation within the last tenth of an interval: the one at the end stands for it.
+        # No evaluation within the last tenth of an interval: the one at the end is near enough.
         due = step % self.every == 0 and self.steps - step > self.every // 10
         if step == self.steps or due:
             self._score(step)
@@ -108,16 +104,15 @@ class Evaluation(StepCallback):
         self.run.log(self.stage, step, self.split, scores)
         is_best = self.best is None or scores[main] > self.best[main]
         shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-        print(
-            f"{self.stage}  step {step}/{self.steps}  {self.split}  {shown}{'  (best)' if is_best else ''}", flush=True
-        )
+        best = "  (best)" if is_best else ""
+        logger.info("%s  step %d/%d  %s  %s%s", self.stage, step, self.steps, self.split, shown, best)
         if is_best:
             self.best = scores
             self.save()
 
 
 class _FiniteLoss(StepCallback):
-    """Stops a run whose loss is not a number any more, and writes down the batch that did it."""
+    """Stops a run whose loss is not finite any more, and saves the batch that did it."""
 
     def __init__(self, run: Run, stage: str, batches: Callable[[int], tf.data.Dataset]):
         super().__init__()
@@ -132,7 +127,7 @@ class _FiniteLoss(StepCallback):
         self.run.write_arrays("not_finite.npz", arrays)
         raise FloatingPointError(
             f"{self.stage}, step {step}: the loss is not finite; the batch is in {self.run.directory / 'not_finite.npz'}. "
-            "Lower the learning rate, and name another --output_dir"
+            "Lower the learning rate, and name another output directory"
         )
 
 
@@ -161,7 +156,7 @@ class _Checkpointing(StepCallback):
         self.run.write_checkpoint(self.stage, step, self.steps, state, arrays)
         self._written_at = time.perf_counter()
         if interrupted:
-            raise KeyboardInterrupt(f"after step {step} of {self.stage}; start the same command again to go on")
+            raise KeyboardInterrupt(f"after step {step} of {self.stage}; start the same command again to resume")
 
 
 def fit(
@@ -178,39 +173,50 @@ def fit(
 ) -> None:
     """Trains a compiled model for `steps` batches, from the last checkpoint on if there is one of this stage.
 
+    In a dry run a few batches are trained and timed, and `run.plan` gets what the stage would take.
+
     Args:
-        batches: `batches(first)` are the stage's batches without the first so many.
+        batches: `batches(n)` returns the stage's dataset from batch n on.
         batch_size: examples in a batch, over all replicas.
-        evaluation: scores the model on the way.
+        evaluation: scores the model during training.
         frozen: a part of the model that does not train.
-        save_every_seconds: how often a checkpoint is written.
+        save_every_seconds: seconds between two checkpoints.
 
     Raises:
         KeyboardInterrupt: SIGINT or SIGTERM came in; a checkpoint of the last whole step is written.
         FloatingPointError: the loss is not finite; the batch is in `not_finite.npz`.
     """
     variables = training_variables(model, frozen)
-    first = 0
-    if run.resumed and run.resumed.stage == stage:
-        first = run.resumed.step
-        if run.resumed.steps != steps:
-            raise InputError(
-                f"{run.directory}: {stage} had {run.resumed.steps} steps when it began and has {steps} now: the data has "
-                "changed; name another --output_dir"
-            )
-        restore(variables, run.resumed)
-        if evaluation is not None:
-            evaluation.best = run.resumed.state["best"]
-        print(f"{stage}  goes on after step {first}/{steps}", flush=True)
+    if run.plan is not None:
+        prepare_for_fit(model)
+        run.plan.append(plan.timed_stage(model, batches(0), steps, batch_size, variables))
+        return
+    first = _resumed_step(run, stage, steps, variables, evaluation)
     if first == steps:
         return
     prepare_for_fit(model)
     copy_from_chief(model.trainable_variables)
-    with noticed_interruptions() as interruption:
-        callbacks = [_FiniteLoss(run, stage, batches), Progress(run, stage, steps, batch_size)]
+    with deferred_signals() as interruption:
+        callbacks = [_FiniteLoss(run, stage, batches), _Measurements(run, stage, steps, batch_size)]
         callbacks += [evaluation] if evaluation is not None else []
         callbacks.append(_Checkpointing(run, stage, steps, variables, evaluation, save_every_seconds, interruption))
         for callback in callbacks:
             callback.first_step = first
         data = sharded(batches(first), batch_size)
         model.fit(data, epochs=1, steps_per_epoch=steps - first, shuffle=False, verbose=0, callbacks=callbacks)
+
+
+def _resumed_step(run: Run, stage: str, steps: int, variables, evaluation: Evaluation | None) -> int:
+    """The step of the checkpoint that the stage resumes from, whose state is restored; 0 without one."""
+    if not (run.resumed and run.resumed.stage == stage):
+        return 0
+    if run.resumed.steps != steps:
+        raise InputError(
+            f"{run.directory}: {stage} had {run.resumed.steps} steps when it began and has {steps} now: the data has "
+            "changed; name another `output_dir`"
+        )
+    restore(variables, run.resumed)
+    if evaluation is not None:
+        evaluation.best = run.resumed.state["best"]
+    logger.info("%s  resumes after step %d/%d", stage, run.resumed.step, steps)
+    return run.resumed.step

@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -42,20 +41,20 @@ class Precision:
     teacher_dtype: str | None = None
 
     @classmethod
-    def of(cls, settings: Any, recorded: dict[str, str]) -> "Precision":
-        """The policies that `settings.dtype` and `settings.teacher_dtype` stand for on this machine.
+    def of(cls, recorded: dict[str, str], dtype: str, teacher_dtype: str | None = None) -> "Precision":
+        """The policies that two settings stand for on this machine.
 
         Args:
-            settings: of a program that trains.
             recorded: what the run that is resumed recorded, which it keeps on any machine; empty for a new run.
+            dtype: one of `DTYPES`.
+            teacher_dtype: one of `TEACHER_DTYPES`, or None without a teacher.
 
         Raises:
             InputError: an unknown name.
         """
-        dtype, teacher_dtype = training_dtype(settings.dtype), None
-        if hasattr(settings, "teacher_dtype"):
-            teacher_dtype = frozen_dtype(settings.teacher_dtype)
-        return cls(recorded.get("dtype", dtype), recorded.get("teacher_dtype", teacher_dtype))
+        if recorded.get("dtype"):
+            return cls(recorded["dtype"], recorded["teacher_dtype"])
+        return cls(training_dtype(dtype), None if teacher_dtype is None else frozen_dtype(teacher_dtype))
 
     def optimizer(self, optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
         """The optimizer with loss scaling where `dtype` needs it: float16 gradients underflow without."""
@@ -77,7 +76,7 @@ def training_dtype(name: str) -> str:
         InputError: a name that is not in `DTYPES`.
     """
     if name not in DTYPES:
-        raise InputError(f"--dtype={name}: must be {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
+        raise InputError(f"must be {', '.join(DTYPES[:-1])} or {DTYPES[-1]}", "dtype", name)
     if name == "mixed_bfloat16":
         return name if _has_bfloat16(name) else "float32"
     if name != "auto":
@@ -102,7 +101,7 @@ def frozen_dtype(name: str) -> str:
         InputError: a name that is not in `TEACHER_DTYPES`.
     """
     if name not in TEACHER_DTYPES:
-        raise InputError(f"--teacher_dtype={name}: must be {', '.join(TEACHER_DTYPES[:-1])} or {TEACHER_DTYPES[-1]}")
+        raise InputError(f"must be {', '.join(TEACHER_DTYPES[:-1])} or {TEACHER_DTYPES[-1]}", "teacher_dtype", name)
     if name == "auto":
         name = "bfloat16" if has_bfloat16_products() else "float32"
     elif "bfloat16" in name and not _has_bfloat16(name):

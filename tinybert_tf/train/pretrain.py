@@ -13,16 +13,22 @@ from tinybert_tf.checkpoints.presets import PRESETS
 from tinybert_tf.corpus import Corpus, read_corpus
 from tinybert_tf.distribution import all_reduce_sum, distributed
 from tinybert_tf.errors import InputError
-from tinybert_tf.settings import setting
-from tinybert_tf.train.corpus import CorpusSettings, check_vocabulary, held_out_means, training_batches
+from tinybert_tf.settings import check_one_of, nested, setting
+from tinybert_tf.train import plan
 from tinybert_tf.train.fit import Evaluation, fit
 from tinybert_tf.train.optimizer import bert_adamw
 from tinybert_tf.train.precision import Precision
 from tinybert_tf.train.run import Run, finished_result, recorded
+from tinybert_tf.train.settings import RunSettings
+from tinybert_tf.train.text import TextSettings, check_vocabulary, held_out_means, training_batches
 
 
 @dataclasses.dataclass(frozen=True)
-class PretrainSettings(CorpusSettings):
+class PretrainSettings:
+    """Settings of bin/pretrain.py."""
+
+    text: TextSettings = nested(TextSettings)
+    run: RunSettings = nested(RunSettings)
     model: str = setting(
         "bert_tiny", "what is trained: a named size (random weights, the corpus' vocabulary), a directory, or a preset"
     )
@@ -30,9 +36,7 @@ class PretrainSettings(CorpusSettings):
     freeze_encoder: bool = setting(False, "train the masked-LM head alone, on an encoder that has none")
 
     def __post_init__(self):
-        super().__post_init__()
-        if self.masking not in ("token", "whole_word"):
-            raise InputError(f"--masking={self.masking}: must be token or whole_word")
+        check_one_of(self, "masking", "token", "whole_word")
 
 
 class MaskedLanguageModel(keras.Model):
@@ -96,27 +100,51 @@ class MaskedLanguageModel(keras.Model):
 
 
 def pretrain(settings: PretrainSettings) -> dict:
-    """Masked-LM pre-training; the result of `bin/pretrain.py`. The score is the accuracy on held-out masked words."""
+    """Masked-LM pre-training.
+
+    Args:
+        settings: of the program.
+
+    Returns:
+        The RESULT of `bin/pretrain.py`. The score is the accuracy on held-out masked words.
+
+    Raises:
+        InputError: a corpus, a network or settings that do not fit each other.
+    """
     if finished := finished_result(settings):
         return finished
-    with distributed(settings, settings.train_batch_size):
-        keras.utils.set_random_seed(settings.seed)
-        corpus = read_corpus(settings.corpus)
-        precision = Precision.of(settings, recorded(settings))
+    text = settings.text
+    with distributed(settings.run.devices, text.train_batch_size):
+        keras.utils.set_random_seed(settings.run.seed)
+        corpus = read_corpus(text.corpus)
+        precision = Precision.of(recorded(settings), settings.run.dtype)
         model, vocabulary = _model_for(settings, corpus, precision.dtype)
         trainer = MaskedLanguageModel(model, settings.freeze_encoder)
-        batches, steps = training_batches(settings, corpus, corpus.masked_batches, masking=settings.masking)
-        optimizer = bert_adamw(settings.learning_rate, steps, warmup_proportion=settings.warmup_proportion)
+        batches, steps = training_batches(text, settings.run, corpus, corpus.masked_batches, masking=settings.masking)
+        optimizer = bert_adamw(text.learning_rate, steps, warmup_proportion=text.warmup_proportion)
         trainer.compile(precision.optimizer(optimizer), jit_compile=False)
         means = held_out_means(trainer, corpus, corpus.masked_batches, masking=settings.masking)
-        run = Run(settings.output_dir, settings, dataclasses.asdict(precision))
-        keep = lambda: run.save(model, "model", vocabulary)
+        run = Run(settings, dataclasses.asdict(precision))
+
+        def keep() -> None:
+            run.save(model, "model", vocabulary)
+
         evaluation = Evaluation(
-            run, "pretrain", lambda: _scored(means()), keep, steps, settings.evaluations,
-            split="held_out", before_training=True,
+            run,
+            "pretrain",
+            lambda: _scored(means()),
+            keep,
+            steps,
+            text.evaluations,
+            split="held_out",
+            before_training=True,
+        )
+        fit(
+            run, "pretrain", trainer, batches, steps, batch_size=text.train_batch_size, evaluation=evaluation,
+            save_every_seconds=settings.run.save_every_seconds,
         )  # fmt: skip
-        fit(run, "pretrain", trainer, batches, steps, batch_size=settings.train_batch_size, evaluation=evaluation,
-            save_every_seconds=settings.save_every_seconds)  # fmt: skip
+        if run.plan is not None:
+            return {"task": "masked_lm"} | plan.summary(run.plan, 4 * model.count_params())
         run.save(model, "last", vocabulary)
         scores = evaluation.best
         return run.finish(
@@ -138,7 +166,9 @@ def _model_for(settings: PretrainSettings, corpus: Corpus, dtype: str) -> tuple[
         return load_model(source, head="masked_lm", dtype=dtype), source
     if settings.freeze_encoder:
         raise InputError(
-            f"--freeze_encoder: --model={settings.model} has random weights; give a model directory or preset"
+            "it has random weights, which `freeze_encoder` would keep; give a model directory or preset",
+            "model",
+            settings.model,
         )
     config = BertConfig.named(settings.model, vocab_size=corpus.tokenizer.vocab_size)
     return build_model(config, "masked_lm", dtype=dtype), corpus.vocab_file.parent

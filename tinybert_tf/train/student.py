@@ -1,6 +1,7 @@
 """The student of a distillation: where its weights come from."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,10 @@ import numpy as np
 from tinybert_tf.bert import BertModel, build_model, size_of
 from tinybert_tf.checkpoints import load_model, read_projections, resolve_directory
 from tinybert_tf.checkpoints.projections import Projection
+from tinybert_tf.distill.initialization import initialise_student
 from tinybert_tf.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 INIT_HELP = (
     "teacher_projection (made from the teacher's), layer_copy (some of the teacher's layers), random, or auto: "
@@ -17,8 +21,8 @@ INIT_HELP = (
 
 FAMILY_HELP = "family of a student given as a size: auto (its teacher's) or bert (no bias by relative position)"
 
-# Tokens that the teacher's hidden states are looked at over, for teacher_projection: some ten times what the largest of its
-# regressions has unknowns for an output. Memory grows by 80 KB a token.
+# Tokens used to fit teacher_projection: about ten times the unknowns that the largest of its regressions has for an output.
+# Memory grows by 80 KB a token.
 TOKENS_FOR_INIT = 16_000
 
 
@@ -27,7 +31,7 @@ def make_student(
     teacher_dir: Path,
     name: str,
     init: str,
-    layers: str,
+    layers: str | Sequence[int],
     rows: Callable[[], Iterable],
     dtype: str = "float32",
     family: str = "auto",
@@ -40,7 +44,7 @@ def make_student(
         name: a size (see `size_of`), a model directory or a preset. One that is loaded keeps its weights, and the
             projections that lie beside it.
         init: of a student given as a size; see `INIT_HELP`.
-        layers: which teacher layers the student's stand for.
+        layers: the teacher layers that the student's are matched with; see `layer_map`.
         rows: gives batches of features, for teacher_projection; the first `TOKENS_FOR_INIT` tokens are used.
         dtype: Keras dtype policy of the student; its weights are float32 in all that are trained in.
         family: see `FAMILY_HELP`.
@@ -50,6 +54,8 @@ def make_student(
     """
     size = size_of(name)
     if size is None or Path(name).is_dir():
+        if init != "auto":
+            logger.warning("init=%s is not used: the student %s has weights", init, name)
         source = resolve_directory(name, "--student")
         labels = teacher.config.label2id
         student = load_model(source, head=teacher.head, label2id=labels, dtype=dtype)
@@ -64,8 +70,6 @@ def make_student(
     student = build_model(config, teacher.head, dtype=dtype)
     if init == "random":
         return student, None
-    from tinybert_tf.distill.initialization import initialise_student
-
     full_precision = load_model(teacher_dir, head=teacher.head, dtype="float32")
     try:
         kind = "teacher_projection" if init == "auto" else init
@@ -73,7 +77,7 @@ def make_student(
     except InputError as error:
         if init != "auto":
             raise
-        print(f"--init=auto: random weights ({error})", flush=True)
+        logger.info("init=auto: random weights (%s)", error)
         return student, None
 
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import itertools
+import logging
 import shutil
 import statistics
 from collections.abc import Sequence
@@ -10,44 +11,43 @@ from pathlib import Path
 
 import keras
 
-from tinybert_tf.data import load_task
 from tinybert_tf.distribution import distributed, is_chief
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import write_json, written_aside
-from tinybert_tf.settings import setting
-from tinybert_tf.train.stages import DistillSettings, distill_task
+from tinybert_tf.settings import flat_values, nested, replace, setting
+from tinybert_tf.train.distill_task import DistillSettings, distill_task
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class SweepSettings(DistillSettings):
+class SweepSettings:
     """A distillation whose batch size, learning rate of the prediction stage and seed are lists."""
 
-    stage: str = setting(
-        "prediction", "intermediate, prediction or both; the paper's grid is one of the prediction stage"
-    )
-    batch_sizes: str = setting("16,32", "what --train_batch_size runs through")
-    learning_rates: str = setting("1e-5,2e-5,3e-5", "what --prediction_learning_rate runs through")
-    seeds: str = setting("0", "what --seed runs through; cells are ranked by their mean over seeds")
+    distill: DistillSettings = nested(DistillSettings, stage="prediction")
+    batch_sizes: str = setting("16,32", "values of train_batch_size")
+    learning_rates: str = setting("1e-5,2e-5,3e-5", "values of prediction_learning_rate")
+    seeds: str = setting("0", "values of seed; cells are ranked by their mean over seeds")
 
     def grid(self) -> list[tuple[int, float, int]]:
         """(batch size, learning rate, seed) of each run."""
         axes = (
-            _numbers(self.batch_sizes, int, "--batch_sizes"),
-            _numbers(self.learning_rates, float, "--learning_rates"),
-            _numbers(self.seeds, int, "--seeds"),
+            _numbers(self.batch_sizes, int, "batch_sizes"),
+            _numbers(self.learning_rates, float, "learning_rates"),
+            _numbers(self.seeds, int, "seeds"),
         )
         return list(itertools.product(*axes))
 
     def cell(self, batch_size: int, learning_rate: float, seed: int) -> DistillSettings:
-        """The settings of one run, whose directory is named after what is its own."""
-        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(DistillSettings)}
-        own = {
-            "train_batch_size": batch_size,
-            "prediction_learning_rate": learning_rate,
-            "seed": seed,
-            "output_dir": str(Path(self.output_dir) / f"batch{batch_size}_lr{learning_rate:g}_seed{seed}"),
-        }
-        return DistillSettings(**(shared | own))
+        """The settings of one run, whose directory is named after its point in the grid."""
+        name = f"batch{batch_size}_lr{learning_rate:g}_seed{seed}"
+        return replace(
+            self.distill,
+            train_batch_size=batch_size,
+            prediction_learning_rate=learning_rate,
+            seed=seed,
+            output_dir=str(Path(self.distill.run.output_dir) / name),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,12 +75,15 @@ def sweep(settings: SweepSettings) -> dict:
     Runs are picked by the task's main metric on dev: the cell of the highest mean over seeds, in it the best seed. Writes
     `sweep.csv` and `sweep.md`, a row for each cell with mean and deviation.
     """
-    task = load_task(settings.task, settings.data_dir, settings).task
-    root, metric = Path(settings.output_dir), task.main_metric
+    distill = settings.distill
+    if distill.run.dry_run:
+        raise InputError("a sweep has none; try one cell with bin/distill_task.py", "dry_run", True)
+    task = distill.data.load().task
+    root, metric = Path(distill.run.output_dir), task.main_metric
     grid, results = settings.grid(), {}
     for number, point in enumerate(grid, 1):
         cell = settings.cell(*point)
-        print(f"[{number}/{len(grid)}] {Path(cell.output_dir).name}", flush=True)
+        logger.info("[%d/%d] %s", number, len(grid), Path(cell.run.output_dir).name)
         results[point] = distill_task(cell)
         keras.backend.clear_session()
     cells = _cells(settings, results)
@@ -94,12 +97,12 @@ def sweep(settings: SweepSettings) -> dict:
         "run": str(best.best_run),
         "model": str(root / "model"),
     }
-    with distributed(settings):
+    with distributed(distill.run.devices):
         if is_chief():
             _write_tables(cells, metric, root)
             with written_aside(root / "model") as aside:
                 shutil.copytree(best.best_run / "model", aside)
-            write_json(root / "run.json", {"settings": dataclasses.asdict(settings), "result": result})
+            write_json(root / "run.json", {"settings": flat_values(settings), "result": result})
     return result
 
 
@@ -109,7 +112,7 @@ def _cells(settings: SweepSettings, results: dict[tuple[int, float, int], dict])
     for batch_size, learning_rate in dict.fromkeys(point[:2] for point in results):
         runs = {point: result["score"] for point, result in results.items() if point[:2] == (batch_size, learning_rate)}
         best = settings.cell(*max(runs, key=runs.get))
-        cells.append(Cell(batch_size, learning_rate, tuple(runs.values()), Path(best.output_dir)))
+        cells.append(Cell(batch_size, learning_rate, tuple(runs.values()), Path(best.run.output_dir)))
     return sorted(cells, key=lambda cell: cell.mean, reverse=True)
 
 
@@ -127,9 +130,9 @@ def _write_tables(cells: Sequence[Cell], metric: str, root: Path) -> None:
         aside.write_text("".join(f"| {' | '.join(map(str, line))} |\n" for line in lines), encoding="utf-8")
 
 
-def _numbers(text: str, kind: type, flag: str) -> list:
+def _numbers(text: str, kind: type, parameter: str) -> list:
     try:
         numbers = [kind(part) for part in str(text).split(",")]
     except ValueError:
-        raise InputError(f"{flag}={text}: must be numbers with commas between them") from None
+        raise InputError("must be numbers separated by commas", parameter, text) from None
     return list(dict.fromkeys(numbers))

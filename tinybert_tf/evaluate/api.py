@@ -1,0 +1,184 @@
+"""Scores and predictions of a network in memory or in a directory: `tb.evaluate` and `tb.predict`."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import scipy.special
+
+from tinybert_tf.bert import BertModel
+from tinybert_tf.checkpoints import load_model, resolve_directory
+from tinybert_tf.data import Example, Split, Task, TaskData, Tokenizer, load_task
+from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.logits import Logits, checked_seq_len, predict_logits
+from tinybert_tf.evaluate.task_model import TaskModel
+
+# Of text without a task.
+_RAW_TEXT_LENGTH = 128
+
+
+def evaluate(
+    model: BertModel | str | Path,
+    task: str | TaskData,
+    data_dir: str | Path | None = None,
+    *,
+    split: str | None = None,
+    tokenizer: Tokenizer | None = None,
+    seq_len: int | None = None,
+    batch_size: int = 64,
+) -> dict[str, float]:
+    """The task's metrics of a network, the main one first.
+
+    ```python
+    scores = tb.evaluate("runs/sst2/model", "sst2", "glue")
+    scores = tb.evaluate(student, task_data, tokenizer=tokenizer)
+    ```
+
+    Args:
+        model: a `BertModel`, a model directory or a preset.
+        task: a name, see `load_task`, or what `load_task` returned.
+        data_dir: of a task given by name.
+        split: name of the split, by default the task's dev set.
+        tokenizer: of a model in memory; a directory has its own.
+        seq_len: longest length in tokens, by default the task's.
+        batch_size: examples at a time.
+
+    Returns:
+        Name of the metric -> score from 0 to 1.
+
+    Raises:
+        InputError: a model and a task that do not fit each other, or a split without labels.
+    """
+    data = task if isinstance(task, TaskData) else load_task(task, data_dir)
+    network, tokenizer = open_model(model, tokenizer)
+    source = "the model" if isinstance(model, BertModel) else model
+    trained = TaskModel.of(network, tokenizer, data, seq_len, batch_size, source)
+    return trained.score(data.split(split) if split else data.dev)
+
+
+def predict(
+    model: BertModel | str | Path,
+    texts: Split | str | Sequence[str],
+    text_pairs: str | Sequence[str] | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
+    seq_len: int | None = None,
+    batch_size: int = 64,
+) -> np.ndarray | list[list[str]]:
+    """Predictions in the order of the texts, one for each.
+
+    ```python
+    probabilities = tb.predict("runs/sst2/model", ["a fine film", "dull"])
+    probabilities = tb.predict(student, task_data.dev, tokenizer=tokenizer)
+    ```
+
+    Args:
+        model: a `BertModel`, a model directory or a preset, with a classification, regression or token classification head.
+        texts: a split of a task, a text, or several.
+        text_pairs: the second texts of pairs.
+        tokenizer: of a model in memory; a directory has its own.
+        seq_len: longest length in tokens, by default 128 or the model's positions.
+        batch_size: examples at a time.
+
+    Returns:
+        float32 `[texts, labels]` probabilities in the order of the model's label ids, or `[texts, 1]` scores of a regression
+        head; of a token classification head a list of tags, one for each word separated by spaces, for each text.
+
+    Raises:
+        InputError: a model without such a head, or unequal numbers of texts.
+    """
+    network, tokenizer = open_model(model, tokenizer)
+    split = texts if isinstance(texts, Split) else _split_of(texts, text_pairs)
+    split, logits = predict_split(network, split, tokenizer, seq_len=seq_len, batch_size=batch_size)
+    task = raw_task(network, split)
+    if task.kind == "token_classification":
+        return [[task.labels[index] for index in row.argmax(axis=-1)] for row in logits]
+    if task.kind == "regression":
+        return logits
+    return scipy.special.softmax(logits.astype(np.float64), axis=-1).astype(np.float32)
+
+
+def open_model(model: BertModel | str | Path, tokenizer: Tokenizer | None = None) -> tuple[BertModel, Tokenizer]:
+    """A network with all of its head's weights, and its tokenizer.
+
+    Args:
+        model: in memory, or a directory or preset.
+        tokenizer: of a model in memory.
+
+    Raises:
+        InputError: a model in memory without a tokenizer, or a directory without the weights of its head.
+    """
+    if isinstance(model, BertModel):
+        if tokenizer is None:
+            raise InputError("is missing; a model in memory has none: Tokenizer.from_directory(...)", "tokenizer")
+        return model, tokenizer
+    directory = resolve_directory(model, "--model_dir")
+    return load_model(directory, strict_head=True), tokenizer or Tokenizer.from_directory(directory)
+
+
+def predict_split(
+    model: BertModel, split: Split, tokenizer: Tokenizer, *, seq_len: int | None = None, batch_size: int = 64
+) -> tuple[Split, Logits]:
+    """(split, logits) of text without a task; of words to tag, the split with single spaces between them.
+
+    Args:
+        model: with a classification, regression or token classification head.
+        split: the texts.
+        tokenizer: the model's.
+        seq_len: longest length in tokens, by default 128 or the model's positions.
+        batch_size: examples at a time.
+
+    Raises:
+        InputError: a model with another head, or a length that it cannot read.
+    """
+    if model.head not in ("classification", "regression", "token_classification"):
+        raise InputError(f"the model has the head {model.head!r}, which predicts nothing about a text")
+    unlabelled = Split(split.name, split.source, lambda: (row._replace(label=None) for row in split))
+    if model.head == "token_classification":
+        unlabelled = Split(split.name, split.source, lambda: (_single_spaces(row) for row in split))
+    task = raw_task(model, split)
+    positions = model.config.max_position_embeddings
+    length = checked_seq_len(model, seq_len or min(_RAW_TEXT_LENGTH, positions))
+    options = {"batch_size": batch_size, "seq_len": length, "ids": model.config.label2id or {}}
+    return unlabelled, predict_logits(model, unlabelled, tokenizer, task, **options)[0]
+
+
+def raw_task(model: BertModel, split: Split) -> Task:
+    """A task for text without one: the model's labels in the order of their ids."""
+    label2id = model.config.label2id or {}
+    labels = () if model.head == "regression" else tuple(sorted(label2id, key=label2id.get))
+    pair = "text_pair" if next(iter(split)).text_pair is not None else None
+    return Task("text", model.head, "", labels, "text", pair, "", ())
+
+
+def answers(task: Task, split: Split, logits: Logits) -> Iterator[dict]:
+    """What bin/predict.py writes about each example of a split."""
+    for row, values in zip(split, logits, strict=True):
+        answer = {"index": row.index, "text": row.text}
+        if row.text_pair is not None:
+            answer["text_pair"] = row.text_pair
+        if task.kind == "token_classification":
+            yield answer | {"prediction": [task.labels[index] for index in values.argmax(axis=-1)]}
+        elif task.kind == "regression":
+            yield answer | {"prediction": float(values[0])}
+        else:
+            probabilities = scipy.special.softmax(values.astype(np.float64)).tolist()
+            answer |= {"prediction": task.labels[int(values.argmax())]}
+            yield answer | {"probabilities": dict(zip(task.labels, probabilities, strict=True))}
+
+
+def _split_of(texts: str | Sequence[str], text_pairs: str | Sequence[str] | None) -> Split:
+    first = [texts] if isinstance(texts, str) else list(texts)
+    second = [text_pairs] if isinstance(text_pairs, str) else list(text_pairs or [None] * len(first))
+    if len(first) != len(second) or not first:
+        raise InputError(
+            f"{len(first)} texts, but {len(second)} text pairs; give at least one text, each pair both of its texts"
+        )
+    rows = [Example(number, *pair, None) for number, pair in enumerate(zip(first, second, strict=True))]
+    return Split("texts", "texts", lambda: iter(rows))
+
+
+def _single_spaces(row: Example) -> Example:
+    if row.text_pair is not None:
+        raise InputError("a model that tags words reads single texts, not pairs")
+    return row._replace(text=" ".join(row.text.split()), label=None)

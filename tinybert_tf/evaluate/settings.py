@@ -1,0 +1,19 @@
+"""Settings of the programs that run a trained model."""
+
+import dataclasses
+
+from tinybert_tf.distribution import DeviceSettings
+from tinybert_tf.settings import check_at_least_one, nested, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSettings:
+    """A trained model and how it is run."""
+
+    model_dir: str = setting("", "a model directory that was fine-tuned or distilled", required=True)
+    batch_size: int = setting(64, "examples at a time")
+    seed: int = setting(0, "accepted as by every program; nothing here is random")
+    devices: DeviceSettings = nested(DeviceSettings)
+
+    def __post_init__(self):
+        check_at_least_one(self, "batch_size")

@@ -1,0 +1,176 @@
+"""Task distillation, TinyBERT's stage 2: a student learns a task from its fine-tuned teacher."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+
+from tinybert_tf.bert import BertModel
+from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
+from tinybert_tf.data import TaskData
+from tinybert_tf.data.settings import DataSettings
+from tinybert_tf.distill import TinyBertObjective
+from tinybert_tf.distribution import distributed
+from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.baseline import constant_score
+from tinybert_tf.evaluate.task_model import TaskModel
+from tinybert_tf.settings import check_one_of, check_positive, nested, setting
+from tinybert_tf.train.precision import Precision
+from tinybert_tf.train.run import Run, finished_result, recorded
+from tinybert_tf.train.settings import ExampleSettings, MatchingSettings, RunSettings
+from tinybert_tf.train.student import INIT_HELP, make_student
+from tinybert_tf.train.trainer import Trainer
+from tinybert_tf.train.training_set import AUGMENTED_HELP, check_augmented, training_set
+
+logger = logging.getLogger(__name__)
+
+# Fewer dev examples do not tell a weak teacher from chance.
+_ENOUGH_EXAMPLES = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillSettings:
+    """Settings of bin/distill_task.py."""
+
+    data: DataSettings = nested(DataSettings)
+    examples: ExampleSettings = nested(ExampleSettings)
+    matching: MatchingSettings = nested(MatchingSettings)
+    run: RunSettings = nested(RunSettings)
+    augmented_data_dir: str | None = setting(None, AUGMENTED_HELP)
+    teacher: str = setting("", "a model directory that was fine-tuned on the task", required=True)
+    student: str = setting("tinybert4", "a model directory, or a size: a name, or LAYERSxHIDDENxHEADSxINTERMEDIATE")
+    init: str = setting("auto", f"the weights of a student given as a size: {INIT_HELP}")
+    stage: str = setting("both", "intermediate, prediction or both")
+    intermediate_epochs: float | None = setting(None, "absent: the task's, which are the paper's for the GLUE tasks")
+    prediction_epochs: float | None = setting(None, "absent: the task's, which are the paper's for the GLUE tasks")
+    intermediate_learning_rate: float = setting(5e-5, "peak of the schedule of the intermediate stage")
+    prediction_learning_rate: float = setting(3e-5, "peak of the schedule of the prediction stage")
+    temperature: float = setting(1.0, "of the prediction loss")
+    prediction_target: str | None = setting(
+        None,
+        "teacher, or label: what the prediction stage learns from (recipe published: label for scores, else teacher)",
+    )
+    allow_weak_teacher: bool = setting(False, "distil a teacher although its dev score is no better than chance")
+
+    def __post_init__(self):
+        check_one_of(self, "stage", "intermediate", "prediction", "both")
+        if self.prediction_target is not None:
+            check_one_of(self, "prediction_target", "teacher", "label")
+        check_positive(self, "intermediate_epochs", "prediction_epochs", "temperature")
+        check_augmented(self.augmented_data_dir, self.data.task)
+
+    def learns_labels(self, kind: str) -> bool:
+        """Whether the prediction stage of a kind of task learns from labels and not from the teacher."""
+        if self.prediction_target is None:
+            return self.matching.is_published and kind == "regression"
+        return self.prediction_target == "label"
+
+
+def distill_task(settings: DistillSettings) -> dict:
+    """Distils a fine-tuned teacher into a student on a task, in one or both of TinyBERT's stages.
+
+    Args:
+        settings: of the program.
+
+    Returns:
+        The RESULT of `bin/distill_task.py`: task, score, metrics, model, steps, teacher_score, retention.
+
+    Raises:
+        InputError: networks, files or settings that do not fit each other, or a teacher that has not learned the task.
+    """
+    if finished := finished_result(settings):
+        return finished
+    with distributed(settings.run.devices, settings.examples.train_batch_size):
+        keras.utils.set_random_seed(settings.run.seed)
+        data, earlier = settings.data.load(), recorded(settings)
+        precision = Precision.of(earlier, settings.run.dtype, settings.matching.teacher_dtype)
+        teacher_dir = _teacher_for(data, settings.teacher)
+        teacher = load_model(teacher_dir, head=data.task.head, dtype=precision.teacher_dtype, strict_head=True)
+        tokenizer = settings.data.open_tokenizer(teacher_dir)
+        of_teacher = TaskModel.of(teacher, tokenizer, data, settings.data.seq_len, source=teacher_dir)
+        training = training_set(settings, of_teacher, has_teacher=True)
+        student, projections = make_student(
+            teacher,
+            teacher_dir,
+            settings.student,
+            settings.init,
+            settings.matching.layers,
+            training.texts,
+            precision.dtype,
+        )
+        evaluate = dataclasses.replace(of_teacher, model=student).scorer(data.dev)
+        teacher_score = earlier.get("teacher_score")
+        if teacher_score is None and not settings.run.dry_run:
+            teacher_score = _checked_teacher(data, of_teacher.score(data.dev), settings.allow_weak_teacher)
+        run = Run(settings, dataclasses.asdict(precision) | {"teacher_score": teacher_score})
+        trainer = Trainer(
+            run, settings.run, student, training, evaluate, settings.examples.evaluations, tokenizer.spec, precision,
+            settings.matching.has_dropout,
+        )  # fmt: skip
+        scores = _both_stages(trainer, teacher, data, projections, settings)
+        retention = scores[data.task.main_metric] / teacher_score if scores and teacher_score > 0 else 0.0
+        return trainer.finish(scores, teacher_score=teacher_score, retention=retention)
+
+
+def _teacher_for(data: TaskData, name: str) -> Path:
+    """The teacher's directory, if it has a head for the task."""
+    directory = resolve_directory(name, "--teacher")
+    _, head = read_config(directory)
+    if head != data.task.head:
+        raise InputError(
+            f"has the head {head!r}, but task {data.task.name} needs {data.task.head!r}; fine-tune it first "
+            "(bin/finetune.py)",
+            "teacher",
+            name,
+        )
+    return directory
+
+
+def _checked_teacher(data: TaskData, scores: Mapping[str, float], allow_weak: bool) -> float:
+    """The teacher's main dev score; refused if answering the same to everything scores as well."""
+    main = data.task.main_metric
+    logger.info("teacher  dev  %s", "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+    chance, examples = constant_score(data.task, data.dev)
+    if scores[main] > chance or allow_weak:
+        return scores[main]
+    message = (
+        f"the teacher's {main} on dev is {scores[main]:.4f}, and the best constant answer has {chance:.4f}: it has not "
+        "learned the task, or its labels stand in another order"
+    )
+    if examples >= _ENOUGH_EXAMPLES:
+        raise InputError(f"{message}; fine-tune it (bin/finetune.py), or set `allow_weak_teacher`")
+    logger.warning("%s (%d examples)", message, examples)
+    return scores[main]
+
+
+def _both_stages(
+    trainer: Trainer, teacher: BertModel, data: TaskData, projections, settings: DistillSettings
+) -> dict[str, float] | None:
+    """The stages that `settings.stage` asks for, in order; the dev scores of the model that is kept."""
+    matching, scores = settings.matching, None
+    if settings.stage in ("intermediate", "both"):
+        epochs = settings.intermediate_epochs or data.task.intermediate_epochs
+        objective = TinyBertObjective.intermediate(layers=matching.layers, padding=matching.counted_padding)
+        is_last = settings.stage == "intermediate"
+        trainer.learn_layers(
+            teacher, objective, projections, epochs, settings.intermediate_learning_rate,
+            constant_rate=matching.is_published, save_as="model" if is_last else "intermediate",
+        )  # fmt: skip
+        if is_last and not settings.run.dry_run:
+            scores = trainer.evaluate()
+            trainer.run.log("intermediate", trainer.steps, "dev", scores)
+    if settings.stage in ("prediction", "both"):
+        epochs = settings.prediction_epochs or data.task.prediction_epochs
+        if settings.augmented_data_dir and data.task.kind == "regression":
+            # As the paper does for STS-B: replaced words change how similar two sentences are.
+            original = data.train.limit(settings.examples.max_train_examples)
+            trainer.training = dataclasses.replace(trainer.training, split=original)
+        if settings.learns_labels(data.task.kind):
+            trainer.training = trainer.training.labelled()
+            return trainer.learn_labels("prediction", epochs, settings.prediction_learning_rate)
+        reduction = "reference" if matching.is_published else "batch"
+        objective = TinyBertObjective.prediction(temperature=settings.temperature, reduction=reduction)
+        scores = trainer.learn_predictions(teacher, objective, epochs, settings.prediction_learning_rate)
+    return scores

@@ -1,0 +1,94 @@
+"""Groups of settings that the programs which train share."""
+
+import dataclasses
+
+from tinybert_tf.distill.layer_map import KINDS
+from tinybert_tf.distribution import DeviceSettings
+from tinybert_tf.errors import InputError
+from tinybert_tf.settings import check_at_least_one, check_one_of, check_seed, integers, nested, setting
+from tinybert_tf.train.precision import DTYPE_HELP, TEACHER_DTYPE_HELP
+from tinybert_tf.train.student import FAMILY_HELP
+
+SAVE_EVERY_SECONDS = 300.0
+
+# Settings that the recipe now decides where they are not given, and what they were in earlier versions.
+FORMER_DEFAULTS = {"padding": "exclude", "student_dropout": False, "prediction_target": "teacher"}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """A run: where it is written, how long it trains, on what."""
+
+    output_dir: str = setting("", "where the run is written", required=True)
+    seed: int = setting(0, "random seed: initial values, data order, dropout")
+    max_steps: int | None = setting(None, "end each stage after this many steps")
+    save_every_seconds: float = setting(SAVE_EVERY_SECONDS, "seconds between two checkpoints")
+    dtype: str = setting("float32", f"precision of the network that is trained: {DTYPE_HELP}")
+    dry_run: bool = setting(False, "time a few steps, print steps, minutes, memory and disk space, and write nothing")
+    devices: DeviceSettings = nested(DeviceSettings)
+
+    def __post_init__(self):
+        check_at_least_one(self, "max_steps")
+        check_seed(self.seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleSettings:
+    """How a task's training examples are used."""
+
+    train_batch_size: int = setting(32, "examples in a step")
+    max_train_examples: int | None = setting(None, "use only the first examples of the training set")
+    evaluations: int = setting(5, "number of evaluations on dev in a stage")
+    class_weights: str | None = setting(
+        None, "balanced, or LABEL=WEIGHT,...: what an example of a class counts in the losses (absent: 1)"
+    )
+
+    def __post_init__(self):
+        check_at_least_one(self, "train_batch_size", "max_train_examples", "evaluations")
+
+
+@dataclasses.dataclass(frozen=True)
+class MatchingSettings:
+    """How a student is matched with its teacher, in general distillation and on a task."""
+
+    layer_map: str = setting("uniform", "uniform, top, bottom, or a teacher layer for each student layer: 3,6,9,12")
+    student_family: str = setting("auto", FAMILY_HELP)
+    recipe: str = setting("ours", "ours, or published: what the published code does, see docs/recipes.md")
+    student_dropout: bool | None = setting(None, "keep the student's dropout on (recipe ours: off, published: on)")
+    padding: str | None = setting(
+        None, "exclude padding from the losses, or reference: count it (recipe ours: exclude, published: reference)"
+    )
+    teacher_dtype: str = setting("auto", f"precision of the teacher: {TEACHER_DTYPE_HELP}")
+
+    def __post_init__(self):
+        check_one_of(self, "recipe", "ours", "published")
+        if self.padding is not None:
+            check_one_of(self, "padding", "exclude", "reference")
+        self.layers  # noqa: B018
+
+    @property
+    def layers(self) -> str | list[int]:
+        """The layer map: a name or teacher layers; see `tinybert_tf.distill.layer_map`."""
+        if self.layer_map in KINDS:
+            return self.layer_map
+        try:
+            return integers("layer_map", self.layer_map)
+        except InputError:
+            raise InputError(
+                f"must be {', '.join(KINDS)}, or teacher layers separated by commas", "layer_map", self.layer_map
+            ) from None
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the published code's choices are taken where nothing else is given."""
+        return self.recipe == "published"
+
+    @property
+    def has_dropout(self) -> bool:
+        """Whether the student's dropout is on."""
+        return self.is_published if self.student_dropout is None else self.student_dropout
+
+    @property
+    def counted_padding(self) -> str:
+        """`padding` of the losses."""
+        return self.padding or ("reference" if self.is_published else "exclude")
