@@ -25,10 +25,10 @@ def test_the_smallest_or_the_most_faithful_is_kept(task_files, tmp_path):
     model, data = task_files
     arguments = {"task": "sst2", "data_dir": data, "seq_len": (4, 8)}
     report, trials = export_best(
-        model, tmp_path / "a.tflite", limits=Limits(max_drop=1.0), modes=("dynamic", "int8"), **arguments
+        model, tmp_path / "a.tflite", limits=Limits(max_drop=1.0), modes=("dynamic", "int4"), **arguments
     )
-    assert [(trial.quantize, trial.chosen) for trial in trials] == [("dynamic", True), ("int8", False)]
-    assert report.mb == trials[0].mb < trials[1].mb
+    assert [(trial.quantize, trial.chosen) for trial in trials] == [("dynamic", False), ("int4", True)]
+    assert report.mb == trials[1].mb < trials[0].mb
     assert report.path == str(tmp_path / "a.tflite") and TFLiteModel(report.path).seq_len == 8
 
     limits = Limits(max_drop=1.0, max_mb=100)

@@ -1,5 +1,7 @@
 """An exported file answers like its model, in every form that it can have."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,9 +11,10 @@ from tests.export.conftest import TEXTS
 from tinybert_tf.bert import BertConfig, build_model
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.errors import InputError
-from tinybert_tf.export import TFLiteModel, export_tflite
+from tinybert_tf.export import QUANTIZE_MODES, TFLiteModel, export_tflite
 from tinybert_tf.export.writer import flatbuffer
-from tinybert_tf.export.writer.converter import convert
+from tinybert_tf.export.writer.quantization import quantized
+from tinybert_tf.export.writer.text_input import convert
 
 # The largest difference of an output that a mode may cause on the small networks here.
 TOLERANCES = {"none": 1e-5, "float16": 5e-3, "dynamic": 6e-2, "int8": 0.12}
@@ -119,6 +122,49 @@ def test_four_bits_keep_what_the_network_means(quantize, model_dir, exported):
     theirs = TFLiteModel(exported("regression", quantize).path).predict(features).ravel()
     assert np.corrcoef(ours, theirs)[0, 1] > 0.9
     assert np.abs(ours - theirs).max() > 1e-4, "four bits are told from none"
+
+
+def versions_of(report, operator):
+    """The versions in which a file uses an operator."""
+    model = flatbuffer.unpack(flatbuffer.read_tflite(report.path))
+    code = getattr(flatbuffer.schema.BuiltinOperator, operator)
+    return {entry.version for entry in model.operatorCodes if entry.builtinCode == code}
+
+
+@pytest.mark.parametrize(
+    ("quantize", "versions"), [("dynamic", {1, 9}), ("int8", {1, 10, 12}), ("int4", {1, 12}), ("none", {1, 6})]
+)
+def test_dynamic_uses_the_products_of_old_runtimes(quantize, versions, exported):
+    """Version 12, a scale for each output of integer weights, is unknown before TensorFlow Lite 2.17."""
+    assert versions_of(exported(quantize=quantize), "FULLY_CONNECTED") == versions
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_scales_behind_the_products_change_no_answer(head, model_dir, exported, tmp_path, features, monkeypatch):
+    """The form with a scale for each output inside the product is what `dynamic` was before."""
+    inside = dataclasses.replace(QUANTIZE_MODES["dynamic"], scales_behind=False)
+    monkeypatch.setitem(QUANTIZE_MODES, "dynamic", inside)
+    settings = {"seq_len": 12, "quantize": "dynamic", "calibration_texts": TEXTS}
+    before = export_tflite(model_dir(head), tmp_path / "a.tflite", **settings)
+    assert versions_of(before, "FULLY_CONNECTED") == {1, 12}
+    expected = TFLiteModel(before.path).predict(features)
+    found = TFLiteModel(exported(head, "dynamic").path).predict(features)
+    if not isinstance(found, dict):
+        expected, found = {"": expected}, {"": found}
+    for name, value in found.items():
+        np.testing.assert_allclose(value, expected[name], atol=1e-5)
+
+
+def test_float16_tables_are_looked_up_in_16_bit_integers(exported, model_dir):
+    """Every runtime looks those up; GATHER on float16 is refused before TensorFlow 2.20."""
+    report = exported(quantize="float16")
+    (graph,) = flatbuffer.unpack(flatbuffer.read_tflite(report.path)).subgraphs
+    types = {tensor.name.decode(): tensor.type for tensor in graph.tensors}
+    assert types["embeddings/gather"] == flatbuffer.schema.TensorType.INT16
+    assert versions_of(report, "GATHER") == {4}
+    words = load_model(model_dir()).get_layer("embeddings").weights[0].numpy()
+    integers, scales = quantized(words, 16, axis=1)
+    assert np.abs(integers * scales - words).max() < np.abs(words.astype(np.float16) - words).max()
 
 
 def tensors_of(report):
@@ -242,8 +288,8 @@ def test_an_operation_that_phones_lack_is_refused_by_name():
     [
         ({"seq_len": 17}, r"seq_len=17.*max_position_embeddings=16"),
         ({"seq_len": 1}, r"seq_len=1.*between 2"),
-        ({"quantize": "int2"}, r"quantize=int2.*none, float16, dynamic, int8"),
-        ({"quantize": "int8"}, r"quantize=int8 needs example texts.*--calibration_file"),
+        ({"quantize": "int2"}, r"quantize=int2: no such mode.*none, float16, dynamic, int8"),
+        ({"quantize": "int8"}, r"quantize=int8: .*example texts.*`calibration_file`"),
         ({"seq_len": (8, 4), "text_input": "pair"}, r"seq_len=8,4: must be one length"),
         ({"text_input": "both"}, r"text_input=both: must be single or pair"),
         ({"output": "model.bin"}, r"output=.*model.bin.*\.tflite"),

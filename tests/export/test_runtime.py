@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import TFLiteModel, read_metadata
-from tinybert_tf.export.writer.converter import convert
+from tinybert_tf.export.writer.text_input import convert
 
 
 @pytest.mark.parametrize("read", [TFLiteModel, read_metadata])

@@ -197,7 +197,7 @@ def test_a_model_that_ends_the_interpreter_ends_another_process(tmp_path):
             operator.inputs = [-1, -1]
     path = tmp_path / "model.tflite"
     path.write_bytes(flatbuffer.pack(model))
-    refused(lambda: TFLiteModel(path), "model.tflite: LiteRT cannot run it (")
+    refused(lambda: TFLiteModel(path, verify=True), "model.tflite: LiteRT cannot run it (")
 
 
 def test_labels_for_other_scores(tmp_path):
@@ -206,9 +206,9 @@ def test_labels_for_other_scores(tmp_path):
     from tinybert_tf.export.writer.metadata import with_files
 
     path.write_bytes(with_files(content, WORDS, ("bad", "good", "so so")))
-    message = "damaged (its SHA-256 is another than when it was written)"
+    message = "damaged (its SHA-256 has changed since it was written)"
     refused(lambda: TFLiteClassifier(path), message)
     model = flatbuffer.unpack(content)
     model.metadata = [entry for entry in model.metadata if entry.name != b"tinybert_tf_sha256"]
     path.write_bytes(with_files(flatbuffer.pack(model), WORDS, ("bad", "good", "so so")))
-    refused(lambda: TFLiteClassifier(path), "gives 2 scores, but has 3 labels")
+    refused(lambda: TFLiteClassifier(path), "returns 2 scores, but has 3 labels")

@@ -38,7 +38,7 @@ def _classify(folder: Path) -> None:
 
 
 def _predict(folder: Path) -> None:
-    model = TFLiteModel(folder / "model.tflite")
+    model = TFLiteModel(folder / "model.tflite", verify=True)
     model.predict({name: np.ones((1, model.seq_len), np.int32) for name in INPUT_NAMES})
 
 

@@ -21,10 +21,10 @@ export class ModelFile {
     const root = new Table(bytes, view, view.getUint32(0, true));
     /** @type {string[] | null} words by id */
     this.vocabulary = files["vocab.txt"] ?? null;
-    /** @type {string[] | null} classes by id; null for a model that does not classify */
-    this.labels = files["labels.txt"] ?? null;
     /** @type {import("./tokenizer.js").Settings} */
     this.settings = JSON.parse(ownMetadata(root) ?? "{}");
+    /** @type {string[] | null} classes by id; null for a model that does not classify */
+    this.labels = this.settings.head === "regression" ? null : (files["labels.txt"] ?? null);
     /** @type {{key: string, length: number, outputs: string[]}[]} shortest first */
     this.signatures = root.tables(SIGNATURES).map((signature) => readSignature(root, signature));
     this.signatures.sort((a, b) => a.length - b.length);

@@ -26,6 +26,7 @@ const MOST_BYTES = 100;
  * @property {boolean} [strip_accents] by default as `lower_case`
  * @property {[content: string, normalized: boolean, singleWord: boolean][]} [added_tokens] words that are kept whole
  * @property {"left" | "right"} [truncation_side] where a text that is too long is cut
+ * @property {string} [head] the network's: classification, token_classification, regression or span
  */
 
 /**

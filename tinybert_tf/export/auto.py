@@ -1,6 +1,7 @@
-"""Tries the ways to quantize a model on its task and keeps the best that holds."""
+"""Exports a model in every quantization mode, scores each on the model's task, and keeps the best within the limits."""
 
 import dataclasses
+import logging
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -16,15 +17,17 @@ from tinybert_tf.export.writer.delegation import delegation
 from tinybert_tf.export.writer.quantization import QUANTIZE_MODES
 from tinybert_tf.files import written_aside
 
+logger = logging.getLogger(__name__)
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a file must hold.
+    """What a file must keep.
 
     Attributes:
         max_drop: the largest loss of the task's score, 0 to 1.
         max_mb: the largest size, in millions of bytes.
-        max_ms: the largest median time of one text of full length on one thread of this machine.
+        max_ms: the largest median time for one text of full length on one thread of this machine.
     """
 
     max_drop: float = 0.01
@@ -34,14 +37,15 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One way to quantize.
+    """The result of one mode.
 
     Attributes:
+        quantize: the mode.
         mb, median_ms: size, and time on one thread at the longest length.
         score, drop, max_logit_error: on the task's dev set, see `ParityReport`.
-        delegated: "operations that XNNPACK takes/all operations".
-        fails: the limits that it does not hold, "" where it holds them all.
-        chosen: whether it is the one that was kept.
+        delegated: "operators that XNNPACK takes/all operators".
+        fails: the limits that are exceeded, "" if none is.
+        chosen: whether this file was kept.
     """
 
     quantize: str
@@ -68,20 +72,20 @@ def export_best(
 ) -> tuple[ExportReport | None, list[Trial]]:
     """Exports a model in every mode, scores each on the task's dev set, and keeps one.
 
-    Among the files that hold the limits the smallest is taken; where a size or a time was asked for, the one whose logits
-    are nearest to the model's.
+    Of the files within the limits the smallest is kept; if a size or a time is limited, the one whose logits are nearest to
+    the model's.
 
     Args:
         model_dir, output, seq_len: as for `export_tflite`.
-        task, data_dir, files: as for `load_task`; the training set gives the texts to calibrate with.
-        limits: what must hold.
-        modes: of `QUANTIZE_MODES`, those to try.
+        task, data_dir, files: as for `load_task`; the calibration texts are taken from the training set.
+        limits: that the file must keep.
+        modes: those of `QUANTIZE_MODES` to try.
 
     Returns:
-        the report of the file that was written, None where no mode holds the limits and nothing is written; and the trials.
+        the report of the file that was written, None if no mode is within the limits and nothing is written; and the trials.
 
     Raises:
-        InputError: an output that is no .tflite file, and whatever the parts raise.
+        InputError: an output that is no .tflite file, and what `export_tflite` and `task_comparison` raise.
     """
     check_output(Path(output))  # before minutes of trials
     longest = seq_len if isinstance(seq_len, int) else max(seq_len)
@@ -93,7 +97,7 @@ def export_best(
             path = Path(folder) / f"{mode}.tflite"
             reports[mode] = export_tflite(model_dir, path, seq_len=seq_len, quantize=mode, calibration_texts=texts)
             parity = comparison(TFLiteModel(path))
-            print(f"{mode}: {reports[mode].mb:.1f} MB, score {parity.tflite_score:.4f}", flush=True)
+            logger.info("%s: %.1f MB, score %.4f", mode, reports[mode].mb, parity.tflite_score)
             trials.append((mode, parity, delegation(path)))
         times = benchmark([reports[mode].path for mode in modes], lengths=[longest])
         rows = [

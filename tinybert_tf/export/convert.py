@@ -25,25 +25,21 @@ logger = logging.getLogger(__name__)
 
 _MOST_SPARE_ROWS = 64
 
-_NAMES = {
-    "classification": ("BERT text classifier", "Gives the probability of each label for a text or a pair of texts."),
-    "token_classification": ("BERT token classifier", "Gives the probability of each label for each word piece."),
-    "regression": ("BERT text scorer", "Gives one value for a text or a pair of texts."),
-    "span": ("BERT question answerer", "Finds the answer to a question in a text."),
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class ExportReport:
-    """What was written.
+    """The result of an export.
 
     Attributes:
+        path: of the file.
         mb: size of the file, in millions of bytes.
-        seq_len: the longest length; seq_lens: all of them.
-        operators: how often each operation occurs in the graph of the longest length.
+        quantize: the mode, one of `QUANTIZE_MODES`.
+        seq_len: the longest length; seq_lens: all lengths, falling.
+        head: of the model.
+        operators: how often each operator occurs in the graph of the longest length.
         calibrated: whether the weights were rounded for example texts.
-        static_layers: layers whose attention computes in whole numbers of fixed ranges, its product with the values perhaps
-            excepted.
+        static_layers: layers with static int8 attention (the product with the values may stay float32).
+        task_api: which task API of MediaPipe or the Task Library takes the file.
     """
 
     path: str
@@ -55,6 +51,7 @@ class ExportReport:
     operators: dict[str, int]
     calibrated: bool
     static_layers: int
+    task_api: str
 
 
 def export_tflite(
@@ -71,25 +68,36 @@ def export_tflite(
 
     The file takes three int32 `[1, seq_len]` inputs, in this order: ids, mask, segment_ids (in the signature
     `serving_default`: input_word_ids, input_mask, input_type_ids). A classifier returns `probability` `[1, labels]`, a token
-    classifier `probability` `[1, seq_len, labels]`, a regressor `score` `[1, 1]`, a span model `end_logits` and
-    `start_logits` `[1, seq_len]`; all float32.
+    classifier `probability` `[1, seq_len, labels]`, a regressor `score` `[1, 1]` (`probability` in the metadata, since the
+    Task Library looks for that name), a span model `end_logits` and `start_logits` `[1, seq_len]`; all float32.
 
     Args:
         model: a model directory, or a network with a classification, token_classification, regression or span head.
-        output: the .tflite file; replaced if it exists, and left alone if the export fails.
-        seq_len: the fixed length, special tokens included. With several, the longest is `serving_default`, and each
-            shorter one N has a signature `seq_N`: weights are shared, and a short text costs little. MediaPipe's tasks want
-            one length.
+        output: the .tflite file; replaced if it exists, unchanged if the export fails.
+        seq_len: the fixed length, special tokens included. Of several lengths the longest is `serving_default`, and each
+            shorter one N has a signature `seq_N`: weights are shared, and a short text costs little. MediaPipe's tasks load
+            files of one length only.
         quantize: one of `QUANTIZE_MODES`.
         tokenizer_from: the directory with vocab.txt; by default that of the model.
-        calibration_texts: some 200 texts, or pairs of them, like those that the file will see. Integer weights are rounded
-            so that layers err least on them; "int8" also takes the ranges of its attention from them and needs them.
+        calibration_texts: about 200 texts, or pairs of texts, like those that the file will see. Integer weights are
+            rounded so that the error of layers on them is small; "int8" also takes the ranges of its attention from them
+            and needs them.
         text_input: "single" or "pair" puts the tokenizer into the file, which then takes `text`, or `text` and `text_pair`,
-            strings `[1]`, and needs TensorFlow Text's operations; one length only.
+            strings `[1]`, and needs TensorFlow Text's operators; one length only.
+
+    Returns:
+        the report of the file that was written.
 
     Raises:
-        InputError: a head without a TFLite form, a length the model has no positions for, an unknown mode, no vocabulary,
-            no texts to calibrate with.
+        InputError: a head without a TFLite form, a length that the model has no positions for, an unknown mode, no
+            vocabulary, no texts to calibrate with.
+
+    Example:
+
+    ```python
+    report = tb.export_tflite("runs/student/model", "student.tflite", seq_len=64, quantize="dynamic")
+    print(report.mb, report.task_api)
+    ```
     """
     output = Path(output)
     check_output(output)
@@ -101,17 +109,20 @@ def export_tflite(
         model = load_model(directory, strict_head=True)
     _check_model(model, lengths)
     tokenizer = _read_tokenizer(tokenizer_from, model)
-    longest, precision, network = lengths[0], QUANTIZE_MODES[quantize], folded_weights(model)
-    if precision.static and not calibration_texts:
+    longest, mode, network = lengths[0], QUANTIZE_MODES[quantize], folded_weights(model)
+    if mode.static and not calibration_texts:
         raise InputError(
-            "--quantize=int8 needs example texts for its ranges: give --task with --data_dir, or --calibration_file"
+            "takes the ranges of its attention from example texts: give `calibration_texts`, or in a program `task` with "
+            "`data_dir`, or `calibration_file`",
+            parameter="quantize",
+            value=quantize,
         )
     calibration = None
-    if calibration_texts and precision.integer_weights:
+    if calibration_texts and mode.integer_weights:
         features = _example_features(calibration_texts, tokenizer, longest)
-        network = smoothed(network, calibrate(model.config, network, model.head, features), precision.static)
-        calibration = calibrate(model.config, network, model.head, features, precision.static)
-    writer = NetworkWriter(model.config, network, model.head, precision, longest, calibration)
+        network = smoothed(network, calibrate(model.config, network, model.head, features), mode.static)
+        calibration = calibrate(model.config, network, model.head, features, mode.static)
+    writer = NetworkWriter(model.config, network, model.head, mode, longest, calibration)
     builder = ModelBuilder()
     if text_input:
         write_with_tokenizer(builder, writer, tokenizer, longest, pairs=text_input == "pair")
@@ -119,10 +130,12 @@ def export_tflite(
         for length in lengths:
             with builder.graph("serving_default" if length == longest else f"seq_{length}") as graph:
                 writer.write(graph, length)
-    file = builder.finish(precision.runtime)
+    file = builder.finish()
     content = _with_metadata(file, model, tokenizer, text_input)
     with written_aside(output) as aside:
         aside.write_bytes(content)
+    task_api = _task_api(model.head, text_input, lengths)
+    logger.info("%s: %s", output, task_api)
     return ExportReport(
         path=str(output),
         mb=round(len(content) / 1e6, 3),
@@ -132,31 +145,37 @@ def export_tflite(
         head=model.head,
         operators=flatbuffer.operators(file),
         calibrated=calibration is not None,
-        static_layers=len(calibration.attention) if precision.static else 0,
+        static_layers=len(calibration.attention) if mode.static else 0,
+        task_api=task_api,
     )
+
+
+def _task_api(head: str, text_input: str | None, lengths: Sequence[int]) -> str:
+    if text_input:
+        return "no task API takes it: run it with an interpreter that has TensorFlow Text's operators"
+    if len(lengths) > 1:
+        return "no task API takes a file of several lengths: run it by its signatures"
+    return metadata.HEADS[head].task_api
 
 
 def _with_metadata(
     file: flatbuffer.schema.ModelT, model: BertModel, tokenizer: Tokenizer, text_input: str | None
 ) -> bytes:
     """The complete file."""
-    classifies = model.head in ("classification", "token_classification")
-    labels = sorted(model.config.label2id, key=model.config.label2id.get) if classifies else None
-    name, description = _NAMES[model.head]
+    labels = _labels(model)
     inputs = {None: metadata.INPUT_NAMES, "single": ("text",), "pair": ("text", "text_pair")}[text_input]
-    metadata.add_description(
-        file,
-        name=name,
-        description=description,
-        inputs=inputs,
-        outputs=OUTPUT_NAMES[model.head],
-        labels=labels,
-        lower_case=tokenizer.lower_case,
-        settings=metadata.tokenizer_settings(tokenizer.spec),
-    )
+    settings = metadata.tokenizer_settings(tokenizer.spec)
+    metadata.add_description(file, model.head, labels=labels, inputs=inputs, settings=settings)
     integrity.reserve_seal(file)
     vocabulary = None if text_input else tokenizer.vocabulary
     return integrity.sealed(metadata.with_files(flatbuffer.pack(file), vocabulary, labels))
+
+
+def _labels(model: BertModel) -> Sequence[str] | None:
+    """Lines of labels.txt."""
+    if model.head in ("classification", "token_classification"):
+        return sorted(model.config.label2id, key=model.config.label2id.get)
+    return metadata.REGRESSION_LABELS if model.head == "regression" else None
 
 
 def _example_features(texts, tokenizer: Tokenizer, seq_len: int) -> dict[str, np.ndarray]:
@@ -170,13 +189,12 @@ def _example_features(texts, tokenizer: Tokenizer, seq_len: int) -> dict[str, np
 
 def _check_form(quantize: str, text_input: str | None, lengths: Sequence[int]) -> None:
     if quantize not in QUANTIZE_MODES:
-        raise InputError(f"--quantize={quantize}: no such mode; there are {', '.join(QUANTIZE_MODES)}")
+        raise InputError(f"no such mode; there are {', '.join(QUANTIZE_MODES)}", parameter="quantize", value=quantize)
     if text_input not in (None, "single", "pair"):
-        raise InputError(f"--text_input={text_input}: must be single or pair")
+        raise InputError("must be single or pair", parameter="text_input", value=text_input)
     if not lengths or (text_input and len(lengths) > 1):
-        raise InputError(
-            f"--seq_len={','.join(map(str, lengths))}: must be one length, several only without --text_input"
-        )
+        given = ",".join(map(str, lengths))
+        raise InputError("must be one length; only files without `text_input` have several", "seq_len", given)
 
 
 def _check_model(model: BertModel, lengths: Sequence[int]) -> None:
@@ -188,24 +206,25 @@ def _check_model(model: BertModel, lengths: Sequence[int]) -> None:
     limit = model.config.max_position_embeddings
     for length in lengths:
         if not 2 <= length <= limit:
-            raise InputError(
-                f"--seq_len={length}: must be between 2 ([CLS] and [SEP]) and the model's max_position_embeddings={limit}"
-            )
+            message = f"must be between 2 ([CLS] and [SEP]) and the model's max_position_embeddings={limit}"
+            raise InputError(message, parameter="seq_len", value=length)
 
 
 def check_output(output: Path) -> None:
-    """Raises InputError for what no .tflite file can be written as."""
+    """Raises InputError for a path at which no .tflite file can be written."""
     if output.suffix != ".tflite":
-        raise InputError(f"--output={output}: must end in .tflite")
+        raise InputError("must end in .tflite", parameter="output", value=output)
     if output.is_dir():
-        raise InputError(f"--output={output}: is a directory; name a file in it")
+        raise InputError("is a directory; name a file in it", parameter="output", value=output)
 
 
 def _read_tokenizer(directory: str | Path | None, model: BertModel) -> Tokenizer:
     if directory is None:
-        raise InputError("a network by itself has no vocabulary: give tokenizer_from=DIRECTORY, one with its vocab.txt")
+        raise InputError(
+            "a network by itself has no vocabulary: give `tokenizer_from=DIRECTORY`, one with its vocab.txt"
+        )
     tokenizer = Tokenizer.from_directory(directory)
-    # A table may have a few rows more than words, where its publisher rounded it up.
+    # Some publishers round the number of rows up, so that a table may have a few rows more than words.
     if not 0 <= model.config.vocab_size - tokenizer.vocab_size < _MOST_SPARE_ROWS:
         raise InputError(
             f"{tokenizer.vocab_file}: {tokenizer.vocab_size} words, but the model has vocab_size={model.config.vocab_size}; "
@@ -213,7 +232,7 @@ def _read_tokenizer(directory: str | Path | None, model: BertModel) -> Tokenizer
         )
     if not tokenizer.lower_case:
         logger.warning(
-            "%s: a cased vocabulary, but MediaPipe and the Task Library lower-case every text: split it on your own there",
+            "%s: a cased vocabulary, but MediaPipe and the Task Library lower-case every text: tokenize in the app",
             tokenizer.vocab_file,
         )
     if tokenizer.spec.added:

@@ -153,7 +153,7 @@ def compare_on_task(
     print(report.drop, report.max_logit_error)
     ```
     """
-    file = TFLiteModel(tflite_path, num_threads)
+    file = TFLiteModel(tflite_path, num_threads, verify=True)
     return task_comparison(model_dir, task, data_dir, files=files, split=split, seq_len=file.seq_len)(file)
 
 

@@ -23,6 +23,8 @@ class TFLiteModel:
     Args:
         path: a .tflite file whose signatures have the inputs input_word_ids, input_mask and input_type_ids.
         num_threads: of the XNNPACK kernels.
+        verify: for a file of another exporter: run it once in a separate process first, since a damaged file may end the
+            process that loads it. Files of `export_tflite` are checked by their SHA-256 in any case.
 
     Raises:
         InputError: not a TFLite file, a damaged one, or one with other inputs.
@@ -37,9 +39,11 @@ class TFLiteModel:
     ```
     """
 
-    def __init__(self, path: str | Path, num_threads: int = 1):
+    def __init__(self, path: str | Path, num_threads: int = 1, verify: bool = False):
         content = read_tflite(path)
         integrity.check(path, content)
+        if verify:
+            integrity.try_run(path, content)
         self.path = Path(path)
         self._interpreter = _load(path, content, num_threads)
         self._runners = {}

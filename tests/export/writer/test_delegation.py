@@ -2,7 +2,7 @@
 
 import pytest
 
-from tinybert_tf.export.writer import delegation
+from tinybert_tf.export import delegation
 
 
 @pytest.mark.parametrize("quantize", ["none", "dynamic", "int8", "int4"])

@@ -1,5 +1,7 @@
 """A damaged file is one clear error, never the end of the process."""
 
+import subprocess
+
 import numpy as np
 import pytest
 
@@ -32,7 +34,7 @@ def test_a_file_of_another_exporter_is_checked_by_its_references(exported, tmp_p
     model.metadata = None
     path = tmp_path / "other.tflite"
     path.write_bytes(flatbuffer.pack(model))
-    assert TFLiteModel(path).seq_len == 12
+    assert TFLiteModel(path, verify=True).seq_len == 12
 
     def tensor_of_no_buffer(model):
         model.subgraphs[0].tensors[3].buffer = 10_000
@@ -69,5 +71,21 @@ def test_a_classifier_needs_metadata(exported, tmp_path):
     model.metadata = None
     path = tmp_path / "bare.tflite"
     path.write_bytes(flatbuffer.pack(model))
-    with pytest.raises(InputError, match="carries no TFLITE_METADATA; tflite/convert.py writes files that do"):
+    with pytest.raises(InputError, match="has no TFLITE_METADATA; tflite/convert.py writes files that have it"):
         TFLiteClassifier(path)
+
+
+def test_only_a_caller_who_asks_for_it_runs_a_foreign_file_elsewhere(exported, tmp_path, monkeypatch):
+    """A constructor that starts a process would surprise; a file of this package is never run by `verify`."""
+    started = []
+    run = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: started.append(args) or run(*args, **kwargs))
+    model = flatbuffer.unpack(flatbuffer.read_tflite(exported().path))
+    model.metadata = None
+    foreign = tmp_path / "foreign.tflite"
+    foreign.write_bytes(flatbuffer.pack(model))
+    TFLiteModel(foreign)
+    TFLiteModel(exported().path, verify=True)
+    assert not started
+    TFLiteModel(foreign, verify=True)
+    assert len(started) == 1

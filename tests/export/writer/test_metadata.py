@@ -1,5 +1,6 @@
 """What the runtimes read from a file is what went into it."""
 
+import re
 import zipfile
 
 import numpy as np
@@ -16,20 +17,37 @@ def words(model_dir):
 
 
 @pytest.mark.parametrize(
-    ("head", "outputs", "labels"),
+    ("head", "outputs", "labels", "task_api"),
     [
-        ("classification", ("probability",), ("bad", "good", "so so")),
-        ("regression", ("score",), None),
-        ("span", ("end_logits", "start_logits"), None),
+        ("classification", ("probability",), ("bad", "good", "so so"), "TextClassifier and .*BertNLClassifier take it"),
+        ("token_classification", ("probability",), ("bad", "good", "so so"), "no task API"),
+        ("regression", ("probability",), None, "the value is the score of the only category"),
+        ("span", ("end_logits", "start_logits"), None, "BertQuestionAnswerer takes it, with 384 tokens"),
     ],
 )
-def test_metadata_reads_back_as_it_was_written(head, outputs, labels, exported, words):
+def test_metadata_reads_back_as_it_was_written(head, outputs, labels, task_api, exported, words):
     found = read_metadata(exported(head).path)
     assert found.inputs == ("ids", "mask", "segment_ids")
     assert found.outputs == outputs
     assert found.vocabulary == words
     assert found.labels == labels
-    assert found.name and found.description
+    assert found.head == head
+    assert found.name and re.search(task_api, found.description)
+    assert found.description.endswith(f"{exported(head).task_api}.")
+
+
+def test_a_regression_file_satisfies_the_task_library(exported):
+    """It ends the process unless an output is called `probability`, and wants a label for each value."""
+    with zipfile.ZipFile(exported("regression").path) as archive:
+        assert archive.read("labels.txt") == b"score\n"
+    assert read_metadata(exported("regression").path).labels is None, "it has no classes"
+
+
+def test_a_file_of_several_lengths_says_that_no_task_api_takes_it(model_dir, tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        report = export_tflite(model_dir(), tmp_path / "a.tflite", seq_len=(4, 8))
+    assert report.task_api.startswith("no task API takes a file of several lengths")
+    assert report.task_api in caplog.text, "programs print it"
 
 
 def test_labels_stand_in_the_order_of_their_ids(model_dir, tmp_path):
@@ -50,12 +68,10 @@ def test_files_lie_in_the_model_uncompressed(exported, model_dir):
         assert archive.read("vocab.txt") == (model_dir() / "vocab.txt").read_bytes()
 
 
-@pytest.mark.parametrize(("quantize", "version"), [("none", b"2.9.0"), ("dynamic", b"2.17.0")])
-def test_the_file_says_which_runtime_it_needs(quantize, version, exported):
-    model = flatbuffer.unpack(flatbuffer.read_tflite(exported(quantize=quantize).path))
-    named = {entry.name: bytes(np.asarray(model.buffers[entry.buffer].data, np.uint8)) for entry in model.metadata}
-    assert {b"TFLITE_METADATA", b"min_runtime_version", b"tinybert_tf", b"tinybert_tf_sha256"} == named.keys()
-    assert named[b"min_runtime_version"] == version.ljust(16, b"\0")
+def test_entries_of_the_metadata(exported):
+    model = flatbuffer.unpack(flatbuffer.read_tflite(exported().path))
+    names = {entry.name for entry in model.metadata}
+    assert names == {b"TFLITE_METADATA", b"min_runtime_version", b"tinybert_tf", b"tinybert_tf_sha256"}
 
 
 def test_mediapipes_own_reader_agrees(exported, words):
@@ -101,7 +117,7 @@ def test_a_file_without_metadata_is_named(exported, tmp_path):
     model.metadata = None
     bare = tmp_path / "bare.tflite"
     bare.write_bytes(flatbuffer.pack(model))
-    with pytest.raises(InputError, match=r"bare.tflite: carries no TFLITE_METADATA"):
+    with pytest.raises(InputError, match=r"bare.tflite: has no TFLITE_METADATA"):
         read_metadata(bare)
 
 

@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tinybert_tf.export.writer.quantization import quantized
-from tinybert_tf.export.writer.rounding import rounded
+from tinybert_tf.export.writer.quantization import quantized, rounded
 
 
 def correlated(rows, size, seed=0):

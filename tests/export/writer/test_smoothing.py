@@ -9,9 +9,9 @@ from tinybert_tf.export.writer import flatbuffer
 from tinybert_tf.export.writer.builder import ModelBuilder
 from tinybert_tf.export.writer.calibration import calibrate
 from tinybert_tf.export.writer.graph import NetworkWriter
-from tinybert_tf.export.writer.quantization import Precision
+from tinybert_tf.export.writer.quantization import QuantizationMode
 from tinybert_tf.export.writer.smoothing import smoothed
-from tinybert_tf.export.writer.weights import Dense, folded_weights
+from tinybert_tf.export.writer.weights import Matrix, folded_weights
 
 
 def answers(model, network, features):
@@ -19,8 +19,8 @@ def answers(model, network, features):
 
     builder = ModelBuilder()
     with builder.graph("serving_default") as graph:
-        NetworkWriter(model.config, network, model.head, Precision("float32"), 12).write(graph, 12)
-    run = Interpreter(model_content=flatbuffer.pack(builder.finish("2.9.0"))).get_signature_runner("serving_default")
+        NetworkWriter(model.config, network, model.head, QuantizationMode("float32"), 12).write(graph, 12)
+    run = Interpreter(model_content=flatbuffer.pack(builder.finish())).get_signature_runner("serving_default")
     rows = [run(**{name: value[row : row + 1] for name, value in features.items()}) for row in range(4)]
     return np.concatenate([row["probability"] for row in rows])
 
@@ -62,7 +62,7 @@ def test_a_column_that_nothing_reads_is_left_alone(model_dir, features):
     network = folded_weights(model)
     kernel = network.layers[0].intermediate.kernel.copy()
     kernel[5] = 0
-    first = dataclasses.replace(network.layers[0], intermediate=Dense(kernel, network.layers[0].intermediate.bias))
+    first = dataclasses.replace(network.layers[0], intermediate=Matrix(kernel, network.layers[0].intermediate.bias))
     network = dataclasses.replace(network, layers=(first, *network.layers[1:]))
     scale = smoothed(network, calibrate(model.config, network, model.head, features)).layers[0].attention_scale
     assert scale[5] == 1 and np.isfinite(scale).all()

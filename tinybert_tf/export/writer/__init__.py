@@ -1,8 +1,13 @@
-"""Writes TFLite files operation by operation, without TensorFlow's converter.
+"""Writes TFLite files operator by operator, without TensorFlow's converter; `tinybert_tf.export` says why.
 
-The converter needs several times the model's size in memory, leaves softmax, GELU, LayerNorm and batch products of an
-int8 BERT outside of XNNPACK, and offers no choice of which layers are static: its int8 file takes 2.7 ms where these take
-1.8. Here a network becomes a `FoldedBert` of plain arrays (`weights`), a list of operators (`graph`, `builder`), and a
-flatbuffer with metadata (`flatbuffer`, `metadata`); `quantization`, `calibration`, `smoothing` and `rounding` choose the
-integers.
+In the order of an export:
+
+- `weights`: a model's weights as a `FoldedBert` of plain arrays, rearranged so that the device computes less.
+- `calibration`, `smoothing`, `quantization`: what layers read on example texts, and the integers chosen for that.
+- `graph`, `builder`, `runtimes`: the network as a list of operators, and the first runtime that has them.
+- `text_input`: the tokenizer in front of the network, for files that take texts.
+- `flatbuffer`, `metadata`, `integrity`: the file, its description with vocabulary and labels, its checksum.
+
+Beside them, `delegation` lists the operators of a file that XNNPACK leaves, and `other_runtimes` runs ONNX and TorchScript
+files for comparison.
 """

@@ -1,8 +1,7 @@
-"""Writes a TFLite model operation by operation.
+"""Builds a TFLite model operator by operator.
 
-TensorFlow's converter needs ten times a model's size in memory, and what it makes of a graph changes with its version. A
-BERT is twenty kinds of operations in a known order: here each is written as the runtime will find it. Constants of equal
-content are held once, also between the graphs of a model that has one for each length.
+A BERT uses twenty kinds of operators in a fixed order; each is written exactly as the runtime will read it. Constants of
+equal content are stored once, also across the graphs of a model with several lengths.
 """
 
 import contextlib
@@ -13,19 +12,24 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tinybert_tf.export.writer.runtimes import FIRST_RUNTIMES, latest
+
 FLOAT32 = schema.TensorType.FLOAT32
 FLOAT16 = schema.TensorType.FLOAT16
 INT4 = schema.TensorType.INT4
 INT8 = schema.TensorType.INT8
+INT16 = schema.TensorType.INT16
 INT32 = schema.TensorType.INT32
 
-_TYPES = {"float32": FLOAT32, "float16": FLOAT16, "int8": INT8, "int32": INT32}
+_TYPES = {"float32": FLOAT32, "float16": FLOAT16, "int8": INT8, "int16": INT16, "int32": INT32}
 _OPERATOR_CODE_IN_ONE_BYTE = 127  # what readers of the first schema versions find in place of a higher code
+_RUNTIME_ENTRY = b"min_runtime_version"
+_RUNTIME_ENTRY_BYTES = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """A tensor of one graph, by its number there. With a scale it stands for (values - zero_point) * scale."""
+    """A tensor of one graph, by its index in it. With a scale it means (values - zero_point) * scale."""
 
     index: int
     shape: tuple[int, ...]
@@ -48,11 +52,12 @@ class ModelBuilder:
             metadata=[],
         )
         self._buffers: dict[bytes, int] = {}
-        self._codes: dict[tuple[int, int], int] = {}
+        self._codes: dict[tuple[str, int], int] = {}
+        self._runtimes: set[str] = set()  # the first runtime of each operator
 
     @contextlib.contextmanager
     def graph(self, signature: str) -> Iterator["GraphBuilder"]:
-        """A further graph, called by the name of its signature."""
+        """Adds a graph; it is called by the name of its signature."""
         graph = GraphBuilder(self, signature)
         yield graph
         self._model.subgraphs.append(graph.subgraph)
@@ -60,13 +65,14 @@ class ModelBuilder:
 
     @contextlib.contextmanager
     def graph_behind(self, model: schema.ModelT, signature: str) -> Iterator[tuple["GraphBuilder", dict[str, Tensor]]]:
-        """Goes on where the only graph of another model ends: that graph, and its outputs by name.
+        """Continues the only graph of another model: yields that graph and its outputs by name.
 
-        `model` comes from TensorFlow's converter and is used up: its buffers become this one's.
+        `model` comes from TensorFlow's converter. It is consumed: its buffers are moved into this model.
         """
         (subgraph,), (ends,) = model.subgraphs, model.signatureDefs
         first_code = len(self._model.operatorCodes)
         self._model.operatorCodes += model.operatorCodes
+        self._runtimes |= {_text(model, entry.buffer) for entry in model.metadata if entry.name == _RUNTIME_ENTRY}
         for operator in subgraph.operators:
             operator.opcodeIndex += first_code
         for tensor in subgraph.tensors:
@@ -76,10 +82,10 @@ class ModelBuilder:
             graph.adopt(subgraph, {entry.name.decode(): entry.tensorIndex for entry in ends.inputs})
             yield graph, {entry.name.decode(): graph.existing(entry.tensorIndex) for entry in ends.outputs}
 
-    def finish(self, min_runtime_version: str) -> schema.ModelT:
-        """The model; `min_runtime_version` is the first TensorFlow Lite whose kernels know every operation in it."""
-        padded = min_runtime_version.encode().ljust(16, b"\0")
-        entry = schema.MetadataT(name=b"min_runtime_version", buffer=self.buffer(np.frombuffer(padded, np.uint8)))
+    def finish(self) -> schema.ModelT:
+        """The model, with the first TensorFlow Lite version that knows all of its operators in its metadata."""
+        version = latest(self._runtimes).encode().ljust(_RUNTIME_ENTRY_BYTES, b"\0")
+        entry = schema.MetadataT(name=_RUNTIME_ENTRY, buffer=self.buffer(np.frombuffer(version, np.uint8)))
         self._model.metadata.append(entry)
         return self._model
 
@@ -92,18 +98,20 @@ class ModelBuilder:
         return self._buffers[key]
 
     def operator_code(self, name: str, version: int) -> int:
-        code = getattr(schema.BuiltinOperator, name)
-        if (code, version) not in self._codes:
-            self._codes[code, version] = len(self._model.operatorCodes)
+        """The index of an operator in the model's list; KeyError if `FIRST_RUNTIMES` does not list it."""
+        self._runtimes.add(FIRST_RUNTIMES[name, version])
+        if (name, version) not in self._codes:
+            self._codes[name, version] = len(self._model.operatorCodes)
+            code = getattr(schema.BuiltinOperator, name)
             old = min(code, _OPERATOR_CODE_IN_ONE_BYTE)
             self._model.operatorCodes.append(
                 schema.OperatorCodeT(deprecatedBuiltinCode=old, builtinCode=code, version=version)
             )
-        return self._codes[code, version]
+        return self._codes[name, version]
 
 
 class GraphBuilder:
-    """One graph. Each method appends an operation and returns its result; shapes are static."""
+    """One graph. Each method appends an operator and returns its result; shapes are static."""
 
     def __init__(self, model: ModelBuilder, signature: str):
         self._model = model
@@ -128,13 +136,13 @@ class GraphBuilder:
 
     @contextlib.contextmanager
     def scope(self, name: str) -> Iterator[None]:
-        """What is written inside has `name/` before its own name."""
+        """Prefixes the names of all tensors that are written inside with `name/`."""
         self._scope.append(name)
         yield
         self._scope.pop()
 
     def adopt(self, subgraph: schema.SubGraphT, inputs: Mapping[str, int]) -> None:
-        """Begins with the operations of another graph, whose buffers and codes are this model's by now."""
+        """Starts with the operators of another graph, whose buffers and operator codes this model already has."""
         subgraph.name = self.subgraph.name
         self.subgraph = subgraph
         self._inputs = {name: self.existing(index) for name, index in inputs.items()}
@@ -145,10 +153,10 @@ class GraphBuilder:
 
     @property
     def path(self) -> str:
-        """The scopes around, joined: the name of the layer that is being written."""
+        """The enclosing scopes, joined: the name of the layer that is being written."""
         return "/".join(self._scope)
 
-    # --- Ends ---
+    # --- Inputs, outputs, constants ---
 
     def input(self, name: str, shape: Sequence[int], type: int) -> Tensor:
         self._inputs[name] = self._tensor(name, shape, type)
@@ -181,9 +189,6 @@ class GraphBuilder:
     def mul(self, x: Tensor, y: Tensor) -> Tensor:
         return self._elementwise("MUL", schema.MulOptionsT(), x, y)
 
-    def squared_difference(self, x: Tensor, y: Tensor) -> Tensor:
-        return self._elementwise("SQUARED_DIFFERENCE", schema.SquaredDifferenceOptionsT(), x, y)
-
     def rsqrt(self, x: Tensor) -> Tensor:
         return self._op("RSQRT", [x], x.shape)
 
@@ -206,8 +211,8 @@ class GraphBuilder:
         return self._op("CAST", [x], x.shape, options)
 
     def dequantize(self, x: Tensor) -> Tensor:
-        """int4, int8 or float16 -> float32."""
-        return self._op("DEQUANTIZE", [x], x.shape, version={INT4: 6, FLOAT16: 3, INT8: 2}[x.type])
+        """int4, int8, int16 or float16 -> float32."""
+        return self._op("DEQUANTIZE", [x], x.shape, version={INT4: 6, INT16: 3, FLOAT16: 3, INT8: 2}[x.type])
 
     def quantize(self, x: Tensor, scale: float, zero_point: int) -> Tensor:
         """float32 -> int8."""
@@ -216,7 +221,7 @@ class GraphBuilder:
     # --- Reductions and layout ---
 
     def mean(self, x: Tensor) -> Tensor:
-        """Over the last axis, which stays as 1."""
+        """Over the last axis, which is kept with size 1."""
         return self._reduce("MEAN", x, axis=-1, keep=True)
 
     def sum(self, x: Tensor, axis: int) -> Tensor:
@@ -237,15 +242,10 @@ class GraphBuilder:
     def slice(self, x: Tensor, begin: Sequence[int], size: Sequence[int]) -> Tensor:
         return self._op("SLICE", [x, self._ints(begin), self._ints(size)], size, schema.SliceOptionsT(), like=x)
 
-    def concatenate(self, tensors: Sequence[Tensor], axis: int) -> Tensor:
-        shape = list(tensors[0].shape)
-        shape[axis] = sum(tensor.shape[axis] for tensor in tensors)
-        return self._op("CONCATENATION", tensors, shape, schema.ConcatenationOptionsT(axis=axis), like=tensors[0])
-
     def gather(self, table: Tensor, rows: Tensor) -> Tensor:
-        """Rows of a table, as they are stored there."""
+        """Rows of a table, in the table's type."""
         shape = (*rows.shape, *table.shape[1:])
-        version = {INT4: 7, INT8: 2}.get(table.type, 1)
+        version = {INT4: 7, INT16: 4, INT8: 2}.get(table.type, 1)
         return self._op("GATHER", [table, rows], shape, schema.GatherOptionsT(axis=0), version=version, like=table)
 
     # --- Products ---
@@ -253,26 +253,33 @@ class GraphBuilder:
     def fully_connected(self, x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
         """float32 x [rows, in] times the transpose of weights [out, in], plus bias [out] -> float32 [rows, out].
 
-        With integer weights the runtime quantizes x row by row as it comes.
+        With integer weights the runtime quantizes x row by row while it runs. Weights of a single scale run on older
+        runtimes than weights with a scale for each output.
         """
-        # Version 12 brought a scale for each output to integer weights with float32 activations, version 6 the missing bias.
-        version = 12 if weights.scale is not None else 6 if bias is None else 1
-        options = schema.FullyConnectedOptionsT(asymmetricQuantizeInputs=weights.scale is not None)
+        is_integer = weights.scale is not None
+        if is_integer:
+            version = 9 if weights.scale.size == 1 else 12
+        else:
+            version = 6 if bias is None else 1
+        options = schema.FullyConnectedOptionsT(asymmetricQuantizeInputs=is_integer)
         inputs = [x, weights] if bias is None else [x, weights, bias]
         return self._op("FULLY_CONNECTED", inputs, (x.shape[0], weights.shape[0]), options, version=version)
 
     def fully_connected_int8(
         self, x: Tensor, weights: Tensor, bias: np.ndarray | None, scale: float, zero_point: int
     ) -> Tensor:
-        """The same in whole numbers: int8 x and weights, float bias [out] -> int8 with the given scale."""
+        """The same in integers: int8 x and weights, float bias [out] -> int8 with the given scale.
+
+        Version 10, although the kernel exists since version 4: runtimes before 2.11 use the first of the weights' scales for
+        all outputs, without an error. With this version they refuse the file.
+        """
         inputs = [x, weights]
         if bias is not None:
             scales = (x.scale * weights.scale.ravel()).astype(np.float32)
             inputs.append(self.constant(np.round(bias / scales).astype(np.int32), scale=scales))
         result = _int8(scale, zero_point)
         shape = (x.shape[0], weights.shape[0])
-        version = 6 if bias is None else 4
-        return self._op("FULLY_CONNECTED", inputs, shape, schema.FullyConnectedOptionsT(), version=version, like=result)
+        return self._op("FULLY_CONNECTED", inputs, shape, schema.FullyConnectedOptionsT(), version=10, like=result)
 
     def batch_matmul(self, x: Tensor, y: Tensor, transpose_y: bool = False) -> Tensor:
         return self._batch_matmul(x, y, transpose_y, version=1, like=None)
@@ -280,7 +287,7 @@ class GraphBuilder:
     def batch_matmul_int8(
         self, x: Tensor, y: Tensor, scale: float, zero_point: int, transpose_y: bool = False
     ) -> Tensor:
-        """The same in whole numbers: int8 x and y -> int8 with the given scale. XNNPACK wants 0 as the zero point of y."""
+        """The same in integers: int8 x and y -> int8 with the given scale. XNNPACK requires zero point 0 for y."""
         return self._batch_matmul(x, y, transpose_y, version=2, like=_int8(scale, zero_point))
 
     # --- Inside ---
@@ -313,7 +320,7 @@ class GraphBuilder:
         version: int = 1,
         like: Tensor | None = None,
     ) -> list[Tensor]:
-        """Appends an operation; its results are float32, or of the kind of `like`."""
+        """Appends an operator; its results are float32, or have type, scale and zero point of `like`."""
         like = like or Tensor(-1, (), FLOAT32)
         outputs = [self._tensor(name.lower(), shape, like.type, like.scale, like.zero_point) for shape in shapes]
         operator = schema.OperatorT(
@@ -345,11 +352,15 @@ class GraphBuilder:
 
 
 def _int8(scale: float, zero_point: int) -> Tensor:
-    """An int8 tensor's kind, to make others like it."""
+    """A template: type, scale and zero point of an int8 tensor."""
     return Tensor(-1, (), INT8, np.array([scale], np.float32), zero_point)
 
 
+def _text(model: schema.ModelT, buffer: int) -> str:
+    return bytes(np.asarray(model.buffers[buffer].data, np.uint8)).rstrip(b"\0").decode()
+
+
 def _two_in_a_byte(values: np.ndarray) -> np.ndarray:
-    """int4 as the format stores it: the earlier value in the lower half of a byte."""
+    """int4 values packed as the format stores them: the first of two values in the lower half of a byte."""
     flat = np.append(values.ravel(), np.zeros(values.size % 2, values.dtype)).astype(np.uint8) & 0xF
     return flat[0::2] | (flat[1::2] << 4)

@@ -1,4 +1,4 @@
-"""What do a network's dense layers and attentions see on real texts?"""
+"""Runs a network on example texts and records what its dense layers and attentions read."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,58 +15,64 @@ from tinybert_tf.export.writer.graph import NetworkWriter
 from tinybert_tf.export.writer.quantization import (
     PROBABILITY_STEP,
     Calibration,
-    Precision,
+    QuantizationMode,
     Range,
     SeenAttention,
     SeenInput,
 )
-from tinybert_tf.export.writer.weights import Network
+from tinybert_tf.export.writer.weights import FoldedBert
 
-# What eight bits may do to an attention; beyond, it stays as it is. All are mean squares of rounding errors: of the input and of
-# the context in relation to those of the values, of logits as they are, since a softmax sees their differences.
+# An attention whose noise in eight bits is above a limit stays float32. Noise is the mean square of rounding errors, for the
+# input and the context divided by the mean square of the values; for logits it is not, since a softmax reads their differences.
 # - Input: outliers of a hundred standard deviations, as a few columns of a pre-trained BERT have, would leave nothing else.
 #   TinyBERT4's smoothed inputs have 1e-4.
 # - Logits: TinyBERT4's have 1e-3 to 5e-3, MiniLM's 1e-3 to 9e-3. A query whose columns differ a hundredfold from the key's
-#   had 2 and lost the answers.
+#   had 2 and gave wrong answers.
 # - Context: TinyBERT4 has 1e-4 to 6e-4 at 128 tokens; at 384, 2e-3 to 7e-3 cost SQuAD 0.04 points.
 MOST_INPUT_NOISE = 3e-4
 MOST_LOGIT_NOISE = 1e-2
 MOST_CONTEXT_NOISE = 1e-2
 
-# Gives the values of a tensor, by its name, after the last run.
+# The values of a tensor, by its name, in the last run.
 TensorOf = Callable[[str], np.ndarray]
 
 
 def calibrate(
     config: BertConfig,
-    network: Network,
+    network: FoldedBert,
     head: str,
     features: dict[str, np.ndarray],
     static: bool = False,
 ) -> Calibration:
-    """Runs the network in float32 on example texts and looks at what its dense layers and attentions see.
+    """Runs the network in float32 on example texts and records what its dense layers and attentions read.
 
     Args:
         config, network, head: as for `NetworkWriter`.
-        features: int32 `[texts, seq]` by `INPUT_NAMES`. 200 texts do.
-        static: look at attentions, too.
+        features: int32 `[texts, seq]` by `INPUT_NAMES`; 200 texts suffice.
+        static: record attentions, too.
+
+    Returns:
+        inputs of all dense layers; with `static` the ranges of those attentions that eight bits serve.
+
+    Raises:
+        InputError: no text.
     """
     texts, seq_len = features[INPUT_NAMES[0]].shape
     if not texts:
         raise InputError("no text to calibrate with; give at least one, better 200")
     builder = ModelBuilder()
     with builder.graph("serving_default") as graph:
-        NetworkWriter(config, network, head, Precision("for calibration"), seq_len).write(graph, seq_len)
-    model = builder.finish("2.9.0")
+        NetworkWriter(config, network, head, QuantizationMode("for calibration"), seq_len).write(graph, seq_len)
+    model = builder.finish()
     inputs = _dense_inputs(model)
     columns = {name: _Columns() for name in inputs.values()}
     first = f"layer_{network.first_token_layer}/attention"
-    # These have a row for each head, all others one for each token, or one.
+    # The inputs of these two have a row for each head; all others have a row for each token, or one row.
     by_head = {inputs[name] for name in (f"{first}/key", f"{first}/value") if name in inputs}
     paths = [f"layer_{number}/attention" for number in range(len(network.layers))] if static else []
     attentions = {path: _Attention(path, inputs[f"{path}/query"]) for path in paths if path != first}
     for row, tensor in enumerate(_runs(model, features)):
-        # What the network computes for padding is never used.
+        # Values at padding are never used.
         length = int(features["input_mask"][row].sum())
         for name, seen in columns.items():
             seen.add(tensor(name) if name in by_head else tensor(name)[:length])
@@ -83,7 +89,7 @@ def _runs(model: schema.ModelT, features: dict[str, np.ndarray]) -> Iterator[Ten
     (graph,) = model.subgraphs
     numbers = {tensor.name.decode(): number for number, tensor in enumerate(graph.tensors)}
     with warnings.catch_warnings():
-        # It says that all tensors take memory: that is what is wanted.
+        # The warning says that all tensors take memory, which is intended here.
         warnings.simplefilter("ignore", UserWarning)
         interpreter = Interpreter(model_content=flatbuffer.pack(model), experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
@@ -106,8 +112,8 @@ def _dense_inputs(model: schema.ModelT) -> dict[str, str]:
 
 
 class _Columns:
-    """What the rows that a tensor held so far have in each column: the largest absolute values, [in], and the mean products
-    of each two, [in, in]."""
+    """Of the rows that a tensor held so far: the largest absolute value of each column, [in], and the mean product of each
+    two columns, [in, in]."""
 
     def __init__(self):
         self.largest, self._products, self._rows = 0.0, 0.0, 0
@@ -148,7 +154,7 @@ class _Values:
 
 
 class _Attention:
-    """What the attention of one layer computed so far; padding is left out."""
+    """What the attention of one layer computed so far, without padding."""
 
     def __init__(self, path: str, input_name: str):
         self._path, self._input_name = path, input_name
@@ -173,13 +179,13 @@ class _Attention:
         return _ratio(self._values["input"].noise(), self._values["input"].mean_square())
 
     def logit_noise(self) -> float:
-        """What a rounded query does with keys, a rounded key with queries, and the rounding of their product."""
+        """Noise of the logits: rounded query times key, query times rounded key, and the rounding of their product."""
         query, key = self._values["query"], self._values["key"]
         products = query.even_noise() * key.mean_square() + key.even_noise() * query.mean_square()
         return self._head_size * products + self._values["logits"].noise()
 
     def context_noise(self) -> float:
-        """What rounded probabilities do."""
+        """Noise of the context that rounded probabilities cause."""
         return _ratio(self._context_error.mean_square(), self._values["context"].mean_square())
 
     def fits(self) -> bool:

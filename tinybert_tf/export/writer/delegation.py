@@ -1,6 +1,6 @@
-"""Which operations does XNNPACK take over?
+"""Lists the operators of a file that XNNPACK takes over and those that it leaves to the interpreter.
 
-XNNPACK's kernels are several times faster than the runtime's own, and each operation that it leaves cuts the graph: before
+XNNPACK's kernels are several times faster than the interpreter's, and each operator that it leaves cuts the graph: before
 and behind it, activations change their layout.
 """
 
@@ -17,9 +17,9 @@ class Delegation:
     """Of the first graph of a file.
 
     Attributes:
-        delegated, nodes: how many operations XNNPACK takes, and how many there are.
-        parts: into how many pieces they fall.
-        left: "OPERATION name" of each of the others.
+        delegated, nodes: number of operators that XNNPACK takes, and of all operators.
+        parts: number of partitions that XNNPACK takes.
+        left: "OPERATOR name" of each operator that XNNPACK leaves.
     """
 
     delegated: int
@@ -29,7 +29,7 @@ class Delegation:
 
 
 def delegation(path: str | Path) -> Delegation:
-    """Loads a file with the runtime's defaults and looks at what became of it.
+    """Loads a file with the runtime's defaults and reads which operators were delegated.
 
     Raises:
         InputError: not a TFLite file, or a damaged one.
@@ -47,7 +47,7 @@ def delegation(path: str | Path) -> Delegation:
     nodes = [operation for operation in operations if operation["op_name"] != "DELEGATE"]
     for operation in nodes:
         outputs = set(map(int, operation["outputs"]))
-        # A result that only XNNPACK sees has no place in the runtime's memory.
+        # A result that only XNNPACK reads has no memory in the interpreter.
         if not outputs & given and outputs <= kept and _has_memory(interpreter, min(outputs)):
             left.append(f"{operation['op_name']} {names[min(outputs)]}")
     return Delegation(len(nodes) - len(left), len(nodes), len(parts), tuple(left))

@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tinybert_tf.errors import InputError
 
 FILE_IDENTIFIER = b"TFL3"
-# The format's own limit for data inside the flatbuffer, whose offsets are 32 bits with a sign.
+# The format's limit for data inside the flatbuffer, whose offsets are signed 32-bit integers.
 MAX_BYTES = 2**31 - 1
 
 
@@ -49,13 +49,13 @@ def pack(model: schema.ModelT) -> bytes:
 
 
 def operators(model: schema.ModelT) -> dict[str, int]:
-    """How often each operation occurs in the first graph, by name; one that is no builtin goes by its own name."""
+    """How often each operator occurs in the first graph, by name; a custom operator by its custom name."""
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 
     def name(code: schema.OperatorCodeT) -> str:
         if code.customCode:
             return code.customCode.decode()
-        # Files of the first schema versions have the operation in the 8-bit field alone.
+        # Files of the first schema versions have the operator only in the 8-bit field.
         return names[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
     counts = collections.Counter(
@@ -65,16 +65,16 @@ def operators(model: schema.ModelT) -> dict[str, int]:
 
 
 def custom_operators(model: schema.ModelT) -> list[str]:
-    """Operations that the stock runtimes lack, TensorFlow's own (Flex) among them."""
+    """Operators that the stock runtimes lack, including TensorFlow's own (Flex)."""
     return sorted(code.customCode.decode() for code in model.operatorCodes if code.customCode)
 
 
 class _SharingBuilder(flatbuffers.Builder):
     """Writes equal vectors once and aligns tensor data.
 
-    A channel-wise quantized model repeats the same row of zero points, 8 bytes a channel, for each of its matrices. And
-    kernels map tensor data as it lies in the file: the format asks for 16 bytes of alignment, which the generated Python
-    code does not keep.
+    A model with a scale for each channel repeats the same zero points, 8 bytes a channel, for each of its matrices. And
+    kernels read tensor data in place: the format requires an alignment of 16 bytes, which the generated Python code does
+    not keep.
     """
 
     def __init__(self, initial_size: int):

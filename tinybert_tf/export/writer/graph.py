@@ -1,9 +1,9 @@
-"""The network as TFLite runs it fastest: one sentence, a fixed length, and only the operations that the answer needs.
+"""The network as a list of operators: one sentence, a fixed length, and only what the answer needs.
 
 - Activations are `[seq, hidden]`, so that every dense layer is one FULLY_CONNECTED, which has int8 kernels.
-- A head that reads the first token alone has the last layer computed for one row instead of `seq`, keys and values for a
-  row a head (a quarter of TinyBERT4's time at 128).
-- Embedding rows are looked up in the form in which they are stored, and only those that are asked for become float32.
+- If the head reads the first token alone, the last layer is computed for one row instead of `seq`, and its keys and values
+  for one row a head (this saves a quarter of TinyBERT4's time at 128 tokens).
+- Embedding rows are looked up in the type in which they are stored; only the rows that were looked up become float32.
 
 Shapes: S sequence, D hidden size, H heads, d = D / H.
 """
@@ -13,16 +13,17 @@ import numpy as np
 from tinybert_tf.bert import INPUT_NAMES, MASK_VALUE, BertConfig
 from tinybert_tf.export.writer.builder import INT4, INT8, INT32, GraphBuilder, Tensor
 from tinybert_tf.export.writer.quantization import (
+    INTEGER_BITS,
     PROBABILITY_STEP,
     Calibration,
-    Precision,
+    QuantizationMode,
     Range,
     SeenAttention,
     quantized,
 )
-from tinybert_tf.export.writer.weights import Dense, Layer, Network
+from tinybert_tf.export.writer.weights import FoldedBert, FoldedLayer, Matrix
 
-# Output names by head. The span's order and names are what the Task Library's BertQuestionAnswerer asks for.
+# Outputs in the signature, by head. Order and names of the span's are those of the Task Library's BertQuestionAnswerer.
 OUTPUT_NAMES = {
     "classification": ("probability",),
     "token_classification": ("probability",),
@@ -30,9 +31,10 @@ OUTPUT_NAMES = {
     "span": ("end_logits", "start_logits"),
 }
 
-# Smaller matrices stay float32, but in static attention: they save nothing.
+# Smaller matrices stay float32, except in static attention: quantizing them saves nothing.
 _FEWEST_QUANTIZED = 1024
-_BITS = {"int4": 4, "int8": 8}
+# The scale of integers that a MUL scales afterwards.
+_ONE = np.ones(1, np.float32)
 
 
 class NetworkWriter:
@@ -41,30 +43,29 @@ class NetworkWriter:
     Args:
         config, network: the model's configuration and its folded weights.
         head: one of `OUTPUT_NAMES`.
-        precision: how its numbers are held.
+        mode: how numbers are stored and computed.
         positions: the longest length that will be written.
-        calibration: what dense layers and attentions see on example texts: the former's weights are rounded for that; in a
-            static precision the latter compute in whole numbers of those ranges, where it has them.
+        calibration: what dense layers and attentions read on example texts. Weights of dense layers are rounded for it; in
+            a static mode an attention that has ranges computes in integers.
     """
 
     def __init__(
         self,
         config: BertConfig,
-        network: Network,
+        network: FoldedBert,
         head: str,
-        precision: Precision,
+        mode: QuantizationMode,
         positions: int,
         calibration: Calibration | None = None,
     ):
-        self.config, self.network, self.head, self.precision = config, network, head, precision
+        self.config, self.network, self.head, self.mode = config, network, head, mode
         self.calibration = calibration or Calibration()
-        # By layer: graphs of all lengths share the weights.
-        self._rounded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        # Position and type rows are few: they do not go below int8. They share their scales, as they are added first.
-        stored = precision.embeddings
-        self.word = _Table(network.word, stored)
+        # Integers and scales of a layer's weights, by layer: graphs of all lengths share them.
+        self._quantized: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.word = _Table(network.word, mode.embeddings)
+        # Position and type rows are few: they do not go below int8. They share their scales, because they are added first.
         others = np.concatenate([network.position[:positions], network.token_type])
-        self.others = _Table(others, "int8" if stored in _BITS else stored)
+        self.others = _Table(others, "int8" if mode.embeddings == "int4" else mode.embeddings)
         self.positions = positions
 
     def write(self, graph: GraphBuilder, seq_len: int) -> None:
@@ -97,9 +98,9 @@ class NetworkWriter:
         return graph.add(self.word.scaled(graph, word), self.others.scaled(graph, graph.add(position, token_type)))
 
     def _layer(
-        self, graph: GraphBuilder, layer: Layer, normal: Tensor, mask: Tensor, reads_first_token: bool
+        self, graph: GraphBuilder, layer: FoldedLayer, normal: Tensor, mask: Tensor, reads_first_token: bool
     ) -> Tensor:
-        """One layer from normalised input to normalised output: [S, D] -> [S, D], or [1, D] if only the first token is read."""
+        """One layer from normalized input to normalized output: [S, D] -> [S, D], or [1, D] if only the first token is read."""
         read = self._scaled(graph, normal, layer.scale)
         queried = self._first_token(graph, normal) if reads_first_token else normal
         with graph.scope("attention"):
@@ -113,14 +114,14 @@ class NetworkWriter:
         residual = graph.mul(normal, graph.constant(layer.attention_gamma))
         return self._norm(graph, graph.add(residual, contracted))
 
-    def _attention(self, graph: GraphBuilder, layer: Layer, read: Tensor, mask: Tensor) -> Tensor:
+    def _attention(self, graph: GraphBuilder, layer: FoldedLayer, read: Tensor, mask: Tensor) -> Tensor:
         """[S, D] -> the heads' contexts side by side, [S, D].
 
-        With ranges the projections and both products are in whole numbers, and the softmax between them in float32. Their
-        names are known to the calibration.
+        With ranges the projections and both products are in integers, and the softmax between them in float32. The
+        calibration finds their tensors by name.
         """
         heads, size = self.config.num_attention_heads, self.config.attention_head_size
-        seen = self.calibration.attention.get(graph.path) if self.precision.static else None
+        seen = self.calibration.attention.get(graph.path) if self.mode.static else None
 
         def split(projected: Tensor) -> Tensor:  # [S, D] -> [H, S, d]
             return graph.transpose(graph.reshape(projected, (read.shape[0], heads, size)), (1, 0, 2))
@@ -142,7 +143,7 @@ class NetworkWriter:
         return graph.dequantize(context) if context.type == INT8 else context
 
     def _projections(
-        self, graph: GraphBuilder, layer: Layer, read: Tensor, seen: SeenAttention | None
+        self, graph: GraphBuilder, layer: FoldedLayer, read: Tensor, seen: SeenAttention | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value of all tokens, [S, D] each; int8 if there are ranges."""
         if not seen:
@@ -153,11 +154,12 @@ class NetworkWriter:
             for name in ("query", "key", "value")
         )
 
-    def _first_token_attention(self, graph: GraphBuilder, layer: Layer, read: Tensor, mask: Tensor) -> Tensor:
+    def _first_token_attention(self, graph: GraphBuilder, layer: FoldedLayer, read: Tensor, mask: Tensor) -> Tensor:
         """[S, D] -> the heads' contexts of the first token side by side, [1, D].
 
-        A head's logits q (n W)' are (q W') n', and its context p (n W) is (p n) W: so the weights of keys and values meet a
-        row for each head instead of one for each token. What a row holds for the other heads is multiplied by zero.
+        A head's logits q (n W)' equal (q W') n', and its context p (n W) equals (p n) W: so the weights of keys and values
+        are multiplied with one row for each head instead of one for each token. Each row's columns of other heads are
+        multiplied by zero.
         """
         heads, size = self.config.num_attention_heads, self.config.attention_head_size
         own = graph.constant(np.eye(heads, dtype=np.float32)[:, :, None])
@@ -165,7 +167,7 @@ class NetworkWriter:
         queries = graph.mul(graph.reshape(query, (1, heads, size)), own)
         queries = graph.reshape(queries, (heads, read.shape[1]))  # [H, D]
         # A key has no bias: the softmax would not see it.
-        asked = self._dense(graph, "key", Dense(layer.key.kernel.T), queries)
+        asked = self._dense(graph, "key", Matrix(layer.key.kernel.T), queries)
         logits = graph.add(graph.batch_matmul(asked, read, transpose_y=True), mask)  # [H, S]
         answered = graph.batch_matmul(graph.softmax(logits), read)  # [H, D]
         contexts = graph.reshape(self._dense(graph, "value", layer.value, answered), (heads, heads, size))
@@ -189,7 +191,7 @@ class NetworkWriter:
         return x if scale is None else graph.mul(x, graph.constant(scale))
 
     def _norm(self, graph: GraphBuilder, x: Tensor) -> Tensor:
-        """Layer normalisation without gamma and beta, which the layers that read it carry."""
+        """Layer normalization without gamma and beta, which are folded into the layers that read it."""
         with graph.scope("norm"):
             centred = graph.sub(x, graph.mean(x))
             variance = graph.mean(graph.mul(centred, centred))
@@ -201,44 +203,62 @@ class NetworkWriter:
             return graph.relu(x)
         return graph.gelu(x, approximate=self.config.hidden_act != "gelu")
 
-    def _dense(self, graph: GraphBuilder, name: str, dense: Dense, x: Tensor) -> Tensor:
-        stored = self.precision.weights if dense.kernel.size >= _FEWEST_QUANTIZED else "float32"
+    def _dense(self, graph: GraphBuilder, name: str, dense: Matrix, x: Tensor) -> Tensor:
+        """float32 -> float32."""
+        stored = self.mode.weights if dense.kernel.size >= _FEWEST_QUANTIZED else "float32"
         with graph.scope(name):
-            if stored in _BITS:
-                weights = self._integers(graph, dense, stored)
+            if stored in INTEGER_BITS and self.mode.scales_behind:
+                return self._dense_scaled_behind(graph, dense, x)
+            if stored in INTEGER_BITS:
+                weights = self._integer_weights(graph, dense)
             elif stored == "float16":
                 weights = graph.dequantize(graph.constant(dense.kernel.T.astype(np.float16)))
             else:
                 weights = graph.constant(dense.kernel.T)
             return graph.fully_connected(x, weights, None if dense.bias is None else graph.constant(dense.bias))
 
-    def _dense_int8(self, graph: GraphBuilder, name: str, dense: Dense, x: Tensor, given: Range) -> Tensor:
-        with graph.scope(name):
-            weights = self._integers(graph, dense, self.precision.weights)
-            return graph.fully_connected_int8(x, weights, dense.bias, *given.even_step())
+    def _dense_scaled_behind(self, graph: GraphBuilder, dense: Matrix, x: Tensor) -> Tensor:
+        """x W + b = (x I + b / s) s with integers I and scales s, W = I s."""
+        integers, scales = self._quantized_weights(graph.path, dense)
+        scales = scales.ravel()
+        weights = self._integer_constant(graph, integers, _ONE)
+        bias = None if dense.bias is None else graph.constant(dense.bias / scales)
+        return graph.mul(graph.fully_connected(x, weights, bias), graph.constant(scales))
 
-    def _integers(self, graph: GraphBuilder, dense: Dense, stored: str) -> Tensor:
-        """The weights of the layer in whose scope this is."""
-        if graph.path not in self._rounded:
-            seen = self.calibration.dense.get(graph.path)
-            self._rounded[graph.path] = quantized(dense.kernel.T, _BITS[stored], 0, seen and seen.moments)
-        steps, scales = self._rounded[graph.path]
-        return graph.constant(steps, scale=scales, type=INT4 if stored == "int4" else None)
+    def _dense_int8(self, graph: GraphBuilder, name: str, dense: Matrix, x: Tensor, output: Range) -> Tensor:
+        """int8 -> int8."""
+        with graph.scope(name):
+            weights = self._integer_weights(graph, dense)
+            return graph.fully_connected_int8(x, weights, dense.bias, *output.even_step())
+
+    def _integer_weights(self, graph: GraphBuilder, dense: Matrix) -> Tensor:
+        """The weights of the layer in whose scope this is called, with a scale for each output."""
+        return self._integer_constant(graph, *self._quantized_weights(graph.path, dense))
+
+    def _integer_constant(self, graph: GraphBuilder, integers: np.ndarray, scales: np.ndarray) -> Tensor:
+        return graph.constant(integers, scale=scales, type=INT4 if self.mode.weights == "int4" else None)
+
+    def _quantized_weights(self, path: str, dense: Matrix) -> tuple[np.ndarray, np.ndarray]:
+        """Integers [out, in] and scales [out, 1] of the layer of this name."""
+        if path not in self._quantized:
+            seen = self.calibration.dense.get(path)
+            bits = INTEGER_BITS[self.mode.weights]
+            self._quantized[path] = quantized(dense.kernel.T, bits, 0, seen and seen.moments)
+        return self._quantized[path]
 
 
 class _Table:
-    """Embedding rows [rows, D]. As integers they have a scale for each dimension, which `scaled` applies to them or to a sum
-    of them: a scale for each row would need a second table and a second look-up.
+    """Embedding rows [rows, D]. Integers have a scale for each dimension, which `scaled` applies to rows or to a sum of rows:
+    a scale for each row would need a second table and a second look-up.
 
-    On the word table of a pre-trained MiniLM a scale for each dimension leaves 1.2% of error (root mean square) in int8,
+    On the word table of a pretrained MiniLM a scale for each dimension leaves 1.2% of error (root mean square) in int8,
     one for each row 0.7%, a single one 7.7%.
     """
 
     def __init__(self, rows: np.ndarray, stored: str):
-        self._stored, self._scales = stored, None
-        if stored in _BITS:
-            rows, self._scales = quantized(rows, _BITS[stored], axis=1)
-        self._rows = rows.astype(np.float16) if stored == "float16" else rows
+        self._stored, self._rows, self._scales = stored, rows, None
+        if stored in INTEGER_BITS:
+            self._rows, self._scales = quantized(rows, INTEGER_BITS[stored], axis=1)
 
     def gathered(self, graph: GraphBuilder, numbers: Tensor, start: int = 0) -> Tensor:
         return self._floats(graph, graph.gather(self._constant(graph, self._rows[start:]), numbers))
@@ -252,7 +272,7 @@ class _Table:
     def _constant(self, graph: GraphBuilder, rows: np.ndarray) -> Tensor:
         if self._scales is None:
             return graph.constant(rows)
-        return graph.constant(rows, scale=np.ones(1, np.float32), type=INT4 if self._stored == "int4" else None)
+        return graph.constant(rows, scale=_ONE, type=INT4 if self._stored == "int4" else None)
 
     def _floats(self, graph: GraphBuilder, rows: Tensor) -> Tensor:
-        return rows if self._stored == "float32" else graph.dequantize(rows)
+        return rows if self._scales is None else graph.dequantize(rows)

@@ -1,8 +1,9 @@
-"""Is this file what was written, and can it be handed to an interpreter that trusts it?
+"""Finds damaged files before an interpreter loads them.
 
-The runtimes follow a file's offsets and numbers without looking, so a damaged one ends the process, or answers wrongly.
-A file of ours carries its own SHA-256: every change is found. Of any other, the references are checked, and it is first run
-in a process of its own. Against a file that was made to do harm, digest and all, neither helps: a model is a program.
+The runtimes follow a file's offsets and indices unchecked, so that a damaged file ends the process or answers wrongly.
+Files of this package contain their SHA-256, which finds every change. Of other files the references are checked; `try_run`
+also runs one in a separate process, for files of doubtful origin. Nothing here protects against a file that was made to do
+harm: a model is a program.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from tinybert_tf.export.writer import metadata
 from tinybert_tf.export.writer.flatbuffer import schema, unpack
 
 SEAL_NAME = b"tinybert_tf_sha256"
-# Stands where the digest will be; the digest is that of the file with this in its place.
+# Placeholder of the digest; the digest is that of the file with the placeholder in it.
 _BLANK = hashlib.sha256(b"tinybert_tf: the place of the digest").digest()
 
 _BITS = {
@@ -32,16 +33,16 @@ _BITS = {
 
 
 def reserve_seal(model: schema.ModelT) -> None:
-    """Makes room for the digest in an unpacked model."""
+    """Adds a placeholder of the digest to an unpacked model."""
     metadata.add_entry(model, SEAL_NAME, _BLANK)
 
 
 def sealed(content: bytes) -> bytes:
-    """A complete file, made from a model with room for its digest, with the digest in it."""
+    """A complete file with the digest in place of its placeholder."""
     return content.replace(_BLANK, hashlib.sha256(content).digest(), 1)
 
 
-# What is run in a process of its own: every graph of a file once, on zeros, in a bounded memory.
+# Runs every graph of a file once, on zeros, in bounded memory.
 _TRIAL = """
 import resource, sys
 import numpy as np
@@ -62,31 +63,43 @@ _TRIAL_SECONDS = 60
 
 
 def check(path: str | Path, content: bytes) -> None:
-    """Refuses a damaged file.
+    """Refuses a damaged file; the file is not run.
+
+    Args:
+        path: for the message.
+        content: all bytes of the file.
 
     Raises:
-        InputError: it is not what was written, or its parts refer to what is not there.
+        InputError: the digest differs, or parts refer to parts that do not exist.
     """
     try:
         digest = metadata.find_entry(content, SEAL_NAME)
         if digest is not None and hashlib.sha256(content.replace(digest, _BLANK, 1)).digest() != digest:
-            raise ValueError("its SHA-256 is another than when it was written")
+            raise ValueError("its SHA-256 has changed since it was written")
         _check_references(unpack(content))
     except Exception as error:
-        # Offsets of a damaged flatbuffer lead anywhere; whichever way it fails, the file is what is wrong.
+        # Offsets of a damaged flatbuffer point anywhere: whatever the exception is, the file is at fault.
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise InputError(f"{path}: damaged ({reason}); export or copy it again") from None
-    if digest is None:
-        _try_elsewhere(path, content)
 
 
-def _try_elsewhere(path: str | Path, content: bytes) -> None:
-    """Runs a file in a process of its own, which it may bring to an end; InputError if it does, or is refused there."""
+def try_run(path: str | Path, content: bytes) -> None:
+    """Runs a file that has no digest once in a separate process, which it may crash; files of this package are not run.
+
+    Args:
+        path: for the message.
+        content: all bytes of the file, after `check`.
+
+    Raises:
+        InputError: the process crashed, timed out, or LiteRT refused the file.
+    """
+    if metadata.find_entry(content, SEAL_NAME) is not None:
+        return
     command = [sys.executable, "-c", _TRIAL]
     try:
         done = subprocess.run(command, input=content, capture_output=True, timeout=_TRIAL_SECONDS)
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        reason = f"ends the process, {done.returncode}" if done.returncode < 0 or not said else said[-1][:120]
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = f"ends the process, {done.returncode}" if done.returncode < 0 or not lines else lines[-1][:120]
         is_bad = done.returncode != 0
     except subprocess.TimeoutExpired:
         is_bad, reason = True, f"takes more than {_TRIAL_SECONDS} s"
@@ -124,17 +137,17 @@ def _check_tensor(tensor: schema.TensorT, buffers: list) -> None:
 
 
 def _check_order(graph: schema.SubGraphT, model: schema.ModelT) -> None:
-    """Every operation reads what is there before it runs."""
+    """Every operator reads only constants, inputs and results of operators before it."""
     count = len(graph.tensors)
-    there = {index for index, tensor in enumerate(graph.tensors) if _is_constant(tensor, model)}
-    there |= {_below(index, count, "tensor") for index in graph.inputs}
+    written = {index for index, tensor in enumerate(graph.tensors) if _is_constant(tensor, model)}
+    written |= {_below(index, count, "tensor") for index in graph.inputs}
     for operator in graph.operators:
-        _below(operator.opcodeIndex, len(model.operatorCodes), "operation")
-        missing = {int(index) for index in operator.inputs if index != -1} - there
+        _below(operator.opcodeIndex, len(model.operatorCodes), "operator")
+        missing = {int(index) for index in operator.inputs if index != -1} - written
         if missing:
-            raise ValueError(f"an operation reads tensor {min(missing)}, which nothing has written")
-        there |= {_below(index, count, "tensor") for index in operator.outputs}
-    if not {int(index) for index in graph.outputs} <= there:
+            raise ValueError(f"an operator reads tensor {min(missing)}, which nothing has written")
+        written |= {_below(index, count, "tensor") for index in operator.outputs}
+    if not {int(index) for index in graph.outputs} <= written:
         raise ValueError("an output that nothing has written")
 
 

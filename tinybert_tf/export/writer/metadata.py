@@ -1,11 +1,12 @@
-"""What MediaPipe and the Task Library read from a model file: tensor names, the tokenizer's vocabulary, the labels.
+"""Metadata that MediaPipe and the Task Library read from a model file: tensor names, vocabulary, labels.
 
-The description is a flatbuffer of its own (schema "M001") in a buffer of the model that is registered under the name
-TFLITE_METADATA. The files it names, vocab.txt and labels.txt, are a zip archive behind the model's last byte; the
-runtimes map them as they lie, so they are stored without compression.
+The description is a separate flatbuffer (schema "M001") in a buffer of the model that is registered under the name
+TFLITE_METADATA. The files that it names, vocab.txt and labels.txt, are a zip archive behind the model's last byte; the
+runtimes map them in place, so they are stored without compression.
 
-The schema is public and small, and of its tables ten fields are needed: they are written here by slot number, so that an
-export needs no MediaPipe. What that schema has no place for, the casing of the vocabulary, is in an entry of our own.
+The schema is public and small, and ten fields of its tables are needed: they are written here by slot number, so that an
+export does not need MediaPipe. An entry of this package holds what the schema has no field for: the head, and whether the
+vocabulary is lower-cased.
 Slots: https://github.com/google-ai-edge/mediapipe, mediapipe/tasks/metadata/metadata_schema.fbs
 """
 
@@ -51,32 +52,82 @@ _TENSOR_AXIS_LABELS = 2
 _VOCABULARY = 5
 
 _INPUT_DESCRIPTIONS = {
-    "ids": "Word piece ids: [CLS], the text, [SEP], then 0 to the full length.",
-    "mask": "1 for every word piece, 0 behind them.",
+    "ids": "Word piece ids: [CLS], the text, [SEP], then 0 up to the full length.",
+    "mask": "1 for every word piece, 0 for padding.",
     "segment_ids": "0 for the first text, 1 for the second.",
     "text": "A text, UTF-8.",
-    "text_pair": "The text that goes with it, UTF-8.",
+    "text_pair": "The second text of a pair, UTF-8.",
 }
 INPUT_NAMES = ("ids", "mask", "segment_ids")
-_OUTPUT_DESCRIPTIONS = {
-    "probability": "The probability of each label, in the order of labels.txt.",
-    "score": "The predicted value.",
-    "end_logits": "How likely the answer ends at each position.",
-    "start_logits": "How likely the answer starts at each position.",
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadMetadata:
+    """The description of a head's files.
+
+    Attributes:
+        name, description: for people.
+        outputs: (name, description) of each output tensor, in their order.
+        task_api: which task API of MediaPipe or the Task Library loads the file.
+    """
+
+    name: str
+    description: str
+    outputs: tuple[tuple[str, str], ...]
+    task_api: str
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.outputs)
+
+
+# The Task Library's classifiers end the process if no output is called "probability".
+HEADS = {
+    "classification": HeadMetadata(
+        "BERT text classifier",
+        "Gives the probability of each label for a text or a pair of texts.",
+        (("probability", "The probability of each label, in the order of labels.txt."),),
+        "MediaPipe's TextClassifier and the Task Library's BertNLClassifier take it, for single texts",
+    ),
+    "token_classification": HeadMetadata(
+        "BERT token classifier",
+        "Gives the probability of each label for each word piece.",
+        (("probability", "The probability of each label, in the order of labels.txt, for each word piece."),),
+        "no task API of MediaPipe or the Task Library takes it: tokenize in the app and run it with an interpreter",
+    ),
+    "regression": HeadMetadata(
+        "BERT text scorer",
+        "Gives one value for a text or a pair of texts.",
+        (("probability", "The predicted value, which is no probability."),),
+        "MediaPipe's TextClassifier and the Task Library's BertNLClassifier take it, for single texts: the value is the "
+        "score of the only category",
+    ),
+    "span": HeadMetadata(
+        "BERT question answerer",
+        "Finds the answer to a question in a text.",
+        (
+            ("end_logits", "The logit of each position as the answer's end."),
+            ("start_logits", "The logit of each position as the answer's start."),
+        ),
+        "the Task Library's BertQuestionAnswerer takes it, with 384 tokens; MediaPipe has no such task",
+    ),
 }
+# labels.txt of a regression file, since the Task Library wants a label for each value.
+REGRESSION_LABELS = ("score",)
 
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What a model file says about itself.
+    """The metadata of a model file.
 
     Attributes:
         inputs: metadata names of the input tensors, in their order.
         outputs: the same of the output tensors.
-        vocabulary: word pieces by id; None where the file carries none.
+        vocabulary: word pieces by id; None if the file has none.
         labels: classes by id; None for a model that does not classify.
         lower_case: whether texts are lower-cased before they are split.
         settings: how texts are prepared; see `tokenizer_settings`.
+        head: "classification", "token_classification", "regression" or "span"; None in files of earlier versions.
     """
 
     name: str
@@ -87,29 +138,29 @@ class Metadata:
     labels: tuple[str, ...] | None
     lower_case: bool = True
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    head: str | None = None
 
 
 def add_description(
     model: schema.ModelT,
+    head: str,
     *,
-    name: str,
-    description: str,
-    outputs: Sequence[str],
     labels: Sequence[str] | None,
     inputs: Sequence[str] = INPUT_NAMES,
-    lower_case: bool = True,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Puts the description into an unpacked model.
+    """Adds the description to an unpacked model.
 
     Args:
         model: changed in place.
-        name, description, labels, lower_case, settings: see `Metadata`.
-        inputs, outputs: what the graph's inputs and outputs hold, in their order; keys of the descriptions above. A model
-            of ids gets a BERT tokenizer with vocab.txt, a model of texts has its own inside.
+        head: a key of `HEADS`.
+        labels: lines of labels.txt, None for no such file.
+        inputs: names of the graph's inputs, in their order; keys of the descriptions above. A model of ids gets a BERT
+            tokenizer with vocab.txt; a model of texts contains its tokenizer.
+        settings: how texts are prepared, see `tokenizer_settings`; absent: they are lower-cased.
     """
-    add_entry(model, BUFFER_NAME, _encode_description(name, description, inputs, outputs, labels))
-    add_entry(model, OWN_BUFFER_NAME, json.dumps({"lower_case": lower_case} | dict(settings or {})).encode())
+    add_entry(model, BUFFER_NAME, _encode_description(HEADS[head], inputs, labels))
+    add_entry(model, OWN_BUFFER_NAME, json.dumps({"lower_case": True} | dict(settings or {}) | {"head": head}).encode())
 
 
 def tokenizer_settings(vocabulary: Vocabulary) -> dict[str, Any]:
@@ -171,13 +222,13 @@ def with_files(content: bytes, vocabulary: Sequence[str] | None, labels: Sequenc
     whole = io.BytesIO(content)
     with zipfile.ZipFile(whole, "a", zipfile.ZIP_STORED) as archive:
         for name, lines in files.items():
-            # Without a date of its own an entry carries today's, and two exports of one model would differ.
+            # Without an explicit date an entry gets today's, and two exports of one model would differ.
             archive.writestr(zipfile.ZipInfo(name), "".join(f"{line}\n" for line in lines))
     return whole.getvalue()
 
 
 def read_metadata(path: str | Path) -> Metadata:
-    """Reads a .tflite file's own account of its tensors, vocabulary and labels.
+    """Reads the names of a .tflite file's tensors, its vocabulary and its labels.
 
     Raises:
         InputError: not a TFLite file, no metadata in it, or damaged metadata.
@@ -186,7 +237,7 @@ def read_metadata(path: str | Path) -> Metadata:
     try:
         root = _find_description(content)
         if root is None:
-            raise InputError(f"{path}: carries no {BUFFER_NAME.decode()}; tflite/convert.py writes files that do")
+            raise InputError(f"{path}: has no {BUFFER_NAME.decode()}; tflite/convert.py writes files that have it")
         own = json.loads(find_entry(content, OWN_BUFFER_NAME) or b"{}")
         subgraph = root.tables(_SUBGRAPHS)[0]
         outputs = subgraph.tables(_OUTPUTS)
@@ -204,20 +255,23 @@ def read_metadata(path: str | Path) -> Metadata:
         ]
         named = {name for names in (vocabularies, label_files) for name in names[:1]}
         files = _read_files(content, named)
+        head = own.get("head")
+        has_labels = bool(label_files) and head != "regression"
         return Metadata(
             name=root.text(_NAME),
             description=root.text(_DESCRIPTION),
             inputs=tuple(tensor.text(_NAME) for tensor in subgraph.tables(_INPUTS)),
             outputs=tuple(tensor.text(_NAME) for tensor in outputs),
             vocabulary=_lines(files[vocabularies[0]]) if vocabularies else None,
-            labels=_lines(files[label_files[0]]) if label_files else None,
+            labels=_lines(files[label_files[0]]) if has_labels else None,
             lower_case=bool(own.get("lower_case", True)),
             settings=own,
+            head=head if head in HEADS else None,
         )
     except InputError:
         raise
     except Exception as error:
-        # Offsets of a damaged flatbuffer lead anywhere; whichever way it fails, the file is what is wrong.
+        # Offsets of a damaged flatbuffer point anywhere: whatever the exception is, the file is at fault.
         raise InputError(
             f"{path}: its metadata is damaged ({type(error).__name__}: {' '.join(str(error).split())[:120]}); export it again"
         ) from None
@@ -233,7 +287,7 @@ def _read_files(content: bytes, names: Collection[str]) -> dict[str, bytes]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entries = {entry.filename: entry for entry in archive.infolist() if entry.filename in names}
         for name, entry in entries.items():
-            # The runtimes refuse them; and a few kilobytes that unpack to gigabytes are no vocabulary.
+            # The runtimes refuse compressed entries; and a few kilobytes may unpack to gigabytes.
             if entry.compress_type != zipfile.ZIP_STORED:
                 raise ValueError(f"{name} is compressed")
         return {name: archive.read(entry) for name, entry in entries.items()}
@@ -242,45 +296,45 @@ def _read_files(content: bytes, names: Collection[str]) -> dict[str, bytes]:
 # === Writing: a table is a dict of slot -> value ===
 
 
-def _encode_description(
-    name: str, description: str, inputs: Sequence[str], outputs: Sequence[str], labels: Sequence[str] | None
-) -> bytes:
+def _encode_description(head: HeadMetadata, inputs: Sequence[str], labels: Sequence[str] | None) -> bytes:
     vocabulary = {
         _NAME: VOCABULARY_FILE,
-        _DESCRIPTION: "Word pieces, one a line, the line number being the id.",
+        _DESCRIPTION: "Word pieces, one a line; the line number is the id.",
         _FILE_TYPE: _VOCABULARY,
     }
     label_file = {
         _NAME: LABELS_FILE,
-        _DESCRIPTION: "Labels, one a line, the line number being the class.",
+        _DESCRIPTION: "Labels, one a line; the line number is the class.",
         _FILE_TYPE: _TENSOR_AXIS_LABELS,
     }
 
-    def tensor(tensor_name: str, descriptions: dict[str, str]) -> dict:
+    def tensor(tensor_name: str, tensor_description: str) -> dict:
         return {
             _NAME: tensor_name,
-            _DESCRIPTION: descriptions[tensor_name],
+            _DESCRIPTION: tensor_description,
             _TENSOR_CONTENT: {_CONTENT_TYPE: _FEATURE_PROPERTIES, _CONTENT: {}},
         }
 
-    output_tensors = [tensor(output, _OUTPUT_DESCRIPTIONS) for output in outputs]
+    output_tensors = [tensor(*output) for output in head.outputs]
     if labels is not None:
         output_tensors[0][_TENSOR_FILES] = [label_file]
     tokenizer = {_OPTIONS_TYPE: _BERT_TOKENIZER_OPTIONS, _OPTIONS: {_TOKENIZER_VOCABULARY: [vocabulary]}}
-    subgraph = {
-        _INPUTS: [tensor(input_name, _INPUT_DESCRIPTIONS) for input_name in inputs],
-        _OUTPUTS: output_tensors,
-    }
+    subgraph = {_INPUTS: [tensor(name, _INPUT_DESCRIPTIONS[name]) for name in inputs], _OUTPUTS: output_tensors}
     if tuple(inputs) == INPUT_NAMES:
         subgraph[_INPUT_PROCESS_UNITS] = [tokenizer]
-    root = {_NAME: name, _DESCRIPTION: description, _SUBGRAPHS: [subgraph], _PARSER_VERSION: _MIN_PARSER_VERSION}
+    root = {
+        _NAME: head.name,
+        _DESCRIPTION: f"{head.description} In use: {head.task_api}.",
+        _SUBGRAPHS: [subgraph],
+        _PARSER_VERSION: _MIN_PARSER_VERSION,
+    }
     builder = flatbuffers.Builder(1024)
     builder.Finish(_write_table(builder, root), _IDENTIFIER)
     return bytes(builder.Output())
 
 
 def _write_table(builder: flatbuffers.Builder, table: dict) -> int:
-    # Children first: a flatbuffer is written from its leaves.
+    # Children first: a flatbuffer is written from its leaves upwards.
     children = {slot: _write_child(builder, value) for slot, value in table.items() if not isinstance(value, int)}
     builder.StartObject(max(table, default=-1) + 1)
     for slot, value in table.items():
@@ -349,7 +403,7 @@ def _find_description(content: bytes) -> _Table | None:
 
 
 def find_entry(content: bytes, name: bytes) -> bytes | None:
-    """What a packed model holds under a name of its metadata."""
+    """The buffer that a packed model's metadata registers under a name; None if there is none."""
     model = schema.Model.GetRootAs(content)
     for index in range(model.MetadataLength()):
         entry = model.Metadata(index)

@@ -1,4 +1,4 @@
-"""The same networks on other runtimes, to be timed beside ours. Their packages are no dependency: they are used if there."""
+"""Runs ONNX and TorchScript files of the same networks, for comparison. Their packages are no dependency of this one."""
 
 import importlib
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ class OnnxModel:
     """An ONNX file on ONNX Runtime's CPU kernels.
 
     Attributes:
-        seq_lens: the one length of its inputs; empty where it takes any.
+        seq_lens: the fixed length of its inputs; empty if it takes any length.
 
     Raises:
         InputError: no such file, no ONNX Runtime, a file that it cannot load, or one with other inputs.
@@ -30,20 +30,20 @@ class OnnxModel:
         options.inter_op_num_threads = 1
         try:
             self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its error classes have no common parent of their own
+        except Exception as error:  # its error classes have no common base class
             raise InputError(f"{path}: ONNX Runtime cannot load it ({' '.join(str(error).split())[:120]})") from None
         inputs = self._session.get_inputs()
         self._names = {entry.name: _HUGGING_FACE_NAMES.get(entry.name, entry.name) for entry in inputs}
         unknown = set(self._names.values()) - set(INPUT_NAMES)
         if unknown:
-            raise InputError(f"{path}: its inputs {', '.join(sorted(unknown))} are none of a BERT's")
+            raise InputError(f"{path}: its inputs {', '.join(sorted(unknown))} are not those of a BERT")
         self._types = {entry.name: np.int64 if "int64" in entry.type else np.int32 for entry in inputs}
         lengths = {entry.shape[1] for entry in inputs if len(entry.shape) == 2 and isinstance(entry.shape[1], int)}
         self.seq_lens = tuple(sorted(lengths))
 
     def run(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """One row, int32 `[1, seq]` by `INPUT_NAMES`; the outputs by name."""
-        inputs = {name: features[ours].astype(self._types[name]) for name, ours in self._names.items()}
+        inputs = {name: features[feature].astype(self._types[name]) for name, feature in self._names.items()}
         names = [entry.name for entry in self._session.get_outputs()]
         return dict(zip(names, self._session.run(names, inputs), strict=True))
 

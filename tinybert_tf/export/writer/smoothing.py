@@ -1,16 +1,16 @@
-"""A part of the activations' spread, given to the weights.
+"""Moves a part of the spread of activations into the weights (SmoothQuant, Xiao et al. 2022, https://arxiv.org/abs/2211.10438).
 
-A row of activations has one scale, so that its largest column decides how finely all others are seen; a matrix has a scale
-for each output, and of its inputs the largest decides likewise. Multiplying a column of activations and dividing its row of
-weights by the same number changes no product. SmoothQuant (Xiao et al. 2022, https://arxiv.org/abs/2211.10438) chooses it
-such that both have it equally hard: weight^(1 - share) / activation^share of the largest, with a share of one half. Static
+A row of activations has one scale, so that its largest column decides how finely all others are resolved; a matrix has a
+scale for each output, and its largest input decides in the same way. Multiplying a column of activations and dividing the
+corresponding row of weights by the same number changes no product. SmoothQuant chooses the number such that both are
+equally hard to quantize: weight^(1 - share) / activation^share of the largest values, with a share of one half. Static
 attention has one scale for all rows, and takes a larger share.
 
-In front of the products with query, key and value, and of the feed-forward block, that is one more multiplication; the
-attention's context has it from the value's weights, for nothing. On TinyBERT4's SST-2 student and sentences that it was not
-made for, the noise that int8 activations with scales by row bring into those products falls to 0.40 (query, key, value),
-0.51 (feed-forward block) and 0.69 (attention's output) of what it was in mean square, and that of the weights to 0.86, 0.99
-and 0.87 (geometric means over the layers).
+For the products with query, key and value, and for the feed-forward block, this costs one more multiplication; for the
+attention's context the numbers are folded into the value's weights at no cost. On TinyBERT4's SST-2 student and sentences
+that it was not calibrated on, the noise that int8 activations with a scale for each row add to those products falls to 0.40
+(query, key, value), 0.51 (feed-forward block) and 0.69 (attention's output) of what it was in mean square, and the noise of
+the weights to 0.86, 0.99 and 0.87 (geometric means over the layers).
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ import dataclasses
 import numpy as np
 
 from tinybert_tf.export.writer.quantization import Calibration
-from tinybert_tf.export.writer.weights import Dense, Layer, Network
+from tinybert_tf.export.writer.weights import FoldedBert, FoldedLayer, Matrix
 
 _SHARE = 0.5
 # On the dev sets of SST-2, MRPC and STS-B the logits of TinyBERT4 with static attention are off by 0.054, 0.076 and 0.042
@@ -26,10 +26,13 @@ _SHARE = 0.5
 _STATIC_SHARE = 0.9
 
 
-def smoothed(network: Network, calibration: Calibration, static: bool = False) -> Network:
-    """The network with the same answers on activations of more even columns.
+def smoothed(network: FoldedBert, calibration: Calibration, static: bool = False) -> FoldedBert:
+    """The network with the same outputs and activations of more even columns.
 
-    `static` is for attentions with one range for all rows: it makes their inputs more even still.
+    Args:
+        network: not changed.
+        calibration: of the same network.
+        static: attention has one range for all rows; its inputs are made more even than by default.
     """
     layers = []
     for number, layer in enumerate(network.layers):
@@ -38,13 +41,13 @@ def smoothed(network: Network, calibration: Calibration, static: bool = False) -
     return dataclasses.replace(network, layers=tuple(layers))
 
 
-def _smoothed(layer: Layer, name: str, calibration: Calibration, share: float) -> Layer:
+def _smoothed(layer: FoldedLayer, name: str, calibration: Calibration, share: float) -> FoldedLayer:
     def largest(path: str) -> np.ndarray:
         return calibration.dense[f"{name}/{path}"].largest
 
     context_scale = _scale(largest("attention/output"), (layer.attention_output,), _SHARE)
-    attention = (layer.query, layer.key, Dense(layer.value.kernel * context_scale))
-    # One input, but where the first token alone is read: there the query meets it, and the value means of all tokens.
+    attention = (layer.query, layer.key, Matrix(layer.value.kernel * context_scale))
+    # All three read the same input, unless only the first token is read: then the value reads means over tokens.
     read = np.maximum(largest("attention/query"), largest("attention/value"))
     scale = _scale(read, attention, share)
     query, key, value = (_after(dense, scale) for dense in attention)
@@ -61,10 +64,10 @@ def _smoothed(layer: Layer, name: str, calibration: Calibration, share: float) -
     )
 
 
-def _scale(largest: np.ndarray, readers: tuple[Dense, ...], share: float) -> np.ndarray:
-    """[in], around 1: what the columns of an activation are multiplied with that these layers read."""
+def _scale(largest: np.ndarray, readers: tuple[Matrix, ...], share: float) -> np.ndarray:
+    """[in], around 1: the factors of the columns of the activation that these layers read."""
     weights = np.max([np.abs(dense.kernel).max(axis=1) for dense in readers], axis=0)
-    # A column that is never used, or that no example shows, is left as it is.
+    # A column that no weight uses, or that is zero in all examples, keeps the factor 1.
     used = (weights > 0) & (largest > 0)
     scale = np.ones_like(weights)
     scale[used] = weights[used] ** (1 - share) / largest[used] ** share
@@ -72,6 +75,6 @@ def _scale(largest: np.ndarray, readers: tuple[Dense, ...], share: float) -> np.
     return scale
 
 
-def _after(dense: Dense, scale: np.ndarray) -> Dense:
-    """The layer that gives for x * scale what `dense` gives for x."""
-    return Dense(dense.kernel / scale[:, None], dense.bias)
+def _after(dense: Matrix, scale: np.ndarray) -> Matrix:
+    """The layer whose output for x * scale equals that of `dense` for x."""
+    return Matrix(dense.kernel / scale[:, None], dense.bias)

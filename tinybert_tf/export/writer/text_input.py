@@ -1,9 +1,11 @@
-"""The tokenizer as a part of the file: texts in, scores out.
+"""Files that contain the tokenizer: texts in, scores out.
 
-The operations are TensorFlow Text's, which the stock Android runtimes do not have: such a file runs where an app brings them
-along, and in Python by `tensorflow_text.tflite_registrar`.
+The tokenizer is a `tf.function` that TensorFlow's converter translates; the network is written behind it. Its operators are
+TensorFlow Text's, which the stock Android runtimes lack: such a file runs in an app that links them, and in Python with
+`tensorflow_text.tflite_registrar`.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +16,6 @@ from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.writer import flatbuffer, integrity
 from tinybert_tf.export.writer.builder import ModelBuilder
-from tinybert_tf.export.writer.converter import convert
 from tinybert_tf.export.writer.flatbuffer import read_tflite
 from tinybert_tf.export.writer.graph import NetworkWriter
 
@@ -34,7 +35,7 @@ def write_with_tokenizer(
 
 def _tokenizing_function(tokenizer: Tokenizer, seq_len: int, pairs: bool):
     def pieces(text):
-        # The values of the one row: a ragged tensor would need TensorFlow's own operations.
+        # The values of the only row: a ragged tensor would need TensorFlow's own operators.
         return tokenizer.tokenize(text).flat_values
 
     def finish(ids, first_length):
@@ -51,7 +52,7 @@ def _tokenizing_function(tokenizer: Tokenizer, seq_len: int, pairs: bool):
     def tokenize_pair(text, text_pair):
         first, second = pieces(text), pieces(text_pair)
         room = seq_len - 3
-        # Round robin: both may fill half of the room, the first one token more; what one leaves is the other's.
+        # Round robin: each text may fill half of the room, the first one token more; what one leaves, the other may use.
         kept_first = tf.minimum(tf.size(first), tf.maximum(room - tf.size(second), (room + 1) // 2))
         kept_second = tf.minimum(tf.size(second), room - kept_first)
         first, second = first[:kept_first], second[:kept_second]
@@ -63,8 +64,42 @@ def _tokenizing_function(tokenizer: Tokenizer, seq_len: int, pairs: bool):
     return tf.function(tokenize_pair if pairs else tokenize_one, input_signature=signature)
 
 
+def convert(function, custom_operators: tuple[str, ...] = ()) -> bytes:
+    """Converts a `tf.function` that has an input signature; builtin operators and `custom_operators` only.
+
+    Raises:
+        InputError: an operator that the TFLite runtimes lack, with the name of its node.
+    """
+    module = tf.Module()
+    module.infer = function
+    concrete = function.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.allow_custom_ops = bool(custom_operators)
+    try:
+        content = converter.convert()
+    except tf.errors.OpError as error:
+        raise InputError(f"TensorFlow cannot convert this network: {str(error).strip().splitlines()[0]}") from None
+    except Exception as error:
+        lines = re.findall(r"^(?:Flex|Custom) ops: (.*)$", str(error), re.MULTILINE)
+        if not lines:
+            raise
+        raise _lacking(", ".join(lines).split(", "), concrete.graph) from None
+    unknown = set(flatbuffer.custom_operators(flatbuffer.unpack(content))) - set(custom_operators)
+    if unknown:
+        raise _lacking(unknown, concrete.graph)
+    return content
+
+
+def _lacking(kinds, graph: tf.Graph) -> InputError:
+    kinds = {kind.removeprefix("Flex") for kind in kinds}
+    nodes = [f"{node.type} {node.name}" for node in graph.get_operations() if node.type in kinds]
+    named = ", ".join(nodes or sorted(kinds))
+    return InputError(f"this network needs operators that the stock TFLite runtimes lack: {named}")
+
+
 class TFLiteTextModel:
-    """Runs a file that takes texts. Its interpreter is TensorFlow's, with TensorFlow Text's operations.
+    """Runs a file that takes texts, with TensorFlow's interpreter and TensorFlow Text's operators.
 
     Raises:
         InputError: a damaged file, or one with other inputs.

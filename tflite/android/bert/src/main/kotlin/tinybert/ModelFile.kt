@@ -14,14 +14,15 @@ class ModelFile(content: ByteBuffer) {
     private val bytes = content.slice().order(ByteOrder.LITTLE_ENDIAN)
     private val root = Table(bytes, bytes.getInt(0))
     private val files = attachedFiles(bytes)
-    private val settings = TokenizerSettings(metadata(root, "tinybert_tf")?.decodeToString().orEmpty())
+    private val json = metadata(root, "tinybert_tf")?.decodeToString().orEmpty()
+    private val settings = TokenizerSettings(json)
 
     /** Word pieces by id. */
     val vocabulary: List<String> =
         requireNotNull(files["vocab.txt"]) { "no vocab.txt in the model file: write it with tflite/convert.py" }
 
     /** Classes by id; null for a model that does not classify. */
-    val labels: List<String>? = files["labels.txt"]
+    val labels: List<String>? = files["labels.txt"].takeUnless { "\"head\": \"regression\"" in json }
 
     /** Whether texts are lower-cased; [normalize] before MediaPipe's tasks takes it. */
     val lowerCase: Boolean = settings.lowerCase
