@@ -14,6 +14,7 @@ from tinybert_tf.word_order import bert_order, is_mpnet_order
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 VOCABULARY_FILE, SETTINGS_FILE, FAST_FILE = "vocab.txt", "tokenizer_config.json", "tokenizer.json"
 SIDES = ("right", "left")
+NORMALIZATIONS = ("bert", "mediapipe")
 # Among as many words one with a capital letter may be an entry that somebody replaced; in a cased vocabulary it is every third.
 _WORDS_PER_STRAY_CAPITAL = 1000
 # What the tokenizer here always does, by the names of tokenizer_config.json and of tokenizer.json's BertNormalizer.
@@ -49,6 +50,8 @@ class Vocabulary:
         added: the entries that are kept whole in a text. The five special tokens of BERT are not among them: in a text "[SEP]"
             is split like any other characters, as it is by the tokenizers of MediaPipe and the Task Library.
         truncation_side: "right" or "left", where a text that is too long is cut.
+        normalization: "bert", or "mediapipe" for what the tokenizer of MediaPipe's tasks and of the Task Library does: only
+            ASCII is lower-cased, and accents, soft hyphens, zero-width and full-width characters stay.
         file_words: the entries in the order of the files, where that is MPNet's and not the one of `words`.
     """
 
@@ -58,6 +61,7 @@ class Vocabulary:
     strip_accents: bool = True
     added: tuple[AddedToken, ...] = ()
     truncation_side: str = "right"
+    normalization: str = "bert"
     file_words: tuple[str, ...] | None = None
 
     @functools.cached_property
@@ -69,6 +73,23 @@ class Vocabulary:
         if side not in SIDES:
             raise InputError(f"must be {' or '.join(SIDES)}", "truncate", side)
         return dataclasses.replace(self, truncation_side=side)
+
+    def with_normalization(self, name: str) -> "Vocabulary":
+        """The same with another `normalization`.
+
+        Raises:
+            InputError: an unknown one, or "mediapipe" for a cased vocabulary.
+        """
+        if name not in NORMALIZATIONS:
+            raise InputError(f"must be {' or '.join(NORMALIZATIONS)}", "normalization", name)
+        if name == "mediapipe" and not self.lower_case:
+            raise InputError(
+                f"MediaPipe lower-cases every text, but {self.source} is cased; take a vocabulary of lower case",
+                "normalization",
+                name,
+            )
+        strip_accents = False if name == "mediapipe" else self.lower_case
+        return dataclasses.replace(self, normalization=name, strip_accents=strip_accents)
 
     def write(self, directory: str | Path, max_length: int | None = None, **settings: Any) -> None:
         """Writes vocab.txt and tokenizer_config.json, which `open_vocabulary` and `transformers` read.
@@ -92,6 +113,8 @@ class Vocabulary:
             settings["strip_accents"] = self.strip_accents
         if self.truncation_side != "right":
             settings["truncation_side"] = self.truncation_side
+        if self.normalization != "bert":
+            settings["normalization"] = self.normalization  # not read by transformers, which strip_accents brings near
         if max_length:
             settings["model_max_length"] = max_length
         if self.added:
@@ -181,6 +204,8 @@ def open_vocabulary(directory: str | Path) -> Vocabulary:
         added=tuple(added),
         truncation_side="left" if settings.get("truncation_side") == "left" else "right",
     )
+    if "normalization" in settings:
+        vocabulary = vocabulary.with_normalization(settings["normalization"])
     return _checked(_in_bert_order(vocabulary))
 
 

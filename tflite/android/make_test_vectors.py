@@ -27,6 +27,7 @@ import argparse
 import itertools
 import json
 import os
+import re
 import shutil
 import sys
 import unicodedata
@@ -195,6 +196,9 @@ def write(folder: Path, data: Path | None = None, models: Sequence[Path] = ()) -
         tokenizer = make_tokenizer(folder / name, VOCABULARY, added=ADDED, **settings)
         put(folder / name, "texts", text_rows(tokenizer, [*ADDED_TEXTS, *whole_texts(TEXTS)]))
         put(folder / name, "pairs", pair_rows(tokenizer, PAIRS))
+    # TensorFlow Text's functions end a text at U+0000.
+    mediapipe = make_tokenizer(folder / "mediapipe", VOCABULARY, strip_accents=False, normalization="mediapipe")
+    put(folder / "mediapipe", "texts", text_rows(mediapipe, [text for text in whole_texts(TEXTS) if "\0" not in text]))
     left = make_tokenizer(folder / "left", VOCABULARY, truncation_side="left")
     put(folder / "left", "pairs", pair_rows(left, PAIRS))
     words, texts = characters()
@@ -253,7 +257,7 @@ def normalized(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
     if spec.lower_case != spec.strip_accents:
         texts, *_ = _prepared(tf.constant(list(texts)), spec.lower_case)
     normalizer = tf_text.FastBertNormalizer(lower_case_nfd_strip_accents=spec.lower_case and spec.strip_accents)
-    return [text.decode() for text in normalizer.normalize(texts).numpy()]
+    return [text.decode() for text in tf.strings.regex_replace(normalizer.normalize(texts), r"\p{Z}", " ").numpy()]
 
 
 def write_real(folder: Path, data: Path) -> None:
@@ -338,6 +342,11 @@ def scramble(ids: np.ndarray) -> np.ndarray:
     return np.stack([(ids * a + positions * b) % 65521 for a, b in ((7919, 10007), (6007, 12007))], -1).astype(
         np.float32
     )
+
+
+def unescaped(text: str) -> str:
+    units = re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), text)
+    return units.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def escaped(text: str) -> str:

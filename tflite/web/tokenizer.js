@@ -7,6 +7,7 @@ const IGNORABLE = /^\p{Default_Ignorable_Code_Point}$/u;
 const CONTROL = /^[\p{Cc}\p{Cf}]$/u;
 const MARKS = /\p{Mn}/gu;
 const SPACE = /^\p{Z}$/u;
+const ASCII_SPACE = /^[\t\n\f\r ]$/;
 const PUNCTUATION = /^[\p{P}$+<=>^`|~]$/u;
 const CHEROKEE = /^\p{Script=Cherokee}/u;
 const CHINESE = [
@@ -27,6 +28,7 @@ const MOST_BYTES = 100;
  * @property {[content: string, normalized: boolean, singleWord: boolean][]} [added_tokens] words that are kept whole
  * @property {"left" | "right"} [truncation_side] where a text that is too long is cut
  * @property {string} [head] the network's: classification, token_classification, regression or span
+ * @property {"bert" | "mediapipe"} [normalization] "mediapipe": prepared and split as MediaPipe's own tokenizer does it
  */
 
 /**
@@ -34,15 +36,22 @@ const MOST_BYTES = 100;
  * control characters as spaces. Call it before MediaPipe's tasks, whose own tokenizer lower-cases ASCII only.
  *
  * @param {string} text
- * @param {Settings} settings with `lower_case: false`, for cased vocabularies, only control characters change
+ * @param {Settings} settings with `lower_case: false`, for cased vocabularies, only control characters and
+ *     spaces change
  * @returns {string}
  */
 export function normalize(text, settings = {}) {
-  return fold(text, settings).text;
+  const { text: folded } = fold(text, settings);
+  return settings.normalization === "mediapipe" ? folded : folded.replace(/\p{Z}/gu, " ");
 }
 
 /** The normalized text, and where in the original its UTF-16 units begin and end. */
-function fold(original, { lower_case: lowerCase = true, strip_accents: stripAccents = lowerCase }) {
+function fold(original, { lower_case: lowerCase = true, strip_accents: stripAccents = lowerCase, normalization }) {
+  if (normalization === "mediapipe") {
+    const lower = original.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
+    const begins = Array.from({ length: original.length + 1 }, (_, index) => index);
+    return { text: lower, begins, end: (index) => index };
+  }
   let text = "";
   const begins = [];
   const ends = [];
@@ -122,12 +131,13 @@ export class Tokenizer {
 
   #split(text) {
     const folded = fold(text, this.settings);
+    const spaces = this.settings.normalization === "mediapipe" ? ASCII_SPACE : SPACE;
     const pieces = [];
     let wordBegin = 0;
     let at = 0;
     for (const character of folded.text) {
       const next = at + character.length;
-      const space = SPACE.test(character);
+      const space = spaces.test(character);
       if (space || PUNCTUATION.test(character) || isChinese(character.codePointAt(0))) {
         pieces.push(...this.#cutWord(folded, wordBegin, at));
         if (!space) pieces.push(...this.#cutWord(folded, at, next));

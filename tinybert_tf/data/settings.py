@@ -24,6 +24,11 @@ class DataSettings:
     truncate: str | None = setting(
         None, "where a text that is too long is cut: right or left; absent: as the model's tokenizer_config.json says"
     )
+    normalization: str | None = setting(
+        None,
+        "bert, or mediapipe for what the tokenizer of MediaPipe's tasks does, so that training and device agree; absent: as "
+        "the model's tokenizer_config.json says",
+    )
     custom: CustomFiles = nested(CustomFiles)
 
     def __post_init__(self):
@@ -34,7 +39,11 @@ class DataSettings:
     def open_tokenizer(self, directory: str | Path) -> Tokenizer:
         """The tokenizer of a model directory; its `spec` is what `save_model(tokenizer_from=...)` takes."""
         vocabulary = open_vocabulary(directory)
-        return Tokenizer(vocabulary if self.truncate is None else vocabulary.with_truncation(self.truncate))
+        if self.truncate is not None:
+            vocabulary = vocabulary.with_truncation(self.truncate)
+        if self.normalization is not None:
+            vocabulary = vocabulary.with_normalization(self.normalization)
+        return Tokenizer(vocabulary)
 
     def load(self) -> TaskData:
         """The task's data; see `load_task`."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from tinybert_tf.data.mediapipe import MediaPipeWordPiece
 from tinybert_tf.errors import InputError
 from tinybert_tf.tokenizer_files import AddedToken, Vocabulary, open_vocabulary, read_vocabulary
 
@@ -42,14 +43,17 @@ class Tokenizer:
         self.pad_id, self.unk_id, self.cls_id = ids["[PAD]"], ids["[UNK]"], ids["[CLS]"]
         self.sep_id, self.mask_id = ids["[SEP]"], ids["[MASK]"]
         # TensorFlow Text has one switch for both; where they differ, texts are prepared before it.
-        self._prepares = vocabulary.lower_case != vocabulary.strip_accents
+        self._prepares = vocabulary.lower_case != vocabulary.strip_accents and vocabulary.normalization == "bert"
         self._added = _AddedTokens(vocabulary) if vocabulary.added else None
         try:
-            self._wordpiece = tf_text.FastBertTokenizer(
-                vocab=self.vocabulary,
-                token_out_type=tf.int32,
-                lower_case_nfd_strip_accents=vocabulary.lower_case and vocabulary.strip_accents,
-            )
+            if vocabulary.normalization == "mediapipe":
+                self._wordpiece = MediaPipeWordPiece(self.vocabulary)
+            else:
+                self._wordpiece = tf_text.FastBertTokenizer(
+                    vocab=self.vocabulary,
+                    token_out_type=tf.int32,
+                    lower_case_nfd_strip_accents=vocabulary.lower_case and vocabulary.strip_accents,
+                )
         except (RuntimeError, ValueError, tf.errors.OpError) as error:  # such as one of special tokens alone
             raise InputError(f"{self.vocab_file}: TensorFlow Text cannot use this vocabulary ({error})") from None
 

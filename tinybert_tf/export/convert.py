@@ -109,6 +109,13 @@ def export_tflite(
         model = load_model(directory, strict_head=True)
     _check_model(model, lengths)
     tokenizer = _read_tokenizer(tokenizer_from, model)
+    if text_input and not _is_plain(tokenizer):
+        raise InputError(
+            "TensorFlow Lite has no operators for this tokenizer's added tokens, accents, truncation or normalization; "
+            "convert without it and tokenize in the app",
+            "text_input",
+            text_input,
+        )
     longest, mode, network = lengths[0], QUANTIZE_MODES[quantize], folded_weights(model)
     if mode.static and not calibration_texts:
         raise InputError(
@@ -216,6 +223,16 @@ def check_output(output: Path) -> None:
         raise InputError("must end in .tflite", parameter="output", value=output)
     if output.is_dir():
         raise InputError("is a directory; name a file in it", parameter="output", value=output)
+
+
+def _is_plain(tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer is what TensorFlow Text's FastBertTokenizer computes alone."""
+    spec = tokenizer.spec
+    return not spec.added and (spec.strip_accents, spec.truncation_side, spec.normalization) == (
+        spec.lower_case,
+        "right",
+        "bert",
+    )
 
 
 def _read_tokenizer(directory: str | Path | None, model: BertModel) -> Tokenizer:

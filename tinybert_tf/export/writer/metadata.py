@@ -173,6 +173,8 @@ def tokenizer_settings(vocabulary: Vocabulary) -> dict[str, Any]:
         settings["strip_accents"] = vocabulary.strip_accents
     if vocabulary.truncation_side != "right":
         settings["truncation_side"] = vocabulary.truncation_side
+    if vocabulary.normalization != "bert":
+        settings["normalization"] = vocabulary.normalization
     if vocabulary.added:
         settings["added_tokens"] = [[t.content, t.normalized, t.single_word] for t in vocabulary.added]
     return settings
@@ -200,6 +202,7 @@ def vocabulary_of(source: str, words: Sequence[str], settings: Mapping[str, Any]
         bool(settings.get("strip_accents", lower_case)),
         tuple(AddedToken(*entry) for entry in entries),
         settings.get("truncation_side", "right"),
+        settings.get("normalization", "bert"),
     )
 
 

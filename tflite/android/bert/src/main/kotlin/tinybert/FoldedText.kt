@@ -8,10 +8,12 @@ import java.util.Locale
  * control characters as spaces. Call it before MediaPipe's tasks and the Task Library, whose own tokenizer lower-cases ASCII
  * only: it keeps accents, soft hyphens, zero-width and full-width characters, which the models were not trained with.
  *
- * @param lowerCase false for cased vocabularies, where only control characters change; [ModelFile] tells.
+ * [ModelFile.normalize] knows what a file's vocabulary needs.
+ *
+ * @param lowerCase false for cased vocabularies, where only control characters and spaces change.
  */
 fun normalize(text: String, lowerCase: Boolean = true, stripAccents: Boolean = lowerCase): String =
-    FoldedText.of(text, lowerCase, stripAccents).text
+    FoldedText.of(text, lowerCase, stripAccents).text.map { if (Character.isSpaceChar(it)) ' ' else it }.joinToString("")
 
 /**
  * A normalized text. The rule is that of TensorFlow Text's FastBertTokenizer, which the models are trained with: each code
@@ -39,6 +41,12 @@ internal class FoldedText private constructor(
     }
 
     companion object {
+        /** As MediaPipe's own tokenizer does it: ASCII in lower case, nothing else. */
+        fun asMediaPipe(original: String): FoldedText {
+            val text = original.map { if (it in 'A'..'Z') it + 32 else it }.joinToString("")
+            return FoldedText(text, IntArray(text.length + 1) { it }, original, removesOne = false)
+        }
+
         fun of(original: String, lowerCase: Boolean, stripAccents: Boolean = lowerCase): FoldedText {
             val text = StringBuilder(original.length)
             var origins = IntArray(original.length + 1)

@@ -24,11 +24,8 @@ class ModelFile(content: ByteBuffer) {
     /** Classes by id; null for a model that does not classify. */
     val labels: List<String>? = files["labels.txt"].takeUnless { "\"head\": \"regression\"" in json }
 
-    /** Whether texts are lower-cased; [normalize] before MediaPipe's tasks takes it. */
-    val lowerCase: Boolean = settings.lowerCase
-
-    /** Whether texts lose their accents; [normalize] takes it. */
-    val stripAccents: Boolean = settings.stripAccents
+    /** A text as the vocabulary spells it, for MediaPipe's tasks and the Task Library. */
+    fun normalize(text: String): String = settings.normalize(text)
 
     /** Words that are kept whole. MediaPipe and the Task Library split them. */
     val addedTokens: List<AddedToken> = settings.addedTokens
@@ -46,16 +43,20 @@ class ModelFile(content: ByteBuffer) {
 
 /** How texts are prepared for the vocabulary; [json] is what `tflite/convert.py` writes into the file. */
 class TokenizerSettings(json: String) {
-    val lowerCase = "\"lower_case\": false" !in json
-    val stripAccents = if ("\"strip_accents\": " in json) "\"strip_accents\": true" in json else lowerCase
+    private val lowerCase = "\"lower_case\": false" !in json
+    private val stripAccents = if ("\"strip_accents\": " in json) "\"strip_accents\": true" in json else lowerCase
     val addedTokens = ADDED_TOKEN.findAll(json).map { match ->
         val (content, normalized, singleWord) = match.destructured
         AddedToken(unquoted(content), normalized == "true", singleWord == "true")
     }.toList()
     private val truncateLeft = "\"truncation_side\": \"left\"" in json
+    private val asMediaPipe = "\"normalization\": \"mediapipe\"" in json
 
     fun tokenizer(vocabulary: List<String>) =
-        Tokenizer(vocabulary, lowerCase, stripAccents, addedTokens, truncateLeft)
+        Tokenizer(vocabulary, lowerCase, stripAccents, addedTokens, truncateLeft, asMediaPipe)
+
+    fun normalize(text: String): String =
+        if (asMediaPipe) FoldedText.asMediaPipe(text).text else normalize(text, lowerCase, stripAccents)
 }
 
 /** An added token in JSON: its content, whether it is normalized, whether it is a single word. */

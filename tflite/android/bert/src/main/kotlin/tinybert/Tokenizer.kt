@@ -20,6 +20,7 @@ data class AddedToken(val content: String, val normalized: Boolean = false, val 
  * @param stripAccents remove accents; as [lowerCase], unless the vocabulary says otherwise.
  * @param added words that are kept whole; all are in the vocabulary.
  * @param truncateLeft a text that is too long loses its beginning instead of its end.
+ * @param asMediaPipe texts are prepared and split as MediaPipe's own tokenizer does it.
  * @throws IllegalArgumentException if the vocabulary lacks a special token.
  */
 class Tokenizer(
@@ -28,6 +29,7 @@ class Tokenizer(
     private val stripAccents: Boolean = lowerCase,
     added: List<AddedToken> = emptyList(),
     internal val truncateLeft: Boolean = false,
+    private val asMediaPipe: Boolean = false,
 ) {
     private val ids = vocabulary.withIndex().associate { (id, word) -> word to id }
     private val longest = vocabulary.maxOfOrNull { it.length } ?: 0
@@ -56,14 +58,14 @@ class Tokenizer(
     private fun Piece.moved(by: Int) = if (by == 0) this else copy(begin = begin + by, end = end + by)
 
     private fun split(text: String): List<Piece> {
-        val folded = FoldedText.of(text, lowerCase, stripAccents)
+        val folded = if (asMediaPipe) FoldedText.asMediaPipe(text) else FoldedText.of(text, lowerCase, stripAccents)
         val pieces = ArrayList<Piece>()
         var wordBegin = 0
         var at = 0
         while (at < folded.text.length) {
             val codePoint = folded.text.codePointAt(at)
             val next = at + Character.charCount(codePoint)
-            val space = Character.isSpaceChar(codePoint)
+            val space = if (asMediaPipe) codePoint in ASCII_SPACES else Character.isSpaceChar(codePoint)
             if (space || isWordByItself(codePoint)) {
                 pieces += cutWord(folded, wordBegin, at)
                 if (!space) pieces += cutWord(folded, at, next)
@@ -96,6 +98,8 @@ class Tokenizer(
         return ids[if (begin == wordBegin) piece else "##$piece"]
     }
 }
+
+private val ASCII_SPACES = setOf(0x09, 0x0a, 0x0c, 0x0d, 0x20)
 
 /** The places of added tokens in a text. */
 private class AddedTokens(added: List<AddedToken>, lowerCase: Boolean) {

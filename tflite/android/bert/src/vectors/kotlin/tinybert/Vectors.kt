@@ -49,7 +49,7 @@ class Vectors(private val name: String, private val model: ModelFile?, private v
         return listOf(answer.text, answer.score.toInt().toString(), answer.margin.toInt().toString())
     }
 
-    private fun normalized(input: List<String>) = settings().run { listOf(normalize(input[0], lowerCase, stripAccents)) }
+    private fun normalized(input: List<String>) = listOf(settings().normalize(input[0]))
 
     private fun label(input: List<String>) = listOf(model?.labels.orEmpty()[input[0].toInt()])
 

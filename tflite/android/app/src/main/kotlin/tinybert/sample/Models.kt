@@ -8,7 +8,6 @@ import tinybert.Prediction
 import tinybert.QuestionAnswerer
 import tinybert.SpanLogits
 import tinybert.encode
-import tinybert.normalize
 import tinybert.ranked
 
 /**
@@ -20,7 +19,7 @@ class SentenceModel(context: Context, asset: String) : AutoCloseable {
     private val classifier = TextClassifier.createFromFile(context, asset)
 
     fun classify(sentence: String): List<Prediction> =
-        classifier.classify(normalize(sentence, file.lowerCase, file.stripAccents))
+        classifier.classify(file.normalize(sentence))
             .classificationResult().classifications()[0].categories()
             .map { Prediction(it.categoryName(), it.score()) }
 
