@@ -1,6 +1,7 @@
 """Runs teacher and student on dev examples for the report's comparison of the two."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from tinybert_tf.report.diagnosis import Diagnosis, cka_matrix
 _EXAMPLES, _EXAMPLES_FOR_CKA, _BATCH = 1000, 64, 32
 
 
-def diagnose(teacher_dir: Path, student_dir: Path, data: TaskData, layers: str, seq_len: int) -> Diagnosis | None:
+def diagnose(
+    teacher_dir: Path, student_dir: Path, data: TaskData, layers: str | Sequence[int], seq_len: int
+) -> Diagnosis | None:
     """What a report shows of teacher and student on dev; None for tasks of spans and tags.
 
     Args:

@@ -167,6 +167,6 @@ def _write_report(job: _Job, models: dict[str, Path], rows: list[dict[str, Any]]
         {run: job.root / run / "metrics.jsonl" for run in runs},
         [(f"Attention of teacher and student: “{text}”", maps)],
         read_json(job.root / runs[-1] / "run.json")["settings"] if runs else {},
-        diagnose(models["teacher"], models["student"], job.data, job.settings.layer_map, job.seq_len),
+        diagnose(models["teacher"], models["student"], job.data, job.distilling.matching.layers, job.seq_len),
     )
     return report.html
