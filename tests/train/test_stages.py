@@ -36,7 +36,8 @@ def test_a_teacher_learns_and_what_was_kept_of_its_student_scores_as_was_said(gl
     assert run["settings"]["temperature"] == 2.0 and run["result"]["score"] == result["score"]
     lines = [json.loads(line) for line in (tmp_path / "d" / "metrics.jsonl").read_text().splitlines()]
     assert {line["stage"] for line in lines} == {"intermediate", "prediction"}
-    assert {"attention_loss", "hidden_loss", "embedding_loss"} <= set(lines[0])
+    assert {"attention_loss", "hidden_loss", "embedding_loss", "learning_rate", "gradient_norm"} <= set(lines[0])
+    assert 0 < lines[0]["learning_rate"] <= 5e-5 and lines[0]["gradient_norm"] > 0
     assert any(line["split"] == "dev" and "accuracy" in line for line in lines)
     for name in ("model", "last", "intermediate"):
         assert load_model(tmp_path / "d" / name).config.num_hidden_layers == 2

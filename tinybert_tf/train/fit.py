@@ -32,7 +32,7 @@ class StepCallback(keras.callbacks.Callback):
 
 
 class _Measurements(StepCallback):
-    """Loss, its parts, learning rate and examples/s: a row of metrics.jsonl every few steps, and a progress line."""
+    """Loss, its parts, learning rate, gradient norm and examples/s: rows of metrics.jsonl and a progress line."""
 
     def __init__(self, run: Run, stage: str, steps: int, batch_size: int):
         super().__init__()
@@ -54,6 +54,8 @@ class _Measurements(StepCallback):
             now = time.perf_counter()
             rate = (step - self._row[0]) * self.batch_size / max(1e-9, now - self._row[1])
             values |= {"learning_rate": float(self.model.optimizer.learning_rate), "examples_per_second": rate}
+            optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+            values["gradient_norm"] = float(optimizer.gradient_norm)
             self.run.log(self.stage, step, "train", values)
             self._row = (step, now)
             self.model.reset_metrics()  # so that the next row is the mean of its own steps

@@ -47,8 +47,16 @@ class AdamW(keras.optimizers.AdamW):
     the clipping is exact. (Keras clips each replica's own: another update than that of one device.)
     """
 
+    def build(self, variables):
+        super().build(variables)
+        # Of the last step, before clipping; a plain variable, so that checkpoints do not hold it.
+        aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA
+        self.gradient_norm = tf.Variable(0.0, trainable=False, aggregation=aggregation, name="gradient_norm")
+
     def _clip_gradients(self, gradients):
-        return super()._clip_gradients(all_reduce_sum([tf.convert_to_tensor(gradient) for gradient in gradients]))
+        summed = all_reduce_sum([tf.convert_to_tensor(gradient) for gradient in gradients])
+        self.gradient_norm.assign(tf.cast(tf.linalg.global_norm(summed), tf.float32))
+        return super()._clip_gradients(summed)
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars  # they are summed already
