@@ -1,0 +1,52 @@
+"""One console command for all programs, in a checkout and in a wheel."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tinybert_tf import cli
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def tinybert(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "tinybert_tf.cli", *arguments], capture_output=True, text=True, cwd=cwd
+    )
+
+
+def test_every_program_has_a_command_and_a_line():
+    programs = {p for folder in ("bin", "tflite") for p in (REPOSITORY / folder).glob("*.py") if p.name != "common.py"}
+    assert set(cli.commands().values()) == programs
+    assert all(f"  {name} " in cli.summary() for name in cli.commands())
+    assert cli.commands()["evaluate_tflite"] == REPOSITORY / "tflite" / "evaluate.py"
+
+
+def test_an_unknown_command_is_one_line():
+    done = tinybert("distill")
+    assert done.returncode == 1 and done.stderr.startswith("error: no command 'distill'; there are augment")
+
+
+def test_a_command_is_its_program(tmp_path):
+    done = tinybert("describe", "--task=sample", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("RESULT {")
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_programs_and_configurations(tmp_path):
+    """Built from a copy, so that no build directory is left in the checkout."""
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(REPOSITORY)]
+    subprocess.run(command, check=True, capture_output=True)
+    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+    for name in (
+        "programs/bin/finetune.py",
+        "programs/bin/common.py",
+        "programs/tflite/convert.py",
+        "configs/task/sst2.yaml",
+        "py.typed",
+    ):
+        assert f"tinybert_tf/{name}" in names
