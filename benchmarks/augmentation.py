@@ -81,17 +81,17 @@ def main(argv: list[str]) -> None:
     settings = Augmentation(copies=FLAGS.copies)
     data = load_task("sst2", FLAGS.data_dir)
     rows, warm_up = list(data.train.limit(FLAGS.rows)), list(data.dev.limit(FLAGS.rows))
-    neighbours = None
+    neighbors = None
     if FLAGS.word_vectors:
         words = words_for_vectors([row.text for row in rows], tokenizer, settings)
-        neighbours = WordVectors.read(FLAGS.word_vectors).neighbours(words, settings.candidates)
+        neighbors = WordVectors.read(FLAGS.word_vectors).neighbors(words, settings.candidates)
 
     masked_lms = {}
     for dtype in ("float32", "bfloat16"):
         keras.utils.set_random_seed(0)  # of the random head, if it is one
         model = load_model(directory, head="masked_lm", dtype=dtype)
         masked_lms[dtype] = MaskedLM(model, tokenizer, candidates=settings.candidates)
-    batched = {dtype: Augmenter(settings, masked_lm, neighbours) for dtype, masked_lm in masked_lms.items()}
+    batched = {dtype: Augmenter(settings, masked_lm, neighbors) for dtype, masked_lm in masked_lms.items()}
     network = logits_model(masked_lms["float32"].model)
     spec = {name: tf.TensorSpec([1, None], tf.int32) for name in INPUT_NAMES}
     compiled = tf.function(lambda features: network(features, training=False), input_signature=[spec])

@@ -6,7 +6,7 @@ from tinybert_tf.augmentation import AugmentSettings, augment_task
 
 def main(settings: AugmentSettings) -> dict:
     result = augment_task(settings)
-    print(f"wrote {settings.output_dir}: the task's folder with its augmented train.tsv, augmentation.json")
+    print(f"wrote {result['train_file']} and {settings.output_dir}/augmentation.json")
     return result
 
 

@@ -20,6 +20,7 @@ from tinybert_tf.data import CustomFiles, Tokenizer, batches, load_task, task_fr
 from tinybert_tf.distill import Distiller, TinyBertObjective, layer_map, losses
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.api import evaluate, predict
+from tinybert_tf.evaluate.describe import describe
 from tinybert_tf.export import TFLiteClassifier, export_tflite
 from tinybert_tf.prune import prune
 
@@ -35,6 +36,7 @@ __all__ = [
     "augment",
     "batches",
     "build_model",
+    "describe",
     "evaluate",
     "export_tflite",
     "layer_map",

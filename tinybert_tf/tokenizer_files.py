@@ -147,7 +147,7 @@ def _lines(path: Path) -> list[str]:
     try:
         words = path.read_bytes().decode("utf-8-sig").split("\n")
     except FileNotFoundError:
-        raise InputError(f"{path}: no such vocabulary; put the model's vocab.txt there") from None
+        raise InputError(f"{path}: no such vocabulary; put the model's vocab.txt into the directory") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
@@ -193,7 +193,7 @@ def open_vocabulary(directory: str | Path) -> Vocabulary:
     elif fast:
         vocabulary = _from_fast(directory / FAST_FILE, fast, normalizer, settings.get("do_lower_case"))
     else:
-        raise InputError(f"{path}: no such vocabulary; put the model's vocab.txt or tokenizer.json there")
+        raise InputError(f"{path}: no such vocabulary; put the model's vocab.txt or tokenizer.json into the directory")
     _refuse_other_settings(directory, settings | normalizer)
     strip = settings.get("strip_accents", normalizer.get("strip_accents"))
     words, added = _with_added(directory, list(vocabulary.words), settings, named, fast)
@@ -312,12 +312,12 @@ def _with_added(
             raise InputError(f"{directory}: the added token {content!r} is empty or has a line break in it")
         index = ids.get(content, len(words)) if index is None else index
         if ids.get(content, len(words)) != index:
-            there = (
+            found = (
                 f"that is {words[index]!r}"
                 if index < len(words)
                 else f"the vocabulary has {len(words)} words before it"
             )
-            raise InputError(f"{directory}: the added token {content!r} has the id {index}, but {there}")
+            raise InputError(f"{directory}: the added token {content!r} has the id {index}, but {found}")
         if index == len(words):
             words.append(content)
             ids[content] = index

@@ -26,14 +26,14 @@ def make(model, tokenizer, vectors_file):
 
     def build(texts=TEXTS, sources="both", originals=frozenset(), **settings):
         settings = Augmentation(**settings)
-        masked_lm = neighbours = None
+        masked_lm = neighbors = None
         if sources in ("both", "masked_lm"):
             masked_lm = MaskedLM(model, tokenizer, candidates=settings.candidates, same_word=settings.same_word)
         if sources in ("both", "word_vectors"):
             words = words_for_vectors(texts, tokenizer if masked_lm else None, settings)
             vectors = WordVectors.read(vectors_file)
-            neighbours = vectors.neighbours(words, settings.candidates, same_word=settings.same_word)
-        return Augmenter(settings, masked_lm, neighbours, originals)
+            neighbors = vectors.neighbors(words, settings.candidates, same_word=settings.same_word)
+        return Augmenter(settings, masked_lm, neighbors, originals)
 
     return build
 
@@ -79,7 +79,7 @@ def test_replacements_come_from_the_words_candidates_and_keep_its_case(make, mod
 
     assert seen[1] == {"Film", *(word.capitalize() for word in candidates(1))}
     assert seen[4] == {"SLOW", *(word.upper() for word in candidates(4))}
-    assert seen[3] == {"sadly", *WordVectors.read(vectors_file).neighbours(["sadly"], 4)["sadly"]}
+    assert seen[3] == {"sadly", *WordVectors.read(vectors_file).neighbors(["sadly"], 4)["sadly"]}
     assert [seen[number] for number in (0, 2, 5, 6)] == [{"the"}, {"was"}, {","}, {"no"}]
 
 

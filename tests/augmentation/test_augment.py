@@ -1,3 +1,5 @@
+import csv
+import importlib
 import json
 import random
 import signal
@@ -9,11 +11,14 @@ from pathlib import Path
 import pytest
 
 import tinybert_tf as tb
-from tinybert_tf.augmentation import AugmentSettings, augment_task, layout, parts, program, workers
+from tinybert_tf.augmentation import AugmentSettings, augment_task, layout, parts
 from tinybert_tf.data import load_task
+from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.errors import InputError
+from tinybert_tf.settings import build, flat_values
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+program = importlib.import_module("tinybert_tf.augmentation.augment")
 
 
 @pytest.fixture
@@ -31,34 +36,37 @@ def settings(sst2_dir, masked_lm_dir, vectors_file, tmp_path):
             "candidates": 6,
             "batch_size": 16,
         }
-        return AugmentSettings(**(common | changes))
+        return build(AugmentSettings, common | changes)
 
     return make
 
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    for module in (parts, workers):
-        monkeypatch.setattr(module, "PART_ROWS", 16)
+    monkeypatch.setattr(parts, "PART_ROWS", 16)
 
 
 def train_file(settings):
     return Path(settings.output_dir) / "SST-2" / "train.tsv"
 
 
-def test_the_output_is_a_data_dir_with_the_original_rows_first(settings, sst2_dir, capsys):
+def test_the_output_is_a_data_dir_with_all_rows_in_a_random_order(settings, sst2_dir, caplog):
+    caplog.set_level("INFO", "tinybert_tf")
     ours = settings()
     result = augment_task(ours)
     original, augmented = load_task("sst2", sst2_dir), load_task("sst2", ours.output_dir)
     before, after = list(original.train), list(augmented.train)
-    assert after[: len(before)] == before
+    texts = {row.text for row in before}
+    copies = [row for row in after if row.text not in texts]
+    assert sorted(row.text for row in after if row.text in texts) == sorted(row.text for row in before)
     assert list(augmented.dev) == list(original.dev)
-    copies = after[len(before) :]
+    places = [place for place, row in enumerate(after) if row.text in texts]
+    assert (
+        places[0] < 40 and places[-1] > len(after) - 40 and places != sorted(places[:1]) + list(range(1, len(places)))
+    )
     metrics = result["metrics"]
     assert (metrics["rows"], metrics["copies"], metrics["rows_written"]) == (60, len(copies), len(after))
     assert metrics["copies"] + metrics["duplicates"] == 60 * 5 and metrics["duplicates"] > 0
-    texts = {row.text for row in before}
-    assert not any(copy.text in texts for copy in copies)
 
     # The counts, from the rows themselves: words stay where they are, so texts can be laid side by side.
     source = {tuple(row.text.split()): row for row in before}
@@ -77,8 +85,8 @@ def test_the_output_is_a_data_dir_with_the_original_rows_first(settings, sst2_di
     assert summary["result"] == result and summary["job"]["copies"] == 5
     assert all(example["before"] != example["after"] for example in summary["examples"]) and summary["examples"]
     assert sorted(path.name for path in Path(ours.output_dir).iterdir()) == ["SST-2", "augmentation.json"]
-    shown = capsys.readouterr().out
-    assert "rows/s" in shown and "min left" in shown and "before  " in shown
+    assert "before  " in caplog.text and "word vectors: neighbors of" in caplog.text
+    assert result["train_file"] == str(train_file(ours))
 
 
 def test_the_same_seed_gives_the_same_bytes_with_any_batch_size(settings, small_parts):
@@ -92,27 +100,28 @@ def test_the_same_seed_gives_the_same_bytes_with_any_batch_size(settings, small_
     assert train_file(other).read_bytes() != first
 
 
-def test_a_run_that_was_interrupted_goes_on_to_the_same_bytes(settings, small_parts, monkeypatch, capsys):
+def test_a_run_that_was_interrupted_goes_on_to_the_same_bytes(settings, small_parts, monkeypatch, caplog):
+    caplog.set_level("INFO", "tinybert_tf")
     whole, broken = settings("whole"), settings("broken")
     augment_task(whole)
-    made, write = [], parts._write_part
+    made, write = [], parts.write_part
 
     def write_two(*arguments):
         if len(made) == 2:
             raise KeyboardInterrupt
         made.append(arguments[0])
-        write(*arguments)
+        return write(*arguments)
 
-    monkeypatch.setattr(parts, "_write_part", write_two)
+    monkeypatch.setattr(parts, "write_part", write_two)
     with pytest.raises(KeyboardInterrupt):
         augment_task(broken)
     assert not train_file(broken).exists()
-    with pytest.raises(InputError, match="was made with --copies=5, not 6; give the same again"):
+    with pytest.raises(InputError, match="was made with `copies=5`, not 6; give the same to resume"):
         augment_task(settings("broken", copies=6))
     made.clear()
-    monkeypatch.setattr(parts, "_write_part", lambda *arguments: made.append(arguments[0]) or write(*arguments))
+    monkeypatch.setattr(parts, "write_part", lambda *arguments: made.append(arguments[0]) or write(*arguments))
     result = augment_task(settings("broken", batch_size=3))
-    assert len(made) == 2 and "2 of 4 parts are done" in capsys.readouterr().out
+    assert len(made) == 2 and "resumed, 2 of 4 parts are done" in caplog.text
     assert train_file(broken).read_bytes() == train_file(whole).read_bytes()
     assert augment_task(broken) == result  # what is finished is not made again
     with pytest.raises(InputError, match="was made with another training set"):
@@ -182,12 +191,13 @@ def test_every_layout_is_written_so_that_it_is_a_data_dir_again(settings, tmp_pa
     augment_task(ours)
     original, augmented = load_task(task, ours.data_dir), load_task(task, ours.output_dir)
     before, after = list(original.train), list(augmented.train)
-    assert after[: len(before)] == before and len(after) > len(before) + 4
+    seen = {(row.text, row.text_pair) for row in before}
+    copies = [row for row in after if (row.text, row.text_pair) not in seen]
+    assert len(after) - len(copies) == len(before) and len(copies) > 4
     assert list(augmented.dev) == list(original.dev)
     if len(GLUE_FILES[task]) == 3:
         assert list(augmented.test) == list(original.test)
-    seen = {(row.text, row.text_pair) for row in before}
-    for copy in after[len(before) :]:
+    for copy in copies:
         assert (copy.text, copy.text_pair) not in seen
         seen.add((copy.text, copy.text_pair))
         assert any(comes_from(copy, row) for row in before)
@@ -216,6 +226,40 @@ def test_one_source_is_enough_when_the_other_is_none(settings, source, absent):
     assert metrics[f"{source}_share"] == 1.0 and metrics["copies"] > 0
 
 
+def test_more_rows_than_are_shuffled_in_memory_are_all_there(settings, monkeypatch):
+    augment_task(settings("whole"))
+    monkeypatch.setattr(program, "_SHUFFLED_ROWS", 50)
+    augment_task(settings("spread"))
+    whole, spread = (train_file(settings(name)).read_text("utf-8").splitlines() for name in ("whole", "spread"))
+    assert sorted(whole) == sorted(spread) and whole != spread and len(whole) > 150
+    assert not list(Path(settings("spread").output_dir).glob("**/*.partial"))
+
+
+@pytest.mark.parametrize("name", ["train.csv", "train.tsv", "train.jsonl"])
+def test_own_files_are_written_in_their_own_format(settings, tmp_path, name):
+    rows = [("1", 'the "good", film; not bad', "x"), ("2", "king walk\nlong story", "y"), ("3", "sad dark film", "x")]
+    path = tmp_path / name
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if name == "train.jsonl":
+            file.writelines(json.dumps({"id": int(n), "text": text, "label": label}) + "\n" for n, text, label in rows)
+        else:
+            csv.writer(file, delimiter=";").writerows([("id", "text", "label"), *rows])
+    files = {"train_file": str(path), "dev_file": str(path), "text_column": "text", "label_column": "label"}
+    result = augment_task(settings(task="custom", data_dir=None, **files))
+    assert result["train_file"] == str(tmp_path / "out" / "custom" / name)
+    again = load_task("custom", files=CustomFiles(**files | {"train_file": result["train_file"]}))
+    found = [(row.text, row.label) for row in again.train]
+    assert len(found) == result["metrics"]["rows_written"] > 9
+    assert {(text, label) for _, text, label in rows} <= set(found) and {label for _, label in found} == {"x", "y"}
+    assert any("\n" in text for text, _ in found) and any(";" in text and '"' in text for text, _ in found)
+
+
+def test_words_with_tags_are_not_augmented(settings, tmp_path):
+    (tmp_path / "train.conll").write_text("film O\nParis B-LOC\n", encoding="utf-8")
+    with pytest.raises(InputError, match="task=token_classification: replaced words would lose their tags"):
+        augment_task(settings(task="token_classification", data_dir=None, train_file=str(tmp_path / "train.conll")))
+
+
 def test_tb_augment_gives_the_same_rows(settings, sst2_dir, masked_lm_dir, vectors_file):
     ours = settings()
     augment_task(ours)
@@ -237,18 +281,18 @@ def test_beam_gives_the_same_bytes(settings, small_parts, monkeypatch):
 
     monkeypatch.setattr(pipeline, "_SMALLEST_SHARE", 2)
     local, beam = settings("local"), settings("beam", beam_args="--runner=DirectRunner")
-    assert augment_task(local) == augment_task(beam)
+    assert augment_task(local)["metrics"] == augment_task(beam)["metrics"]
     assert train_file(local).read_bytes() == train_file(beam).read_bytes()
 
 
 def test_what_cannot_be_used_is_refused_in_one_line(settings, sst2_dir, masked_lm_dir, tmp_path):
-    with pytest.raises(InputError, match="--word_vectors is missing; give a text file of GloVe .*--word_vectors=none"):
+    with pytest.raises(InputError, match="word_vectors is missing; give a text file of GloVe .*`word_vectors=none`"):
         settings(word_vectors=None)
     with pytest.raises(InputError, match="one of them is needed"):
         settings(word_vectors="none", masked_lm="none")
     with pytest.raises(InputError, match="no such file; give a text file of GloVe"):
         augment_task(settings(word_vectors=str(tmp_path / "glove.txt")))
-    with pytest.raises(InputError, match="--masked_lm=nowhere: no such model directory"):
+    with pytest.raises(InputError, match="masked_lm=nowhere: no such model directory"):
         augment_task(settings(masked_lm="nowhere"))
     encoder = tb.load_model(masked_lm_dir, head="encoder")
     tb.save_model(encoder, tmp_path / "encoder", tokenizer_from=masked_lm_dir)
@@ -256,9 +300,9 @@ def test_what_cannot_be_used_is_refused_in_one_line(settings, sst2_dir, masked_l
         augment_task(settings(masked_lm=str(tmp_path / "encoder")))
     with pytest.raises(InputError, match="exists and is not from an augmentation"):
         augment_task(settings(output_dir=str(sst2_dir)))
-    with pytest.raises(InputError, match="--dtype=float16"):
+    with pytest.raises(InputError, match="dtype=float16"):
         settings(dtype="float16")
-    with pytest.raises(InputError, match="--num_processes=0"):
+    with pytest.raises(InputError, match="num_processes=0"):
         settings(num_processes=0)
     (sst2_dir / "SST-2" / "train.tsv").write_bytes(b"sentence\tlabel\ngood\t1\nb\xffd\t1\n")
     with pytest.raises(InputError, match=r"train\.tsv, line 3: not UTF-8"):
@@ -268,7 +312,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(settings, sst2_dir, masked_l
 
 def test_a_wrong_start_does_not_spoil_the_output_directory(settings, monkeypatch):
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(program, "run_workers", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(program, "_write_parts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         augment_task(settings(copies=6))
     assert augment_task(settings(copies=5))["metrics"]["rows"] == 60
 
@@ -277,7 +321,7 @@ def test_a_wrong_start_does_not_spoil_the_output_directory(settings, monkeypatch
 
 
 def command(settings, **changes):
-    values = {name: value for name, value in vars(settings).items() if value is not None} | changes
+    values = {name: value for name, value in flat_values(settings).items() if value is not None} | changes
     flags = [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in values.items()]
     return [sys.executable, str(REPOSITORY / "bin" / "augment.py"), *flags]
 

@@ -15,9 +15,9 @@ SQUAD1, SQUAD2 = get_task("squad1"), get_task("squad2")
 CONTEXT = "In old Kraków, near old Wawel, old men walk."
 
 
-def augmenter(neighbours, **changes):
-    """Every word that has neighbours is replaced in every copy."""
-    return QuestionAugmenter(Augmentation(replace_probability=1.0, **changes), None, neighbours)
+def augmenter(neighbors, **changes):
+    """Every word that has neighbors is replaced in every copy."""
+    return QuestionAugmenter(Augmentation(replace_probability=1.0, **changes), None, neighbors)
 
 
 def test_the_answers_words_stay_and_its_place_moves():
@@ -55,11 +55,11 @@ def test_an_answer_is_found_after_any_replacement(data):
     context = data.draw(st.sampled_from([" ", "", "  "])).join(words)
     start = data.draw(st.integers(0, len(context) - 1))
     end = data.draw(st.integers(start + 1, len(context)))
-    neighbours = {
+    neighbors = {
         word: [data.draw(st.sampled_from(["a", "longer", "ü"]))] for word in ("old", "é", "x", "Kraków", "oldx")
     }
     answer = Answer(context[start:end], start)
-    for copy in augmenter(neighbours, copies=2)([Example(0, "?", context, (answer,))]).copies:
+    for copy in augmenter(neighbors, copies=2)([Example(0, "?", context, (answer,))]).copies:
         (moved,) = copy.label
         assert moved.text == answer.text and copy.text_pair[moved.start :].startswith(answer.text)
 
@@ -77,7 +77,7 @@ def test_the_program_writes_a_data_dir_of_squad(task, masked_lm_dir, vectors_fil
     write_squad(tmp_path / f"dev-v{version}.json", questions[:1], task)
     ours = AugmentSettings(
         task=task.name, data_dir=str(tmp_path), masked_lm=str(masked_lm_dir), word_vectors=str(vectors_file),
-        output_dir=str(tmp_path / "out"), copies=4, candidates=6,
+        output_dir=str(tmp_path / "out"), algorithm=Augmentation(copies=4, candidates=6),
     )  # fmt: skip
     result = augment_task(ours)
     data = load_task(task.name, ours.output_dir)

@@ -16,21 +16,21 @@ def by_hand(path, word, count):
 
 
 @pytest.mark.parametrize("block", [1, 200, 1 << 25])
-def test_neighbours_are_those_of_brute_force_whatever_the_block(vectors_file, monkeypatch, block):
+def test_neighbors_are_those_of_brute_force_whatever_the_block(vectors_file, monkeypatch, block):
     monkeypatch.setattr(word_vectors, "_BLOCK", block)
     vectors = WordVectors.read(vectors_file)
-    found = vectors.neighbours(vectors.words, 15)
+    found = vectors.neighbors(vectors.words, 15)
     assert found == {word: by_hand(vectors_file, word, 15) for word in vectors.words if by_hand(vectors_file, word, 15)}
     assert len(found["sadly"]) == 15 and found["1998"] == ["1997"]
 
 
 @pytest.mark.realdata
-def test_neighbours_in_glove_are_those_of_brute_force(real_data):
+def test_neighbors_in_glove_are_those_of_brute_force(real_data):
     path = real_data / "glove" / "glove.6B.50d.txt"
     vectors = WordVectors.read(path)
     assert vectors.vectors.shape == (9163, 50)
     for word in ("film", "london", "quickly"):
-        assert vectors.neighbours([word], 15)[word] == by_hand(path, word, 15)
+        assert vectors.neighbors([word], 15)[word] == by_hand(path, word, 15)
 
 
 def test_word2vecs_header_and_words_with_spaces_are_read(tmp_path, vectors_file):
@@ -51,7 +51,7 @@ def test_small_blocks_of_a_file_are_put_together(vectors_file, monkeypatch):
 
 def test_a_word_is_found_in_lower_case_and_without_accents(vectors_file):
     vectors = WordVectors.read(vectors_file)
-    found = vectors.neighbours(["Caf\u00e9", "cafe", "SADLY", "sadly", "nowhere", "new york"], 5)
+    found = vectors.neighbors(["Caf\u00e9", "cafe", "SADLY", "sadly", "nowhere", "new york"], 5)
     assert found["Caf\u00e9"] == found["cafe"] and found["SADLY"] == found["sadly"]
     assert found.keys() == {"Caf\u00e9", "cafe", "SADLY", "sadly"}
 
@@ -60,15 +60,15 @@ def test_the_word_itself_is_a_neighbour_only_when_asked_for_and_case_variants_co
     words = ["Film", "film", "movie", "Movie", "book", "7", "new_york"]
     table = np.array([[1, 0], [1, 0.01], [1, 0.1], [1, 0.11], [0, 1], [1, 0], [1, 0]], np.float32)
     vectors = WordVectors(words, table)
-    assert vectors.neighbours(["film"], 5) == {"film": ["movie", "book"]}
-    assert vectors.neighbours(["film"], 5, same_word=True) == {"film": ["film", "movie", "book"]}
+    assert vectors.neighbors(["film"], 5) == {"film": ["movie", "book"]}
+    assert vectors.neighbors(["film"], 5, same_word=True) == {"film": ["film", "movie", "book"]}
     assert {kind(word) for word in words} >= {WORD, NUMBER}
 
 
 def test_words_whose_vector_is_zero_and_equal_ones_have_an_order():
     words = [f"w{'x' * number}" for number in range(200)]
     vectors = WordVectors(words, np.concatenate([np.zeros((1, 4)), np.ones((199, 4))]).astype(np.float32))
-    assert vectors.neighbours([words[5]], 3)[words[5]] == words[1:4]
+    assert vectors.neighbors([words[5]], 3)[words[5]] == words[1:4]
 
 
 @pytest.mark.parametrize(

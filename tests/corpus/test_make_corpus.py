@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinybert_tf.corpus import make_corpus, processes, read_corpus
+from tinybert_tf.corpus import make_corpus, read_corpus
 from tinybert_tf.corpus.shards import id_type, read_records
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
@@ -122,10 +122,11 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(settings, co
     assert one.keys() == other.keys() and one["train-00000-00000.tfrecord.gz"] != other["train-00000-00000.tfrecord.gz"]
 
 
-def test_a_run_that_was_interrupted_goes_on_to_the_same_bytes(settings, contents, monkeypatch, capsys):
+def test_a_run_that_was_interrupted_goes_on_to_the_same_bytes(settings, contents, monkeypatch, caplog):
+    caplog.set_level("INFO", "tinybert_tf")
     whole, broken = settings("whole"), settings("broken")
     make_corpus(whole)
-    blocks, write = [], processes.write_shard
+    blocks, write = [], module.write_shard
 
     def write_three(job, block):
         if len(blocks) == 3:
@@ -135,16 +136,16 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_bytes(settings, contents
         blocks.append(block.name)
         return write(job, block)
 
-    monkeypatch.setattr(processes, "write_shard", write_three)
+    monkeypatch.setattr(module, "write_shard", write_three)
     with pytest.raises(KeyboardInterrupt):
         make_corpus(broken)
     with pytest.raises(InputError, match="unfinished; start bin/make_corpus.py again"):
         read_corpus(broken.output_dir)
-    with pytest.raises(InputError, match=r"was made with --seed=0, not 1; give the same again to go on"):
+    with pytest.raises(InputError, match=r"was made with `seed=0`, not 1; give the same to resume"):
         make_corpus(dataclasses.replace(broken, seed=1))
-    monkeypatch.setattr(processes, "write_shard", lambda job, block: blocks.append(block.name) or write(job, block))
+    monkeypatch.setattr(module, "write_shard", lambda job, block: blocks.append(block.name) or write(job, block))
     result = make_corpus(broken)
-    assert "3 shards are done" in capsys.readouterr().out
+    assert "3 shards are done" in caplog.text
     assert len(blocks) == len(set(blocks)) == result["shards"], "a finished shard was made again"
     assert contents(broken.output_dir) == contents(whole.output_dir)
 
@@ -155,7 +156,7 @@ def test_a_run_that_was_killed_before_the_first_shard_was_done_may_change_its_se
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(processes, "write_shard", write_half)
+        patched.setattr(module, "write_shard", write_half)
         make_corpus(settings())
     make_corpus(settings(shard_mb=1.0))
     make_corpus(settings("whole", shard_mb=1.0))
@@ -179,17 +180,18 @@ def test_a_run_that_was_killed_at_its_end_ends_well(settings, monkeypatch, conte
     assert contents(settings().output_dir) == contents(settings("whole").output_dir)
 
 
-def test_a_finished_corpus_is_not_made_again(settings, text_file, tmp_path, monkeypatch, capsys):
+def test_a_finished_corpus_is_not_made_again(settings, text_file, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "tinybert_tf")
     result = make_corpus(settings())
-    monkeypatch.setattr(processes, "write_shard", None)
+    monkeypatch.setattr(module, "write_shard", None)
     again = make_corpus(settings(num_processes=2))
-    assert "is finished already" in capsys.readouterr().out
+    assert "is finished already" in caplog.text
     assert again | {"seconds": 0} == result | {"seconds": 0}
     other = tmp_path / text_file.name
     other.write_text("ban ben\n")
     with pytest.raises(InputError, match="was made with another text"):
         make_corpus(settings(input=str(other)))
-    with pytest.raises(InputError, match=r"--packing=documents, not contiguous"):
+    with pytest.raises(InputError, match=r"`packing=documents`, not contiguous"):
         make_corpus(settings(packing="contiguous"))
 
 
@@ -198,14 +200,14 @@ def test_a_manifest_that_is_damaged_is_named(settings):
     manifest = Path(settings().output_dir) / "manifest.json"
     for text, message in (("{", "not valid JSON"), ("[]", "holds a list, not an object")):
         manifest.write_text(text)
-        with pytest.raises(InputError, match=f"manifest.json: {message}.*make the corpus anew"):
+        with pytest.raises(InputError, match=f"manifest.json: {message}.*make the corpus again"):
             make_corpus(settings())
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(settings, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
-    with pytest.raises(InputError, match=r"thesis: holds chapter.txt and is not a corpus; name another --output_dir"):
+    with pytest.raises(InputError, match=r"thesis: holds chapter.txt and is not a corpus; name another `output_dir`"):
         make_corpus(settings("thesis"))
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.txt"]
 
@@ -213,13 +215,13 @@ def test_a_folder_with_something_else_in_it_is_left_alone(settings, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tfds": "wikipedia"}, "either --input=FILES or --tfds=NAME"),
-        ({"input": None}, "either --input=FILES or --tfds=NAME"),
-        ({"packing": "dense"}, "--packing=dense: must be one of documents, contiguous"),
-        ({"max_seq_length": 4}, "--max_seq_length=4: must be from 8 to 512"),
-        ({"held_out": 1.0}, r"--held_out=1.0: is a share"),
-        ({"shard_mb": 0.0}, "--shard_mb=0.0: must be above 0"),
-        ({"num_processes": 0}, "--num_processes=0: must be at least 1"),
+        ({"tfds": "wikipedia"}, "either `input` or `tfds`"),
+        ({"input": None}, "either `input` or `tfds`"),
+        ({"packing": "dense"}, "packing=dense: must be one of documents, contiguous"),
+        ({"max_seq_length": 4}, "max_seq_length=4: must be from 8 to 512"),
+        ({"held_out": 1.0}, r"held_out=1.0: is a share"),
+        ({"shard_mb": 0.0}, "shard_mb=0.0: must be above 0"),
+        ({"num_processes": 0}, "num_processes=0: must be at least 1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, changes, message):

@@ -91,5 +91,5 @@ def test_a_row_s_draws_follow_from_seed_pass_and_row_alone():
 
 
 def test_an_unknown_masking_is_refused(tokenizer):
-    with pytest.raises(InputError, match="--masking=span: must be one of token, whole_word"):
+    with pytest.raises(InputError, match="masking=span: must be one of token, whole_word"):
         Masking(tokenizer, SEQ_LEN, "span")

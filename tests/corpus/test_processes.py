@@ -1,6 +1,5 @@
 """Runs with several processes, and runs that are killed."""
 
-import os
 import random
 import signal
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tinybert_tf.corpus import make_corpus, processes, read_corpus
+from tinybert_tf.corpus import make_corpus, read_corpus
 from tinybert_tf.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -21,19 +20,9 @@ def flags(settings):
     return [f"--{name}={getattr(settings, name)}" for name in names]
 
 
-# The program, with other processes started at once, however little there is to do.
-PROGRAM = """
-import runpy, sys
-sys.path[:0] = [{root!r}, {root!r} + "/bin"]
-from tinybert_tf.corpus import processes
-processes.STARTING_SECONDS = -1.0
-runpy.run_path({root!r} + "/bin/make_corpus.py", run_name="__main__")
-""".format(root=str(REPOSITORY))
-
-
 def start(settings, **options):
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *flags(settings)],
+        [sys.executable, str(REPOSITORY / "bin" / "make_corpus.py"), *flags(settings)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -53,45 +42,18 @@ def kill_after(settings, shards, seconds):
     return notes()
 
 
-@pytest.fixture
-def waiting(monkeypatch):
-    """This process makes one shard, and none while another process could: it waits for the first to start."""
-    monkeypatch.setattr(processes, "STARTING_SECONDS", -1.0)
-    reports = processes._Workers.reports
-    monkeypatch.setattr(processes._Workers, "reports", lambda self, wait: reports(self, wait or not self._idle))
-
-
-def test_two_processes_give_the_same_bytes_as_one(settings, contents, waiting, monkeypatch):
+@pytest.mark.slow
+def test_two_processes_give_the_same_bytes_as_one(settings, contents):
     make_corpus(settings("one"))
-    here, write = [], processes.write_shard
-    monkeypatch.setattr(processes, "write_shard", lambda job, block: here.append(block) or write(job, block))
-    result = make_corpus(settings("two", num_processes=2))
-    assert contents(settings("one").output_dir) == contents(settings("two").output_dir)
-    assert len(here) < result["shards"] / 2, "this process made the shards itself"
-
-
-def test_no_process_is_started_where_little_is_to_do(settings, contents, monkeypatch):
-    make_corpus(settings("one"))
-    monkeypatch.setattr(processes, "_Workers", None)
     make_corpus(settings("two", num_processes=2))
     assert contents(settings("one").output_dir) == contents(settings("two").output_dir)
 
 
 @pytest.mark.slow
-def test_what_other_processes_find_wrong_is_said_here(settings, tmp_path, waiting, monkeypatch):
+def test_what_other_processes_find_wrong_is_said_here(settings, tmp_path):
     (tmp_path / "bad.txt").write_bytes(b"ban ben\n\n" * 5000 + b"caf\xe9\n")
     with pytest.raises(InputError, match=r"bad.txt, line 10001: not UTF-8"):
         make_corpus(settings(input=str(tmp_path / "bad.txt"), num_processes=2))
-
-    reports = processes._Workers.reports
-
-    def kill_one(self, wait):
-        yield from reports(self, wait)
-        os.kill(next(iter(self._processes.values())).pid, signal.SIGKILL)
-
-    monkeypatch.setattr(processes._Workers, "reports", kill_one)
-    with pytest.raises(InputError, match="was ended by SIGKILL, perhaps for want of memory; start again to go on"):
-        make_corpus(settings("killed", num_processes=2))
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_bytes(settings, contents, seed):
@@ -106,7 +68,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(settings, contents, see
     assert contents(broken.output_dir) == contents(settings("whole").output_dir)
 
 
-@pytest.mark.parametrize("num_processes", [1, 2])
+@pytest.mark.parametrize("num_processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_program_in_a_script_s_background_can_be_ended(settings, num_processes):
     """A shell has such a program ignore SIGINT."""
     ignore = lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)

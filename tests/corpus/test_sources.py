@@ -81,7 +81,7 @@ def test_files_without_text_are_refused_by_name(tmp_path, name, written, message
 
 
 def test_names_without_files_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"--input: no file .*none-\*\.txt"):
+    with pytest.raises(InputError, match=r"input=.*none-\*\.txt: no such file"):
         TextFiles(f"{tmp_path}/none-*.txt", 1000)
     with pytest.raises(InputError, match="is a directory; name its files"):
         TextFiles(str(tmp_path), 1000)

@@ -20,7 +20,7 @@ def test_wiki40b_s_marks_become_line_breaks_and_titles_go():
 
 
 def test_another_data_set_is_refused():
-    with pytest.raises(InputError, match=r"--tfds=imdb: must be one of wikipedia, wiki40b, lm1b; give other text"):
+    with pytest.raises(InputError, match=r"tfds=imdb: must be one of wikipedia, wiki40b, lm1b; give other text"):
         DatasetText("imdb", 1000)
 
 

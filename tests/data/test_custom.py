@@ -219,7 +219,7 @@ def test_a_task_from_lists_and_arrays():
     assert [row.label for row in data.dev] == ["20"] and [row.label for row in data.test] == [None]
     pairs = task_from_lists(["a", "b"], [0.5, -1], ["c", "d"], label_type="number")
     assert pairs.task.kind == "regression" and [row.text_pair for row in pairs.train] == ["c", "d"]
-    with pytest.raises(InputError, match="no split 'dev'; there are train"):
+    with pytest.raises(InputError, match="no split 'dev'; it has train"):
         pairs.dev  # noqa: B018
 
 

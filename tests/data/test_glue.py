@@ -69,7 +69,7 @@ def test_missing_files_and_unknown_tasks_say_what_was_looked_for(tmp_path):
         load_task("rte", tmp_path).train  # noqa: B018
     with pytest.raises(InputError, match="no such folder"):
         load_task("rte", tmp_path / "nowhere").train  # noqa: B018
-    with pytest.raises(InputError, match="unknown task 'sst3'; there are cola, sst2"):
+    with pytest.raises(InputError, match="unknown task 'sst3'; use one of cola, sst2"):
         load_task("sst3")
 
 

@@ -3,7 +3,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from tinybert_tf.data import load_task
-from tinybert_tf.data.sample import NEGATIVE, POSITIVE, unlabelled
+from tinybert_tf.data.sample import NEGATIVE, POSITIVE
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +41,6 @@ def test_a_third_of_the_lexicon_is_rare_in_training_only(sample):
     rare = set(sorted(lexicon, key=counts.get)[: len(lexicon) // 3])
     assert share(sample["train"], rare) < 0.03
     assert share(sample["dev"], rare) > 0.25
-
-
-def test_unlabelled_sentences_are_new(sample):
-    known = {row.text for rows in sample.values() for row in rows}
-    texts = list(unlabelled(50))
-    assert len(set(texts)) == 50 and not known & set(texts)
 
 
 @pytest.mark.realdata

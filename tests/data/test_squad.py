@@ -60,7 +60,7 @@ def test_a_question_without_answers_in_the_file_is_one_to_predict(file_of):
 @pytest.mark.parametrize(
     ("questions", "message"),
     [
-        ([IMPOSSIBLE], "paragraph 1, question 1 (id a): has no answer; that is SQuAD 2.0: use --task=squad2"),
+        ([IMPOSSIBLE], "paragraph 1, question 1 (id a): has no answer; that is SQuAD 2.0: use `task=squad2`"),
         ([ANSWERED, ANSWERED], "two questions have the id 'b'"),
         ([], "no questions"),
         ([{"id": "a"}], 'article 1, paragraph 1, question 1: needs a text "question"'),
@@ -106,7 +106,7 @@ def test_the_file_of_a_split_is_found_by_its_name(file_of, tmp_path):
         find_squad_file(SQUAD2, tmp_path, "dev")
     with pytest.raises(InputError) as caught:
         find_squad_file(SQUAD1, tmp_path, "train")
-    assert "no train set of SQuAD 1.1; put train-v1.1.json there" in str(caught.value)
+    assert "no train set of SQuAD 1.1; put train-v1.1.json into it" in str(caught.value)
     assert other.name in str(caught.value)
     with pytest.raises(InputError, match="data_dir=.*none: no such folder"):
         find_squad_file(SQUAD1, tmp_path / "none", "train")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tinybert_tf.augmentation import AugmentSettings, augment_task
+from tinybert_tf.augmentation import Augmentation, AugmentSettings, augment_task
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.corpus import CorpusSettings, make_corpus
 from tinybert_tf.errors import InputError
@@ -106,7 +106,12 @@ def programs(glue, make_directory, tmp_path):
         "corpus": make,
         "augment": lambda out: augment_task(
             AugmentSettings(
-                task="sst2", data_dir=str(glue), output_dir=str(out), masked_lm=masked_lm, word_vectors="none", copies=2
+                task="sst2",
+                data_dir=str(glue),
+                output_dir=str(out),
+                masked_lm=masked_lm,
+                word_vectors="none",
+                algorithm=Augmentation(copies=2),
             )
         ),
         "pretrain": on_text(pretrain, PretrainSettings, model=masked_lm),

@@ -32,26 +32,26 @@ SOURCES = ("masked_lm", "word_vectors")
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """The settings of Algorithm 1; the defaults are the paper's."""
+    """Settings of Algorithm 1; the defaults are the paper's."""
 
-    copies: int = setting(20, "augmented copies of a row, of either side of a pair (the paper's N_a)")
+    copies: int = setting(20, "augmented examples for each row, and for each side of a pair (the paper's N_a)")
     replace_probability: float = setting(0.4, "chance of each word of a copy to be replaced (the paper's p_t)")
-    candidates: int = setting(15, "words that one is drawn from (the paper's K)")
+    candidates: int = setting(15, "candidates for a word, all equally likely (the paper's K)")
     both_sides: bool = setting(False, "pairs: also make as many copies with both sides augmented")
     replace_stop_words: bool = setting(False, "replace stop words too, by others (the published code does not)")
     replace_numbers: bool = setting(False, "replace numbers too, by numbers")
     replace_punctuation: bool = setting(False, "replace punctuation marks too, by others")
     same_word: bool = setting(False, "let a word be one of its own candidates")
-    seed: int = setting(0, "of what is replaced, and by which candidate")
+    seed: int = setting(0, "random seed: words, candidates, order of the rows")
 
     def __post_init__(self):
         for name in ("copies", "candidates"):
             if getattr(self, name) < 1:
-                raise InputError(f"--{name}={getattr(self, name)}: must be at least 1")
+                raise InputError("must be at least 1", name, getattr(self, name))
         if not 0 < self.replace_probability <= 1:
-            raise InputError(f"--replace_probability={self.replace_probability}: must be above 0 and at most 1")
+            raise InputError("must be above 0 and at most 1", "replace_probability", self.replace_probability)
         if self.seed < 0:
-            raise InputError(f"--seed={self.seed}: must be 0 or more")
+            raise InputError("must be 0 or more", "seed", self.seed)
 
 
 class Augmented(NamedTuple):
@@ -75,17 +75,21 @@ class _Draw(NamedTuple):
 class Augmenter:
     """Algorithm 1: each word of each copy is replaced with probability p_t by one of its K candidates, all equally likely.
 
-    Words that are one word piece get their candidates from the masked LM, others from the word vectors; where there is only
-    one of the two it serves every word. A word without candidates stays. Candidates come from the word's own sentence, without
-    the other side of a pair. A pair's copies have one side augmented and the other as it was.
+    Words that are one word piece get their candidates from the masked LM, others from the word vectors; with only one of the
+    two it serves every word. A word without candidates is kept. A pair's copies have one side augmented and the other
+    unchanged. Two things are as in the published code and not as in Algorithm 1's text: all candidates of a word come from the
+    original sentence (without the other side of a pair), not from the copy that already holds replacements; and K candidates
+    are counted after filtering, by kind (content, stop word, number) and without special tokens and the word itself.
 
-    What a row's copies are depends on the seed, the row and its index alone, not on the block that it comes in. Copies that
-    equal an original row or an earlier copy of the same row are dropped, not drawn again.
+    The copies of a row depend on the seed, the row and its index alone, not on its block. Copies that equal an original row or
+    an earlier copy of the same row are dropped, not drawn again.
+
+    Source: Jiao et al. 2020, Algorithm 1.
 
     Args:
         settings: the algorithm's.
         masked_lm: made with the same settings; None without one.
-        neighbours: candidates of words from word vectors; None without them.
+        neighbors: candidates of words from word vectors; None without them.
         originals: `row_hash` of every original row.
     """
 
@@ -93,14 +97,14 @@ class Augmenter:
         self,
         settings: Augmentation,
         masked_lm: MaskedLM | None,
-        neighbours: Mapping[str, list[str]] | None,
+        neighbors: Mapping[str, list[str]] | None,
         originals: frozenset[int] = frozenset(),
     ):
-        if masked_lm is None and neighbours is None:
+        if masked_lm is None and neighbors is None:
             raise InputError("no masked LM and no word vectors: one of them is needed to replace words")
         self.settings, self.masked_lm = settings, masked_lm
         self.tokenizer = masked_lm.tokenizer if masked_lm else None
-        self.neighbours, self.originals = neighbours, originals
+        self.neighbors, self.originals = neighbors, originals
 
     def __call__(self, rows: Sequence[Example]) -> Augmented:
         sentences = self._split(rows)
@@ -150,12 +154,12 @@ class Augmenter:
         found = {key: ("masked_lm", answer) for key, answer in zip(asked, answers, strict=True)}
         for key, surface in wanted.items():
             if key not in found:
-                found[key] = ("word_vectors", self.neighbours.get(surface, []))
+                found[key] = ("word_vectors", self.neighbors.get(surface, []))
         return {key: (source, words) for key, (source, words) in found.items() if words}
 
     def asks_masked_lm(self, sentence: Sentence, number: int) -> bool:
         """Whether a word gets its candidates from the masked LM and not from the word vectors."""
-        if self.masked_lm is None or self.neighbours is None:
+        if self.masked_lm is None or self.neighbors is None:
             return self.masked_lm is not None
         return is_one_piece(sentence, sentence.words[number], self.tokenizer)
 

@@ -1,16 +1,19 @@
-"""A task's training file as it is laid out, so that augmented rows can be written as the original ones were."""
+"""The layouts of training files, so that augmented rows are written as the original ones were."""
 
 import contextlib
 import itertools
+import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from tinybert_tf.data.custom import CustomFiles, read_records_of_task
 from tinybert_tf.data.glue import read_tsv_fields, tsv_fields
 from tinybert_tf.data.lines import numbered_lines
 from tinybert_tf.data.split import Example, Split, TaskData
+from tinybert_tf.data.tables import written_records
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
 
@@ -19,19 +22,20 @@ class Row(NamedTuple):
     """A row of the training set, and all the fields of its line."""
 
     example: Example
-    fields: list[str]
+    fields: Any  # as the layout's `line` takes them
 
 
 class Layout:
-    """The columns of a training file: the file's own where there is one, else those that the task's readers look for.
+    """The columns of a training file: the file's own, or those that the task's readers look for.
 
     Args:
         data: the task's data.
-        file: its training file; None where the rows come from somewhere else (TensorFlow Datasets, the built-in sample).
+        file: its training file; None for rows of another source (TensorFlow Datasets, the built-in sample).
     """
 
     def __init__(self, data: TaskData, file: Path | None):
         self.data, self.task, self.file = data, data.task, file
+        self.folder, self.train_name = self.task.folder, "train.tsv"
         named = isinstance(self.task.text, str)
         if named and file is not None:
             self.header = tsv_fields(next(numbered_lines(file), (1, ""))[1])
@@ -58,7 +62,7 @@ class Layout:
     def line(self, fields: Sequence[str], example: Example | None = None) -> bytes:
         """A line as the reader reads it back: the fields of an original row, with the texts of a copy if one is given.
 
-        There is no quoting in these files. A tab or a line break, which only a row from elsewhere can hold, becomes a space.
+        These files have no quoting. A tab or a line break, which only a row of another source can hold, becomes a space.
         """
         fields = list(fields)
         if example is not None:
@@ -70,17 +74,12 @@ class Layout:
     def header_line(self) -> bytes:
         return b"" if self.header is None else self.line(self.header)
 
-    def write_train(self, folder: Path, limit: int | None, parts: Iterable[Path]) -> None:
-        """The training set: the original rows, its first `limit`, then those of the parts."""
-        with (folder / "train.tsv").open("wb") as file:
-            file.write(self.header_line())
-            file.writelines(self.line(row.fields) for row in self.rows(limit))
-            for part in parts:
-                with part.open("rb") as lines:
-                    shutil.copyfileobj(lines, file)
+    def write_train(self, folder: Path, lines: Iterable[bytes]) -> None:
+        """The training set, of rows as `line` gives them."""
+        _write(folder / self.train_name, [self.header_line()], lines)
 
     def fields(self, example: Example) -> list[str]:
-        """The fields of a row that comes from elsewhere."""
+        """The fields of a row of another source."""
         values = {self.task.text: example.text, self.task.text_pair: example.text_pair, self.task.label: example.label}
         columns = self.header or range(max(self.task.text, self.task.label) + 1)
         return [values.get(column, "") for column in columns]
@@ -89,7 +88,7 @@ class Layout:
         return self.header.index(name) if isinstance(name, str) else name
 
     def write_other_splits(self, folder: Path) -> None:
-        """The task's dev and test sets beside the training file, as far as there are any."""
+        """The task's dev and test sets beside the training file, as far as they exist."""
         if self.file is not None:
             for name in (*self.task.dev_splits, *self.task.test_splits):
                 if (self.file.parent / f"{name}.tsv").is_file():
@@ -99,7 +98,7 @@ class Layout:
             lines = (self.line(self.fields(example)) for example in self.data.split(name))
             _write(folder / f"{name}.tsv", [self.header_line()], lines)
         for name in self.task.test_splits:
-            with contextlib.suppress(InputError):  # there need not be one
+            with contextlib.suppress(InputError):  # a test set is optional
                 self._write_test(folder / f"{name}.tsv", self.data.split(name))
 
     def _write_test(self, path: Path, split: Split) -> None:
@@ -109,6 +108,55 @@ class Layout:
         header = ["index", text] if pair is None else ["index", text, pair]
         rows = [[str(row.index), row.text] + ([] if pair is None else [row.text_pair]) for row in split]
         _write(path, [self.line(header)], map(self.line, rows))
+
+
+class FileLayout:
+    """The user's own CSV, TSV or JSONL file: records with any columns.
+
+    Args:
+        data: the task's data.
+        files: where it is.
+
+    Raises:
+        InputError: no training file, or words with tags, which Algorithm 1 would separate.
+    """
+
+    folder = "custom"
+
+    def __init__(self, data: TaskData, files: CustomFiles):
+        self.data, self.task, self.files = data, data.task, files
+        if self.task.kind == "token_classification":
+            raise InputError("replaced words would lose their tags; augment sentences or pairs", "task", self.task.name)
+        self.file = Path(files.train_file or "")
+        if files.train_file is None:
+            raise InputError("is missing; it holds the rows to augment", "train_file")
+        self.train_name = self.file.name
+
+    def rows(self, limit: int | None = None) -> Iterator[Row]:
+        """The training set, its first `limit` rows."""
+        rows = read_records_of_task(self.file, self.task, self.files)
+        yield from itertools.starmap(Row, itertools.islice(rows, limit))
+
+    def line(self, record: dict[str, Any], example: Example | None = None) -> bytes:
+        """A record as a line of JSON, with the texts of a copy if one is given."""
+        if example is not None:
+            record = record | {self.task.text: example.text}
+            if self.task.text_pair is not None:
+                record |= {self.task.text_pair: example.text_pair}
+        return (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8")
+
+    def write_train(self, folder: Path, lines: Iterable[bytes]) -> None:
+        """The training set under its own name and in its own format, of rows as `line` gives them."""
+        with (folder / self.train_name).open("wb") as file:
+            file.writelines(written_records(self.file, self.files.quoting, lines))
+
+    def write_other_splits(self, folder: Path) -> None:
+        """The dev file beside the training file, if it is given."""
+        dev = self.files.dev_file
+        if dev is not None and Path(dev).is_file():
+            shutil.copyfile(
+                dev, folder / (Path(dev).name if Path(dev).name != self.file.name else f"dev-{Path(dev).name}")
+            )
 
 
 def _names(task: Task) -> list[str]:

@@ -71,7 +71,7 @@ class MaskedLM:
             )
         positions = model.config.max_position_embeddings
         if seq_len and not 3 <= seq_len <= positions:
-            raise InputError(f"--seq_len={seq_len}: must be 3 to {positions}, the masked LM's positions")
+            raise InputError(f"must be 3 to {positions}, the masked LM's positions", "seq_len", seq_len)
         self.model, self.tokenizer = model, tokenizer
         self.count = candidates
         self.same_word = same_word
@@ -89,7 +89,7 @@ class MaskedLM:
         return self._top_function(exact)
 
     def __call__(self, queries: Sequence[Query]) -> list[list[str]]:
-        """The candidates of each query, in the vocabulary's order; fewer than asked for where there are no more."""
+        """The candidates of each query, in the vocabulary's order; fewer if it has no more."""
         if len(self._cache) > _CACHE_SIZE:
             self._cache.clear()
         windows = [self._window(query) for query in queries]
@@ -119,7 +119,7 @@ class MaskedLM:
         return ids, 1 + left, -1 if own is None else int(self._groups[own]), query.kind
 
     def _batches(self, windows: dict) -> Iterator[dict]:
-        """The windows in batches, sorted by length: there is next to no padding."""
+        """The windows in batches, sorted by length, which leaves next to no padding."""
         keys = sorted(windows, key=lambda key: len(windows[key][0]))
         for start in range(0, len(keys), self.batch_size):
             yield {key: windows[key] for key in keys[start : start + self.batch_size]}

@@ -1,4 +1,4 @@
-"""SQuAD's questions as rows of Algorithm 1: the question is one side, the context the other, and answers stay to be found."""
+"""SQuAD's questions as rows of Algorithm 1: the question is one side, the context the other, and answers are kept."""
 
 import json
 import shutil
@@ -13,10 +13,9 @@ from tinybert_tf.data.squad import Answer, SquadExample, squad_file_name, squad_
 
 
 class QuestionAugmenter(Augmenter):
-    """Augments a question or its context, and leaves every word alone that an answer stands in.
+    """Augments a question or its context, but no word that is part of an answer.
 
-    Rows are `Example`s of the question, the context and, as the label, the answers. Those of a copy stand where they have
-    moved to.
+    Rows are `Example`s of the question, the context and, as the label, the answers, whose offsets are those in the copy.
     """
 
     def _draw(self, row: Example, sides: tuple[int, ...], side: int, sentence: Sentence):
@@ -54,6 +53,7 @@ class QuestionLayout:
 
     def __init__(self, data: TaskData):
         self.data, self.task = data, data.task
+        self.folder, self.train_name = self.task.folder, squad_file_name(self.task, "train")
 
     def rows(self, limit: int | None = None) -> Iterator[Row]:
         for index, question in enumerate(self.data.train.limit(limit)):
@@ -67,20 +67,14 @@ class QuestionLayout:
         paragraph = squad_paragraph(question.context, [question], self.task)
         return (json.dumps(paragraph, ensure_ascii=False) + "\n").encode("utf-8")
 
-    def write_train(self, folder: Path, limit: int | None, parts: Iterable[Path]) -> None:
-        """One article, written as it is read: the whole need not fit into memory."""
-        with (folder / squad_file_name(self.task, "train")).open("wb") as file:
+    def write_train(self, folder: Path, lines: Iterable[bytes]) -> None:
+        """One article, written line by line: the whole need not fit into memory."""
+        with (folder / self.train_name).open("wb") as file:
             before = b'{"data": [{"title": "", "paragraphs": [\n'
-            for line in self._lines(limit, parts):
+            for line in lines:
                 file.write(before + line.rstrip(b"\n"))
                 before = b",\n"
             file.write(b"\n]}]}\n")
-
-    def _lines(self, limit: int | None, parts: Iterable[Path]) -> Iterator[bytes]:
-        yield from (self.line(row.fields) for row in self.rows(limit))
-        for part in parts:
-            with part.open("rb") as file:
-                yield from file
 
     def write_other_splits(self, folder: Path) -> None:
         dev, name = self.data.dev, squad_file_name(self.task, "dev")

@@ -1,26 +1,27 @@
-"""What the augmentation program is told."""
+"""Settings of bin/augment.py."""
 
 import dataclasses
 
 from tinybert_tf.augmentation.algorithm import Augmentation
 from tinybert_tf.augmentation.word_vectors import MEANS
+from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.errors import InputError
-from tinybert_tf.settings import setting
+from tinybert_tf.settings import check_at_least_one, nested, setting
 
 
 @dataclasses.dataclass(frozen=True)
-class AugmentSettings(Augmentation):
-    """What `bin/augment.py` is told."""
+class AugmentSettings:
+    """Settings of `augment_task`."""
 
     task: str = setting(
-        "", "the task: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2 or sample", required=True
+        "", "cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2, sample or custom", required=True
     )
     data_dir: str | None = setting(
         None, "a folder of GLUE's or SQuAD's files in their original layout; absent: TensorFlow Datasets"
     )
     masked_lm: str = setting("", "a model directory with a masked-LM head; none: word vectors only", required=True)
     word_vectors: str | None = setting(None, "a GloVe or word2vec text file; none: the masked LM only")
-    output_dir: str = setting("", "where the augmented data is written, a --data_dir in its turn", required=True)
+    output_dir: str = setting("", "where the augmented data is written, usable as a --data_dir", required=True)
     max_train_examples: int | None = setting(None, "augment only the first rows of the training set")
     seq_len: int | None = setting(None, "tokens that the masked LM sees around a word; absent: 128")
     batch_size: int = setting(64, "masked sentences in a forward pass; changes the speed, not the result")
@@ -31,19 +32,17 @@ class AugmentSettings(Augmentation):
     beam_args: str | None = setting(
         None, "run as an Apache Beam pipeline with these arguments, such as --runner=FlinkRunner"
     )
+    algorithm: Augmentation = nested(Augmentation)
+    custom: CustomFiles = nested(CustomFiles)
 
     def __post_init__(self):
-        super().__post_init__()
-        for name in ("max_train_examples", "batch_size", "num_processes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name}={value}: must be at least 1")
+        check_at_least_one(self, "max_train_examples", "batch_size", "num_processes")
         if self.dtype not in ("float32", "bfloat16"):
-            raise InputError(f"--dtype={self.dtype}: must be float32 or bfloat16")
+            raise InputError("must be float32 or bfloat16", "dtype", self.dtype)
         if not self.word_vectors:
-            raise InputError(f"--word_vectors is missing; {MEANS}")
+            raise InputError(f"is missing; {MEANS}", "word_vectors")
         if self.masked_lm == self.word_vectors == "none":
-            raise InputError("--masked_lm=none and --word_vectors=none: one of them is needed to replace words")
+            raise InputError("`masked_lm=none` and `word_vectors=none`: one of them is needed to replace words")
 
     @property
     def uses_masked_lm(self) -> bool:

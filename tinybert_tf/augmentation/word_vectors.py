@@ -1,4 +1,4 @@
-"""Candidates from word vectors: the nearest neighbours by cosine."""
+"""Candidates from word vectors: the nearest neighbors by cosine."""
 
 import unicodedata
 import warnings
@@ -70,11 +70,11 @@ class WordVectors:
         return cls(words, np.concatenate(blocks))
 
     def row(self, word: str) -> int | None:
-        """Where a word stands: as it is, in lower case, or without its accents."""
+        """The row of a word as it is, in lower case, or without its accents."""
         bare = "".join(c for c in unicodedata.normalize("NFD", word.lower()) if unicodedata.category(c) != "Mn")
         return next((self._rows[form] for form in (word, word.lower(), bare) if form in self._rows), None)
 
-    def neighbours(self, words: Iterable[str], count: int, *, same_word: bool = False) -> dict[str, list[str]]:
+    def neighbors(self, words: Iterable[str], count: int, *, same_word: bool = False) -> dict[str, list[str]]:
         """The `count` words of the same kind (`words.kind`) nearest to each word that has a vector, the nearest first.
 
         Words that differ in case only count once, and the word itself not at all unless `same_word`.
@@ -106,8 +106,8 @@ class WordVectors:
 
 
 MEANS = (
-    "give a text file of GloVe (https://nlp.stanford.edu/projects/glove/) or word2vec with --word_vectors=FILE, "
-    "or take every candidate from the masked LM with --word_vectors=none"
+    "give a text file of GloVe (https://nlp.stanford.edu/projects/glove/) or word2vec with `word_vectors=FILE`, "
+    "or take every candidate from the masked LM with `word_vectors=none`"
 )
 
 

@@ -1,4 +1,4 @@
-"""The words of a text, where they stand in it, and which of them may be replaced by which."""
+"""The words of a text, their places in it, and which of them may be replaced by which."""
 
 import re
 import unicodedata
@@ -30,12 +30,12 @@ STOP_WORDS = frozenset(
     s t d m ll re ve don didn doesn isn aren wasn weren hasn haven hadn won wouldn couldn shouldn mustn needn ain""".split()
 )
 
-# Words where there is no vocabulary to say what a word is: runs of letters and digits, every other mark by itself.
+# Words without a vocabulary that says what a word is: runs of letters and digits, every other mark by itself.
 _PLAIN_WORD = re.compile(r"[^\W_]+|[^\s\w]|_")
 
 
 class Word(NamedTuple):
-    """A word of a sentence: its bytes [begin, end), its word pieces [first, last), and the characters as they stand."""
+    """A word of a sentence: its bytes [begin, end), its word pieces [first, last), and its characters."""
 
     begin: int
     end: int
@@ -45,7 +45,7 @@ class Word(NamedTuple):
 
 
 class Sentence(NamedTuple):
-    """A text with its words. `pieces` is int32 [(pieces)]; None where there is no tokenizer."""
+    """A text with its words. `pieces` is int32 [(pieces)]; None without a tokenizer."""
 
     encoded: bytes
     pieces: np.ndarray | None

@@ -1,9 +1,11 @@
-"""The corpus program: a shard for each block of text, in this process, in several, or on several machines."""
+"""Makes a corpus: a shard for each block of text, in this process, in several, or on several machines."""
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import time
 from collections.abc import Container
@@ -12,27 +14,39 @@ from typing import Any
 
 import tensorflow as tf
 
-from tinybert_tf.corpus.processes import write_shards
 from tinybert_tf.corpus.settings import CorpusSettings
-from tinybert_tf.corpus.shards import JOB, MANIFEST, SPLITS, UNFINISHED, Job, noted_shards, read_record, write_bytes
-from tinybert_tf.corpus.sources import open_source, read_blocks
+from tinybert_tf.corpus.shards import (
+    JOB,
+    MANIFEST,
+    SPLITS,
+    UNFINISHED,
+    Job,
+    noted_shards,
+    read_record,
+    write_bytes,
+    write_shard,
+)
+from tinybert_tf.corpus.sources import Block, open_source, read_blocks
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import writing
+from tinybert_tf.processes import map_in_processes
 from tinybert_tf.tokenizer_files import FAST_FILE, SETTINGS_FILE, VOCABULARY_FILE, open_vocabulary, read_vocabulary
 
 _FURTHER = ("strip_accents", "added_tokens_decoder")  # of tokenizer_config.json
 _PACKAGES = ("tinybert_tf", "tensorflow", "tensorflow-text", "numpy")
-# Settings without a bearing on the result, or told apart by digests.
-_FREE = ("input", "tfds", "vocab", "output_dir", "num_processes", "beam_args")
+# Settings that the result does not depend on, or whose files have digests.
+_IGNORED = ("input", "tfds", "vocab", "output_dir", "num_processes", "beam_args")
 _SHOW_SECONDS = 10.0
+
+logger = logging.getLogger(__name__)
 
 
 def make_corpus(settings: CorpusSettings) -> dict[str, Any]:
     """Makes a corpus of mask-free examples for general distillation and pre-training; the result of bin/make_corpus.py.
 
-    `output_dir` then holds train-*.tfrecord.gz and held_out-*.tfrecord.gz, vocab.txt with the tokenizer_config.json that a model
-    directory has beside it, and manifest.json. Until the manifest is
-    there, `unfinished/` notes what is done: a run that was killed goes on from there and ends with the same bytes.
+    `output_dir` then holds train-*.tfrecord.gz and held_out-*.tfrecord.gz, vocab.txt and tokenizer_config.json as in a model
+    directory, and manifest.json. Until the manifest is written, `unfinished/` notes finished shards: a killed run is resumed
+    from there and ends with the same bytes.
 
     Returns:
         `documents`, `tokens`, `examples`, `held_out_examples`, `shards`, `seconds`.
@@ -46,9 +60,9 @@ def make_corpus(settings: CorpusSettings) -> dict[str, Any]:
     manifest = _read(settings.output_dir, MANIFEST)
     if manifest:
         _check_same(manifest, description, settings.output_dir)
-        print(f"{settings.output_dir}: is finished already", flush=True)
+        logger.info("%s: is finished already", settings.output_dir)
     else:
-        done = _take_up(job, description)
+        done = _resume(job, description)
         if settings.beam_args is not None:
             from tinybert_tf.corpus.beam import run_pipeline
 
@@ -69,9 +83,9 @@ def _open(settings: CorpusSettings) -> tuple[Job, Any]:
 
 
 def _describe(job: Job, source) -> dict[str, Any]:
-    """All that the result follows from: settings, text and vocabulary; and the versions of what makes it."""
+    """What the result depends on: settings, text and vocabulary; and the versions of the packages that make it."""
     return {
-        "settings": {name: value for name, value in dataclasses.asdict(job.settings).items() if name not in _FREE},
+        "settings": {name: value for name, value in dataclasses.asdict(job.settings).items() if name not in _IGNORED},
         "text": source.describe(),
         "vocabulary": {
             "sha256": hashlib.sha256(job.vocabulary.content()).hexdigest(),
@@ -84,32 +98,32 @@ def _describe(job: Job, source) -> dict[str, Any]:
     }
 
 
-def _check_same(there: dict[str, Any], here: dict[str, Any], output_dir: str) -> None:
-    remedy = "give the same again to go on, or another --output_dir"
-    for name, value in here["settings"].items():
-        if there["settings"].get(name) != value:
+def _check_same(before: dict[str, Any], now: dict[str, Any], output_dir: str) -> None:
+    remedy = "give the same to resume, or another `output_dir`"
+    for name, value in now["settings"].items():
+        if before["settings"].get(name) != value:
             raise InputError(
-                f"{output_dir}: was made with --{name}={there['settings'].get(name)}, not {value}; {remedy}"
+                f"{output_dir}: was made with `{name}={before['settings'].get(name)}`, not {value}; {remedy}"
             )
     for name in ("text", "vocabulary"):
-        if there[name] != here[name]:
+        if before[name] != now[name]:
             raise InputError(f"{output_dir}: was made with another {name}; {remedy}")
 
 
-def _take_up(job: Job, description: dict[str, Any]) -> set[str]:
+def _resume(job: Job, description: dict[str, Any]) -> set[str]:
     """The names of the shards that are done already, in an output directory that belongs to this job."""
     output_dir = job.settings.output_dir
     begun = _read(output_dir, JOB)
-    there = tf.io.gfile.listdir(output_dir) if tf.io.gfile.exists(output_dir) else []
-    there = [name.rstrip("/") for name in there if name.rstrip("/") != UNFINISHED]
-    if begun is None and there:
-        raise InputError(f"{output_dir}: holds {there[0]} and is not a corpus; name another --output_dir")
+    files = tf.io.gfile.listdir(output_dir) if tf.io.gfile.exists(output_dir) else []
+    files = [name.rstrip("/") for name in files if name.rstrip("/") != UNFINISHED]
+    if begun is None and files:
+        raise InputError(f"{output_dir}: holds {files[0]} and is not a corpus; name another `output_dir`")
     done = set(noted_shards(output_dir))
     if done:
         _check_same(begun, description, output_dir)
-        print(f"{output_dir}: going on, {len(done)} shards are done", flush=True)
+        logger.info("%s: resumed, %d shards are done", output_dir, len(done))
     else:
-        for name in there:
+        for name in files:
             if name.startswith(SPLITS):  # of a shard that was not finished, perhaps with other settings
                 _remove(output_dir, name)
         with writing(output_dir):
@@ -119,20 +133,20 @@ def _take_up(job: Job, description: dict[str, Any]) -> set[str]:
 
 
 def _run_here(job: Job, source, done: Container[str]) -> None:
+    blocks = (block for number, group in enumerate(source.groups()) for block in read_blocks(source, number, group))
+    blocks = (block for block in blocks if block.name not in done)
     started = shown = time.monotonic()
     finished = tokens = 0.0
-    blocks = (block for number, group in enumerate(source.groups()) for block in read_blocks(source, number, group))
-    for share, entry in write_shards(job, blocks, done):
-        finished += share
-        tokens += entry["tokens"] if entry else 0
-        now = time.monotonic()
+    for share, made in map_in_processes(functools.partial(_write_block, job), blocks, job.settings.num_processes):
+        finished, tokens, now = finished + share, tokens + made, time.monotonic()
         if now - shown >= _SHOW_SECONDS:
-            shown, left = now, (now - started) / finished * (1 - finished)
-            print(
-                f"corpus  {min(finished, 1):.0%} of the text  {tokens / (now - started) / 1e6:.1f} million tokens/s  "
-                f"{max(left, 0) / 60:.1f} min left",
-                flush=True,
-            )
+            shown, rate = now, tokens / (now - started) / 1e6
+            logger.info("corpus  %.0f%% of the text  %.1f million tokens/s", 100 * min(finished, 1), rate)
+
+
+def _write_block(job: Job, block: Block) -> tuple[float, int]:
+    """Makes a block's shard; the block's share of the text, and its tokens."""
+    return block.share, write_shard(job, block)["tokens"]
 
 
 def _finish(job: Job, description: dict[str, Any]) -> dict[str, Any]:

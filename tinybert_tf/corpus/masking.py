@@ -1,4 +1,4 @@
-"""BERT's masking (Devlin et al. 2019), made anew each time an example is read."""
+"""BERT's masking (Devlin et al. 2019), drawn each time an example is read."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class Masking:
 
     def __init__(self, tokenizer: Tokenizer, seq_len: int, masking: str):
         if masking not in MASKINGS:
-            raise InputError(f"--masking={masking}: must be one of {', '.join(MASKINGS)}")
+            raise InputError(f"must be one of {', '.join(MASKINGS)}", "masking", masking)
         self._tokenizer = tokenizer
         continues = masking == "whole_word"
         self._continues = np.array([continues and word.startswith("##") for word in tokenizer.vocabulary])
@@ -84,5 +84,5 @@ def draw(seed: int, passes: np.ndarray, rows: np.ndarray, seq_len: int) -> np.nd
 
 
 def _limit(tokens):
-    """How many of so many tokens are hidden: at least one."""
+    """How many of `tokens` are hidden: at least one."""
     return np.maximum(1, np.rint(tokens * MASKED)).astype(np.int64)

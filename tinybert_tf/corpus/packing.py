@@ -13,7 +13,7 @@ _SINGLE, _PAIR = 2, 3
 class Spans:
     """The text of each example as places in a vector of tokens; all int64 [examples].
 
-    A, its first segment, are `first_length` tokens from `first` on, B likewise; without a B `second_length` is 0.
+    A, its first segment, is `first_length` tokens from `first` on, B `second_length` from `second` on; without a B that is 0.
     """
 
     first: np.ndarray
@@ -41,25 +41,25 @@ def document_spans(
     short_seq_prob: float,
     random: np.random.Generator,
 ) -> Spans:
-    """BERT's packing (Devlin et al. 2019): consecutive sentences of a document, parted at random into A and B.
+    """BERT's packing (Devlin et al. 2019): consecutive sentences of a document, divided at random into A and B.
 
     Sentences are gathered until they reach the target length, which is `seq_len`, or with `short_seq_prob` a random shorter
     one, or the document ends. One that is then too long loses tokens of its longer segment, at random from its beginning
-    or end. B always follows A: there is no next-sentence task here. A sentence that is alone stays without a B; one longer
-    than an example is cut into several first.
+    or end. B always follows A: there is no next-sentence task. A single sentence has no B; one longer than an example is
+    cut into several first.
 
     Args:
         sentence_ends: int64 [sentences], where in the tokens each sentence ends, ascending; the last is all tokens.
-        document_ends: int64 [documents], likewise for the documents, each of which is also a sentence's end.
+        document_ends: int64 [documents], where each document ends, which is also a sentence's end.
         seq_len: tokens in an example.
         short_seq_prob: share of the examples with a random target length.
-        random: of lengths, and of where examples are parted and cut.
+        random: draws lengths, and where examples are divided and cut.
     """
     room = seq_len - _PAIR
     _, ends = _evenly_cut(sentence_ends, room)
     is_short, length, parting = random.random((3, len(ends)))
     targets = np.where(is_short < short_seq_prob, 2 + np.floor(length * (room - 1)), room).astype(np.int64)
-    # Python's own numbers: what is looked at one by one is faster so.
+    # Lists: element-wise access is faster than on arrays.
     ends_list, targets_list, parting_list = ends.tolist(), targets.tolist(), parting.tolist()
     chunks = []
     begin = sentence = 0

@@ -1,4 +1,4 @@
-"""A corpus in batches: any number of passes over it in an order of their own, from any batch on."""
+"""A corpus in batches: any number of passes, each in its own order, from any batch on."""
 
 import dataclasses
 import functools
@@ -25,14 +25,14 @@ def read_corpus(directory: str | Path) -> "Corpus":
     """The corpus that `make_corpus` wrote.
 
     Raises:
-        InputError: there is none, it is unfinished, or one of its files is missing or cut short.
+        InputError: no corpus, an unfinished one, or one whose files are missing or cut short.
     """
     directory = str(directory)
     manifest = os.path.join(directory, MANIFEST)
     if not tf.io.gfile.exists(manifest):
         if tf.io.gfile.exists(os.path.join(directory, UNFINISHED)):
-            raise InputError(f"{directory}: this corpus is unfinished; start bin/make_corpus.py again to go on")
-        raise InputError(f"{directory}: no corpus, {MANIFEST} is not there; make one with bin/make_corpus.py")
+            raise InputError(f"{directory}: this corpus is unfinished; start bin/make_corpus.py again to resume")
+        raise InputError(f"{directory}: no corpus, {MANIFEST} is missing; make one with bin/make_corpus.py")
     with tf.io.gfile.GFile(manifest, "rb") as file:
         corpus = Corpus(directory, _checked_manifest(manifest, file.read()))
     for split in SPLITS:
@@ -40,16 +40,16 @@ def read_corpus(directory: str | Path) -> "Corpus":
             found = tf.io.gfile.stat(path).length if tf.io.gfile.exists(path) else None
             if found != size:
                 state = "is missing" if found is None else f"has {found} bytes"
-                raise InputError(f"{path}: {state}, but {MANIFEST} tells of {size}; make the corpus anew")
+                raise InputError(f"{path}: {state}, but {MANIFEST} says {size}; make the corpus again")
     return corpus
 
 
 def _checked_manifest(path: str, content: bytes) -> dict[str, Any]:
-    """A manifest in which everything is that a corpus asks for."""
+    """A manifest with all entries that a corpus reads."""
     try:
         manifest = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON ({error}); make the corpus anew") from None
+        raise InputError(f"{path}: not valid JSON ({error}); make the corpus again") from None
     _entry(path, manifest, "settings.max_seq_length", int)
     for name in ("examples", "held_out_examples"):
         _entry(path, manifest, f"counts.{name}", int)
@@ -61,7 +61,7 @@ def _checked_manifest(path: str, content: bytes) -> dict[str, Any]:
                 continue
             name = _entry(path, shard, f"{split}.file", str)
             if not name or name != os.path.basename(name):
-                raise InputError(f"{path}: {name!r} is no name of a file beside it; make the corpus anew")
+                raise InputError(f"{path}: {name!r} is no name of a file beside it; make the corpus again")
             for number in ("examples", "bytes"):
                 _entry(path, shard, f"{split}.{number}", int)
     return manifest
@@ -71,12 +71,12 @@ def _entry(path: str, value: Any, names: str, kind: type) -> Any:
     for name in names.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     if type(value) is not kind or (kind is int and not 0 <= value < 1 << 62):
-        raise InputError(f"{path}: {names} is missing or no {kind.__name__}; make the corpus anew")
+        raise InputError(f"{path}: {names} is missing or no {kind.__name__}; make the corpus again")
     return value
 
 
 class _Rows(NamedTuple):
-    """Some examples: their ids [rows, seq_len], their numbers in the order of the text, in which pass this is; both [rows]."""
+    """Some examples: ids [rows, seq_len], their numbers in the order of the text, the number of the pass; both [rows]."""
 
     ids: np.ndarray
     numbers: np.ndarray
@@ -89,7 +89,7 @@ class Corpus:
 
     Attributes:
         directory: where it is.
-        manifest: what its manifest.json says.
+        manifest: the contents of its manifest.json.
     """
 
     directory: str
@@ -127,23 +127,23 @@ class Corpus:
         """The word ids of one of `files`, [examples, seq_len].
 
         Raises:
-            InputError: it is damaged, or holds other than so many examples of the vocabulary's ids.
+            InputError: it is damaged, or its example count or ids do not match the manifest.
         """
         words = self.manifest["vocabulary"]["words"]
         try:
             ids = read_records(path, self.seq_len, id_type(words))
         except (tf.errors.OpError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise InputError(f"{path}: damaged ({reason}); make the corpus anew or copy the file again") from None
+            raise InputError(f"{path}: damaged ({reason}); make the corpus or copy the file again") from None
         if len(ids) != examples or ids.max(initial=0) >= words:
             raise InputError(
-                f"{path}: has {len(ids)} examples with ids up to {ids.max(initial=0)}, but {MANIFEST} tells of {examples} "
-                f"and a vocabulary of {words} words; make the corpus anew"
+                f"{path}: has {len(ids)} examples with ids up to {ids.max(initial=0)}, but {MANIFEST} says {examples} "
+                f"and a vocabulary of {words} words; make the corpus again"
             )
         return ids
 
     def steps(self, batch_size: int, epochs: int = 1) -> int:
-        """Batches in so many passes over the training examples."""
+        """Batches in `epochs` passes over the training examples."""
         return -(-self.examples * epochs // batch_size)
 
     def batches(self, *, batch_size: int, **reading) -> tf.data.Dataset:
@@ -153,10 +153,10 @@ class Corpus:
 
         Args:
             batch_size: rows of a batch.
-            shuffle_seed: of the order, which is another one in each pass: the files are shuffled, then the examples of several
+            shuffle_seed: seed of the order, which differs in each pass: the files are shuffled, then the examples of several
                 files together. None, the default: the order of the text.
             epochs: passes; by default 1.
-            first_batch: so many batches are left out; files that only they need are not read. By default 0.
+            first_batch: batches to skip; files that only they need are not read. By default 0.
             held_out: the held-out examples instead of the training examples.
         """
         prepare = lambda rows: _features(rows.ids, rows, self.tokenizer)
@@ -165,7 +165,7 @@ class Corpus:
     def masked_batches(self, *, batch_size: int, masking: str = "token", **reading) -> tf.data.Dataset:
         """Batches for masked-LM training: (features, labels int32 [batch_size, P], weights float32 [batch_size, P]).
 
-        The features are those of `batches` and `masked_positions` int32 [batch_size, P]. What is masked follows from the seed,
+        The features are those of `batches` and `masked_positions` int32 [batch_size, P]. What is masked depends on the seed,
         the pass and the example alone.
 
         Args:
@@ -256,7 +256,7 @@ def _rebatched(pieces: Iterator[_Rows], batch_size: int) -> Iterator[_Rows]:
 
 
 def _features(ids: np.ndarray, rows: _Rows, tokenizer: Tokenizer) -> dict[str, np.ndarray]:
-    """Model inputs, int32 [rows, seq_len]. Mask and types follow from where the text as it was has its special tokens."""
+    """Model inputs, int32 [rows, seq_len]. Mask and types depend on the special tokens of the unmasked text."""
     mask = (rows.ids != tokenizer.pad_id) & (rows.ids[:, :1] == tokenizer.cls_id)
     is_sep = rows.ids == tokenizer.sep_id
     # [CLS] A [SEP] B [SEP]: from after the first [SEP] on.

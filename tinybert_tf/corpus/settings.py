@@ -1,19 +1,19 @@
-"""What the corpus program is told."""
+"""Settings of bin/make_corpus.py."""
 
 import dataclasses
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.settings import setting
+from tinybert_tf.settings import check_at_least_one, setting
 
 PACKINGS = ("documents", "contiguous")
 
 
 @dataclasses.dataclass(frozen=True)
 class CorpusSettings:
-    """What `bin/make_corpus.py` is told.
+    """Settings of `make_corpus`.
 
-    The default packing is BERT's, because a student's task data look like it: most tasks are pairs, and with contiguous
-    windows neither the second token type nor a [SEP] in the middle would be seen in general distillation.
+    The default packing is BERT's, because a student's task data look like it: most tasks are pairs, and contiguous windows
+    have neither the second token type nor a [SEP] in the middle.
     """
 
     input: str | None = setting(
@@ -32,7 +32,7 @@ class CorpusSettings:
     short_seq_prob: float = setting(0.1, "share of the pairs that are made shorter than they could be")
     held_out: float = setting(0.02, "share of each shard's examples that is kept for held-out losses")
     shard_mb: float = setting(4.0, "megabytes of text in a shard, and in memory at a time in each process")
-    seed: int = setting(0, "of lengths and of where pairs are parted")
+    seed: int = setting(0, "random seed: lengths, and where pairs are divided")
     num_processes: int = setting(1, "processes on this machine; changes the speed, not the result")
     beam_args: str | None = setting(
         None, "run as an Apache Beam pipeline with these arguments, such as --runner=FlinkRunner"
@@ -40,17 +40,16 @@ class CorpusSettings:
 
     def __post_init__(self):
         if (self.input is None) == (self.tfds is None):
-            raise InputError("give either --input=FILES or --tfds=NAME")
+            raise InputError("give either `input` or `tfds`")
         if self.packing not in PACKINGS:
-            raise InputError(f"--packing={self.packing}: must be one of {', '.join(PACKINGS)}")
+            raise InputError(f"must be one of {', '.join(PACKINGS)}", "packing", self.packing)
         if not 8 <= self.max_seq_length <= 512:
-            raise InputError(f"--max_seq_length={self.max_seq_length}: must be from 8 to 512")
+            raise InputError("must be from 8 to 512", "max_seq_length", self.max_seq_length)
         for name in ("short_seq_prob", "held_out"):
             if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"--{name}={getattr(self, name)}: is a share, from 0 to below 1")
+                raise InputError("is a share, from 0 to below 1", name, getattr(self, name))
         if self.shard_mb <= 0:
-            raise InputError(f"--shard_mb={self.shard_mb}: must be above 0")
-        if self.num_processes < 1:
-            raise InputError(f"--num_processes={self.num_processes}: must be at least 1")
+            raise InputError("must be above 0", "shard_mb", self.shard_mb)
+        check_at_least_one(self, "num_processes")
         if self.seed < 0:
-            raise InputError(f"--seed={self.seed}: must not be negative")
+            raise InputError("must not be negative", "seed", self.seed)

@@ -33,7 +33,7 @@ _BETWEEN_SENTENCES = re.compile(rb" (?<=[.!?] )(?=[^a-z ])")
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What making a shard needs to know besides its text; other processes and machines get a copy."""
+    """All that a shard depends on besides its text; other processes and machines get a copy."""
 
     settings: CorpusSettings
     vocabulary: Vocabulary
@@ -47,7 +47,7 @@ _tokenizer = functools.lru_cache(maxsize=1)(Tokenizer)
 
 
 def note_file(name: str) -> str:
-    """Where it is noted that the shard `name` is done, until the corpus is."""
+    """The file that says that the shard `name` is done, until the corpus is."""
     return f"{UNFINISHED}/shard-{name}.json"
 
 
@@ -60,9 +60,9 @@ def noted_shards(output_dir: str) -> dict[str, dict[str, Any]]:
 
 
 def read_record(path: str) -> dict[str, Any]:
-    """What `path`, which may lie in a bucket, says in JSON."""
+    """The JSON object in `path`, which may be in a bucket."""
     with tf.io.gfile.GFile(path) as file:
-        return parse_json_object(file.read(), path, "remove the directory and make the corpus anew")
+        return parse_json_object(file.read(), path, "remove the directory and make the corpus again")
 
 
 def pack(job: Job, block: Block) -> tuple[np.ndarray, dict[str, int]]:
@@ -109,8 +109,8 @@ def write_shard(job: Job, block: Block) -> dict[str, Any]:
     Held out are the last examples: whole documents but for one. A shard of one example has none.
 
     Returns:
-        the shard's entry in the manifest, which is noted in the output directory too: `documents`, `tokens`, and for `train`
-        and `held_out`, where there are such examples, `file`, `examples`, `bytes`.
+        the shard's entry in the manifest, also written to the output directory: `documents`, `tokens`, and for `train`
+        and `held_out`, if they have examples, `file`, `examples`, `bytes`.
     """
     output_dir = job.settings.output_dir
     ids, entry = pack(job, block)
@@ -119,7 +119,7 @@ def write_shard(job: Job, block: Block) -> dict[str, Any]:
         if len(rows):
             file = f"{split}-{block.name}.tfrecord.gz"
             entry[split] = {"file": file, "examples": len(rows), "bytes": _write_records(output_dir, file, rows)}
-    # The note comes last: a shard is done when it is there.
+    # The note comes last: it says that the shard is done.
     write_bytes(output_dir, note_file(block.name), json.dumps(entry).encode())
     return entry
 
@@ -129,7 +129,7 @@ def _write_records(output_dir: str, name: str, rows: np.ndarray) -> int:
     payload = bytes(rows[0].nbytes)
     feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[payload]))
     record = tf.train.Example(features=tf.train.Features(feature={FEATURE: feature})).SerializeToString()
-    # All rows have the same length, so what stands around the bytes is the same in all records.
+    # All rows have the same length, so the bytes before the ids are the same in all records.
     before = record.removesuffix(payload)
     with _written_aside(output_dir, name) as aside, tf.io.TFRecordWriter(aside, _OPTIONS) as writer:
         for row in rows:
@@ -146,7 +146,7 @@ def read_records(path: str, seq_len: int, dtype: np.dtype) -> np.ndarray:
 
 
 def write_bytes(output_dir: str, name: str, content: bytes) -> None:
-    """Writes a file so that it is there as a whole or not at all."""
+    """Writes a file, whole or not at all."""
     with _written_aside(output_dir, name) as aside, tf.io.gfile.GFile(aside, "wb") as file:
         file.write(content)
 

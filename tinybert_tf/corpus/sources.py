@@ -136,13 +136,13 @@ def _matching_files(patterns: str) -> list[str]:
     for pattern in filter(None, map(str.strip, patterns.split(","))):
         found = [pattern] if tf.io.gfile.exists(pattern) else sorted(tf.io.gfile.glob(pattern))
         if not found:
-            raise InputError(f"--input: no file {pattern}")
+            raise InputError("no such file", "input", pattern)
         for file in found:
             if tf.io.gfile.isdir(file):
-                raise InputError(f"--input: {file} is a directory; name its files, for example {file.rstrip('/')}/*")
+                raise InputError(f"is a directory; name its files, for example {file.rstrip('/')}/*", "input", file)
         files |= dict.fromkeys(found)
     if not files:
-        raise InputError(f"--input={patterns}: names no file")
+        raise InputError("names no file", "input", patterns)
     return list(files)
 
 
@@ -153,7 +153,7 @@ def _unpacked(file: str, raw):
 
 
 def _read(file: str, unpacked, size: int) -> bytes:
-    """Exactly `size` bytes, or what there is left."""
+    """Exactly `size` bytes, or the rest."""
     try:
         return unpacked.read(size)
     except (gzip.BadGzipFile, zlib.error, EOFError, lzma.LZMAError) as error:

@@ -11,7 +11,7 @@ _TITLE = re.compile(rb'title="(.*)">$')
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """Documents of one source as UTF-8; a document that is longer than a block goes on in the next text.
+    """Documents of one source as UTF-8; a document that is longer than a block continues in the next text.
 
     Attributes:
         content: the bytes.
@@ -90,6 +90,6 @@ def _extracted(lines: list[bytes]) -> Iterator[list[bytes]]:
         elif line:
             if line != title:
                 document.append(line)
-            title = None  # it stands in the first line only
+            title = None  # only the first line is the title
     if document:
         yield document

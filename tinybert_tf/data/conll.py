@@ -28,7 +28,7 @@ class ConllLayout:
 
     Attributes:
         word, tag: columns from 0; -1 is the last.
-        columns: of a line, by which a comment is told from a word "#".
+        columns: of a line, which distinguishes a comment from a word "#".
         is_conllu: CoNLL-U: "#" begins a comment, and lines whose id is no integer (3-4, 8.1) hold no word of their own.
     """
 
@@ -113,7 +113,7 @@ def conll_layout(path: Path, tag_column: str | None = None) -> ConllLayout:
     """The layout of a file, by its first lines.
 
     Raises:
-        InputError: there is no such column.
+        InputError: the file has no such column.
     """
     names: Sequence[str] = _CONLLU
     columns = 0
@@ -140,8 +140,8 @@ def conll_layout(path: Path, tag_column: str | None = None) -> ConllLayout:
 
 def _column(path: Path, tag_column: str, columns: int, names: Sequence[str]) -> int:
     if not tag_column.isdecimal() or not 1 <= int(tag_column) <= columns:
-        there = f"1 to {columns}" + (f" or {', '.join(names)}" if names else "")
-        raise InputError(f"no such column; {path} has {there}", "tag_column", tag_column)
+        known = f"1 to {columns}" + (f" or {', '.join(names)}" if names else "")
+        raise InputError(f"no such column; {path} has {known}", "tag_column", tag_column)
     return int(tag_column) - 1
 
 

@@ -144,7 +144,7 @@ def task_from_lists(
 
     def split(name: str) -> Split:
         if name not in rows:
-            raise InputError(f"the task has no split {name!r}; there are {', '.join(rows)}")
+            raise InputError(f"the task has no split {name!r}; it has {', '.join(rows)}")
         return Split(name, f"{name} (in memory)", lambda: iter(rows[name]))
 
     return TaskData(task, split)
@@ -232,7 +232,7 @@ def file_splits(task: Task, files: CustomFiles, rows: Callable[[Path, bool], Ite
     def split(name: str) -> Split:
         if name not in parameters:
             raise InputError(
-                f"task {task.name} has no split {name!r}; there are train, dev, test (dev without labels) and unlabelled"
+                f"task {task.name} has no split {name!r}; it has train, dev, test (dev without labels) and unlabelled"
             )
         path = getattr(files, parameters[name])
         if path is None:
@@ -271,6 +271,13 @@ def unlabelled_split(task: Task, files: CustomFiles) -> Split:
 
 def read_rows(path: Path, task: Task, files: CustomFiles, has_labels: bool = True) -> Iterator[Example]:
     """The rows of a file; columns and labels are the task's. As long as it has no labels, every label is accepted."""
+    return (example for example, _ in read_records_of_task(path, task, files, has_labels))
+
+
+def read_records_of_task(
+    path: Path, task: Task, files: CustomFiles, has_labels: bool = True
+) -> Iterator[tuple[Example, dict[str, Any]]]:
+    """As `read_rows`, each row with the whole record that it is from."""
     columns = {"text_column": task.text, "text_pair_column": task.text_pair, "label_column": task.label}
     if task.text_pair is None:
         del columns["text_pair_column"]
@@ -288,7 +295,7 @@ def read_rows(path: Path, task: Task, files: CustomFiles, has_labels: bool = Tru
                 raise
             bad.append(error)
             continue
-        yield Example(index, texts["text_column"], texts.get("text_pair_column"), label)
+        yield Example(index, texts["text_column"], texts.get("text_pair_column"), label), record
         index += 1
     report_skipped(path, bad)
     if not index:
@@ -311,10 +318,10 @@ def _value(where: str, record: dict[str, Any], parameter: str, column: str | Non
             parameter,
             column,
         )
-    there = f"{where} has {', '.join(record)}"
+    found = f"{where} has {', '.join(record)}"
     if column is None:
-        raise InputError(f"is missing; {there}", parameter)
-    raise InputError(f"no such column; {there}", parameter, column)
+        raise InputError(f"is missing; {found}", parameter)
+    raise InputError(f"no such column; {found}", parameter, column)
 
 
 def _as_text(value: Any, where: str) -> str:

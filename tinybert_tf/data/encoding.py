@@ -114,7 +114,7 @@ def encode_words(
 
 
 def label_values(examples: Sequence[Example], task: Task, ids: Mapping[str, int]) -> np.ndarray | list[np.ndarray]:
-    """The labels of rows, 0 where there are none: [rows], for token classification an array [words] a row."""
+    """The labels of rows, 0 for rows without one: [rows], for token classification an array [words] a row."""
     if task.kind == "token_classification":
         return [
             np.asarray([ids[tag] for tag in row.label.split(" ")], np.int32)

@@ -24,7 +24,7 @@ def glue_split(task: Task, data_dir: str | Path, split: str) -> Split:
     """A split of a task from a folder in GLUE's layout, or from the task's own folder in it.
 
     Raises:
-        InputError: there is no such folder or file.
+        InputError: no such folder or file.
     """
     folder = _folder(task, Path(data_dir))
     path = folder / f"{split}.tsv"

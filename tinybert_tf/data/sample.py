@@ -4,14 +4,13 @@ What makes it hard for a small network that starts from nothing:
 - negation, also double and at a distance ("nothing about the plot was dull");
 - contrast, where the grammar and not the order of words says which clause counts ("although ..., ...");
 - other people's opinions, which do not count, inside long relative clauses;
-- a lexicon of which a third stands in only a few training rows but as often as the rest in the dev rows: a pretrained
+- a lexicon of which a third occurs in only a few training rows but as often as the rest in the dev rows: a pretrained
   teacher knows these words, and a student learns them from its hidden states;
 - three in a hundred training labels are wrong.
 """
 
 import functools
 import random
-from collections.abc import Iterator
 
 from tinybert_tf.data.split import Example, Split
 
@@ -101,18 +100,6 @@ def sample_split(name: str, seed: int = _SEED) -> Split:
     """A split of the sample: "train", "dev" or "test" (here with labels)."""
     rows = _rows(seed)[name]
     return Split(name, "the built-in sample", lambda: iter(rows))
-
-
-def unlabelled(count: int, seed: int = _SEED) -> Iterator[str]:
-    """Sentences of the same grammar without labels, none of them in a split; every word is as frequent as the others."""
-    used = {row.text for rows in _rows(seed).values() for row in rows}
-    rng = random.Random(seed + 1)
-    while count:
-        text, _ = _sentence(rng, POSITIVE, NEGATIVE, 1.0)
-        if text not in used:
-            used.add(text)
-            count -= 1
-            yield text
 
 
 @functools.cache

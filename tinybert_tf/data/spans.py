@@ -41,13 +41,12 @@ class SpanFeatures:
         examples: the questions; of several gold answers the first is the label.
         tokenizer: the model's.
         seq_len: longest window in tokens.
-        doc_stride: pieces from the beginning of a window to that of the next; where a window has room for fewer than twice
-            as many, half of what it has room for.
+        doc_stride: pieces from the beginning of a window to that of the next; at most half of a window's room.
         max_question_length: pieces of a question that are kept; at most what leaves half of a window to the context.
 
     Attributes:
         examples: the questions, as a list.
-        lengths: int32 [windows], tokens of each; those of a question stand one after the other, in the order of the questions.
+        lengths: int32 [windows], tokens of each; those of a question are adjacent, in the order of the questions.
 
     Raises:
         InputError: a context without a single token; a `seq_len` without room for question and context.
@@ -136,7 +135,7 @@ class SpanFeatures:
         return (list(group) for _, group in itertools.groupby(windows, key=lambda window: window.example))
 
     def text(self, example: int, first: int, last: int) -> str:
-        """What stands in a context from its piece `first` to its piece `last`, both included."""
+        """The text of a context from its piece `first` to its piece `last`, both included."""
         context = self._contexts[example]
         return self.examples[example].context[context.begins[first] : context.ends[last]]
 

@@ -90,11 +90,11 @@ class TaskData:
         return self.split(self.task.test_splits[0])
 
     def dev_splits(self) -> list[Split]:
-        """The dev set that a model is chosen on, and after it those that are scored beside it, if they are there."""
+        """The dev set that a model is chosen on, and after it those that are scored beside it, if present."""
         return self._present(self._dev_names())
 
     def test_splits(self) -> list[Split]:
-        """The test sets; the first must be there."""
+        """The test sets; the first is required."""
         return self._present(self.task.test_splits)
 
     def _dev_names(self) -> Sequence[str]:

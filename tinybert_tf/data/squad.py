@@ -76,7 +76,7 @@ def find_squad_file(task: Task, data_dir: Path, split: str) -> Path:
         raise InputError(f"{folder}: {', '.join(path.name for path in found)} could all be the {split} set; keep one")
     if not found:
         raise InputError(
-            f"{folder}: no {split} set of SQuAD {version}; put {split}-v{version}.json there "
+            f"{folder}: no {split} set of SQuAD {version}; put {split}-v{version}.json into it "
             f"(it holds {', '.join(sorted(path.name for path in folder.glob('*.json'))) or 'no .json file'})"
         )
     return found[0]
@@ -158,7 +158,7 @@ def _questions(path: str, document: Any, may_lack_answer: bool, bad: list[InputE
                     continue
                 if example.answers == () and not may_lack_answer:
                     raise InputError(
-                        f"{at_paragraph}, question {q} (id {example.id}): has no answer; that is SQuAD 2.0: use --task=squad2"
+                        f"{at_paragraph}, question {q} (id {example.id}): has no answer; that is SQuAD 2.0: use `task=squad2`"
                     )
                 yield example
 

@@ -1,12 +1,14 @@
 """Records of the user's own files: CSV, TSV, JSONL and plain lines."""
 
 import csv
+import io
 import itertools
+import json
 import logging
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,28 @@ def read_records(path: Path, quoting: str = "auto") -> Iterator[tuple[int, dict[
     if kind in _SEPARATORS:
         return _table_records(path, _SEPARATORS[kind], quoting)
     raise InputError(f"{path}: unknown extension; use .csv, .tsv or .jsonl")
+
+
+def written_records(path: Path, quoting: str, lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Records in the format of a file that `read_records` reads, its header first.
+
+    Args:
+        path: the file, whose extension, columns and separator are taken.
+        quoting: as for `read_records`.
+        lines: records, each as a line of JSON.
+    """
+    if path.suffix.lower() == ".jsonl":
+        yield from lines
+        return
+    _, header, _, separator = next(_rows(path, _SEPARATORS[path.suffix.lower()], quoting))
+    rows = itertools.chain([header], ([json.loads(line)[name] for name in header] for line in lines))
+    for fields in rows:
+        text = io.StringIO()
+        if quoting == "none":  # then a separator in a text, which no augmentation makes, would have no place
+            text.write(separator.join(field.replace(separator, " ") for field in fields) + "\n")
+        else:
+            csv.writer(text, delimiter=separator, lineterminator="\n").writerow(fields)
+        yield text.getvalue().encode("utf-8")
 
 
 def _table_records(path: Path, separators: str, quoting: str) -> Iterator[tuple[int, dict[str, str]]]:

@@ -129,7 +129,7 @@ CUSTOM_TASKS = ("custom", "token_classification")
 def get_task(name: str) -> Task:
     """Raises InputError for an unknown name, with the known ones."""
     if name not in TASKS:
-        raise InputError(f"unknown task {name!r}; there are {', '.join((*TASKS, *CUSTOM_TASKS))}")
+        raise InputError(f"unknown task {name!r}; use one of {', '.join((*TASKS, *CUSTOM_TASKS))}")
     return TASKS[name]
 
 

@@ -27,7 +27,7 @@ _CONNECT_SECONDS = 5.0
 
 
 def prepare(task: Task, split: str, data_dir: str | Path | None = None) -> tuple[Any, Any]:
-    """The builder of a task, and the `tf.data.Dataset` of one split; fetched and prepared if it is not there yet.
+    """The builder of a task, and the `tf.data.Dataset` of one split; fetched and prepared if need be.
 
     Args:
         task: the task.

@@ -5,8 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from tinybert_tf.augmentation.augment import augment_task
-from tinybert_tf.augmentation.settings import AugmentSettings
+from tinybert_tf.augmentation import Augmentation, AugmentSettings, augment_task
 from tinybert_tf.checkpoints import read_config, resolve_directory
 from tinybert_tf.corpus import CorpusSettings, make_corpus
 from tinybert_tf.data import get_task, load_task
@@ -158,9 +157,9 @@ class _Job:
                 self.steps.run_program("masked_lm", pretrain, pretraining, model=pretrained, corpus=corpus)["model"]
             )
         augmenting = AugmentSettings(
-            task=self.task, data_dir=self.data_dir, output_dir="augmented", masked_lm=str(masked_lm),
-            word_vectors="none", copies=self.settings.copies, seed=self.settings.run.seed, num_processes=1,
+            task=self.task, data_dir=self.data_dir, output_dir="augmented", masked_lm=str(masked_lm), word_vectors="none",
             max_train_examples=self.settings.examples.max_train_examples, batch_size=128,
+            algorithm=Augmentation(copies=self.settings.copies, seed=self.settings.run.seed),
         )  # fmt: skip
         self.steps.run_program("augmented", augment_task, augmenting, masked_lm=masked_lm)
         return self.root / "augmented"

@@ -5,8 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from tinybert_tf.augmentation.augment import augment_task
-from tinybert_tf.augmentation.settings import AugmentSettings
+from tinybert_tf.augmentation import Augmentation, AugmentSettings, augment_task
 from tinybert_tf.checkpoints import resolve_directory
 from tinybert_tf.data.tasks import CUSTOM_TASKS
 from tinybert_tf.errors import InputError
@@ -98,7 +97,8 @@ class _Job:
             raise InputError(f"`masked_lm` and `word_vectors` augment GLUE's and SQuAD's tasks, not `task={task}`")
         augmenting = AugmentSettings(
             task=task, data_dir=self.reading.data_dir, output_dir="", masked_lm=own.masked_lm, word_vectors=own.word_vectors,
-            copies=own.copies, seed=self.distilling.run.seed, max_train_examples=self.distilling.examples.max_train_examples,
+            max_train_examples=self.distilling.examples.max_train_examples,
+            algorithm=Augmentation(copies=own.copies, seed=self.distilling.run.seed),
         )  # fmt: skip
         sources = {name: getattr(own, name) for name in ("masked_lm", "word_vectors") if getattr(own, name) != "none"}
         self.steps.run_program("augmented", augment_task, augmenting, **sources, **self._data_files())
