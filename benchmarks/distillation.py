@@ -83,7 +83,7 @@ def text_table(stage: str, task: str, folder: str) -> list[Measured]:
     used = shards.batches(TEXT_BATCH, seed=0).take(FLAGS.batches)
     shapes = [features["input_word_ids"].shape for features, *_ in used]
     for name, dtypes in PRECISIONS.items():
-        step = step_of(distiller(stage, *dtypes))
+        step = step_of(distiller(stage, *dtypes), used.element_spec)
         functions[name] = lambda step=step: [step(batch) for batch in used]
         work[name] = TEXT_BATCH * len(shapes)
     seconds = in_turn(functions, FLAGS.rounds)
@@ -115,8 +115,8 @@ def cached_table(folder: str, task: str) -> list[Measured]:
 
     def passes(model, extra=None):
         """A function that reads the batches and trains on them."""
-        step = step_of(model)
         batches = shards.batches(TEXT_BATCH, seed=0, extra=extra).take(FLAGS.batches)
+        step = step_of(model, batches.element_spec)
         return lambda: [step(batch) for batch in batches]
 
     reference = "the student alone, labels"

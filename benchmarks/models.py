@@ -37,11 +37,15 @@ def full_batch(batch: int, length: int) -> tuple:
     return features, random.integers(0, 2, batch, dtype=np.int32), np.ones(batch, np.float32)
 
 
-def step_of(model):
-    """A function that trains a compiled model on a batch, as `fit` does: one graph for every length."""
+def step_of(model, spec=None):
+    """A function that trains a compiled model on a batch, as `fit` does.
+
+    Args:
+        spec: `element_spec` of the data set that batches come from: one graph for all their lengths.
+    """
     import tensorflow as tf
 
-    step = tf.function(lambda *batch: model.train_step(batch)["loss"], reduce_retracing=True)
+    step = tf.function(lambda *batch: model.train_step(batch)["loss"], input_signature=spec)
     return lambda batch: step(*batch).numpy()
 
 
@@ -73,7 +77,8 @@ def step_gflop(stage: str, tokens: int, length: int) -> tuple[float, float]:
 def arrays_of(batch: tuple) -> tuple:
     """A batch as the PyTorch loop takes it."""
     features, label, _ = batch
-    return *(features[name] for name in ("input_word_ids", "input_type_ids", "input_mask")), label
+    names = ("input_word_ids", "input_type_ids", "input_mask")
+    return *(np.array(features[name]) for name in names), np.array(label)
 
 
 def text_shards(task: str, folder: str, split=None):
