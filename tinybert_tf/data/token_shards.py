@@ -218,7 +218,7 @@ def open_shards(
         digest.update(f"{row.text}\0{row.text_pair}\0{row.label}\n".encode())
         rows += 1
     if not rows:
-        raise InputError(f"{split.source}: no rows to train on")
+        raise InputError(f"{split.source}: no examples to train on")
     if about.get("key") == digest.hexdigest():
         write_json(about_file, about | {"identity": identity})
         return TokenShards(folder, tokenizer.pad_id)

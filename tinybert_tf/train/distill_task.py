@@ -104,7 +104,9 @@ def distill_task(settings: DistillSettings) -> dict:
         teacher_score = earlier.get("teacher_score")
         if teacher_score is None and not settings.run.dry_run:
             teacher_score = _checked_teacher(data, of_teacher.score(data.dev), settings.allow_weak_teacher)
-        run = Run(settings, dataclasses.asdict(precision) | {"teacher_score": teacher_score})
+        run = Run(
+            settings, dataclasses.asdict(precision) | {"teacher_score": teacher_score, "buckets": training.buckets}
+        )
         trainer = Trainer(
             run, settings.run, student, training, evaluate, settings.examples.evaluations, tokenizer.spec, precision,
             settings.matching.has_dropout,

@@ -68,7 +68,7 @@ def finetune(settings: FinetuneSettings) -> dict:
             logger.warning("unlabelled_file is not used: fine-tuning learns from labels")
         training = training_set(settings, of_model)
         evaluate = of_model.scorer(data.dev)
-        run = Run(settings, dataclasses.asdict(precision))
+        run = Run(settings, dataclasses.asdict(precision) | {"buckets": training.buckets})
         trainer = Trainer(
             run, settings.run, model, training, evaluate, settings.examples.evaluations, tokenizer.spec, precision
         )

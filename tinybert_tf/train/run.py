@@ -17,7 +17,7 @@ from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints.huggingface import save_model
 from tinybert_tf.distribution import is_chief
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json_object, write_json, writing, written_aside
+from tinybert_tf.files import read_json_object, remove, write_json, writing, written_aside
 from tinybert_tf.settings import flat_fields, flat_values
 from tinybert_tf.tokenizer_files import Vocabulary
 from tinybert_tf.train.checkpoint import Checkpoint, CheckpointFolder
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 _PACKAGES = ("tinybert_tf", "tensorflow", "keras", "tensorflow-text", "numpy")
 # Settings that do not change what is trained.
-_IGNORED_SETTINGS = {"output_dir", "save_every_seconds", "dry_run"}
+_IGNORED_SETTINGS = {"output_dir", "save_every_seconds", "dry_run", "cache_dir", "teacher_cache"}
 
 
 class Run:
@@ -55,6 +55,7 @@ class Run:
         self.description = {
             "settings": flat_values(settings),
             "resolved": resolved,
+            **({"reading": "shards"} if reads_shards(settings) else {}),
             "seed": settings.run.seed,
             "command": sys.argv,
             "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
@@ -135,6 +136,7 @@ class Run:
                 self._events.close()
                 write_json(self.directory / "run.json", self.description | {"result": result})
                 self.checkpoints.remove()
+                remove(self.directory / "cache")
         return result
 
 
@@ -146,8 +148,9 @@ def finished_result(settings: Any) -> dict[str, Any] | None:
     """
     result = _earlier_run(settings).get("result")
     if result and not settings.run.dry_run:
-        # Checkpoints remain where a run was killed at its very end.
-        CheckpointFolder(Path(settings.run.output_dir) / "checkpoints").remove()
+        # Both remain where a run was killed at its very end.
+        for name in ("checkpoints", "cache"):
+            remove(Path(settings.run.output_dir) / name)
         logger.info("%s: this run is finished; for another run name another directory", settings.run.output_dir)
     return None if settings.run.dry_run else result
 
@@ -155,6 +158,12 @@ def finished_result(settings: Any) -> dict[str, Any] | None:
 def recorded(settings: Any) -> dict[str, Any]:
     """What the run that `settings` resume recorded as resolved on its machine, such as dtypes; empty for a new run."""
     return _earlier_run(settings).get("resolved", {})
+
+
+def reads_shards(settings: Any) -> bool:
+    """Whether a run reads tokenized rows from shards: all do but those that an earlier version began."""
+    earlier = _earlier_run(settings)
+    return not earlier or "reading" in earlier
 
 
 def _earlier_run(settings: Any) -> dict[str, Any]:

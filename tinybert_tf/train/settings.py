@@ -7,6 +7,7 @@ from tinybert_tf.distribution import DeviceSettings
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import check_at_least_one, check_one_of, check_seed, integers, nested, setting
 from tinybert_tf.train.precision import DTYPE_HELP, TEACHER_DTYPE_HELP
+from tinybert_tf.train.reading import BUCKETS_HELP, CACHE_DIR_HELP
 from tinybert_tf.train.student import FAMILY_HELP
 
 SAVE_EVERY_SECONDS = 300.0
@@ -42,6 +43,8 @@ class ExampleSettings:
     class_weights: str | None = setting(
         None, "balanced, or LABEL=WEIGHT,...: what an example of a class counts in the losses (absent: 1)"
     )
+    buckets: str = setting("auto", BUCKETS_HELP)
+    cache_dir: str | None = setting(None, CACHE_DIR_HELP)
 
     def __post_init__(self):
         check_at_least_one(self, "train_batch_size", "max_train_examples", "evaluations")

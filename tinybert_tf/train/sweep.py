@@ -13,7 +13,7 @@ import keras
 
 from tinybert_tf.distribution import distributed, is_chief
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import write_json, written_aside
+from tinybert_tf.files import remove, write_json, written_aside
 from tinybert_tf.settings import flat_values, nested, replace, setting
 from tinybert_tf.train.distill_task import DistillSettings, distill_task
 
@@ -47,6 +47,8 @@ class SweepSettings:
             prediction_learning_rate=learning_rate,
             seed=seed,
             output_dir=str(Path(self.distill.run.output_dir) / name),
+            # The cells read the same examples, and mostly the same teacher.
+            cache_dir=self.distill.examples.cache_dir or str(Path(self.distill.run.output_dir) / "cache"),
         )
 
 
@@ -103,6 +105,7 @@ def sweep(settings: SweepSettings) -> dict:
             with written_aside(root / "model") as aside:
                 shutil.copytree(best.best_run / "model", aside)
             write_json(root / "run.json", {"settings": flat_values(settings), "result": result})
+            remove(root / "cache")
     return result
 
 

@@ -4,18 +4,26 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tinybert_tf.data import Split, Task, Tokenizer, batches, load_task
 from tinybert_tf.data.batching import class_weights
 from tinybert_tf.data.spans import SpanFeatures
 from tinybert_tf.data.tasks import CUSTOM_TASKS
+from tinybert_tf.data.token_shards import TokenShards, open_shards
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.task_model import TaskModel
+from tinybert_tf.files import file_states
+from tinybert_tf.train.reading import bucket_lengths, cache_folder, examples_identity, has_accelerator
+from tinybert_tf.train.run import reads_shards, recorded
 
 Batches = Callable[[int], tf.data.Dataset]
+# Name of a feature -> a function of the numbers of a batch's rows and of its length.
+Extra = Mapping[str, Callable[[np.ndarray, int], np.ndarray]]
 
 AUGMENTED_HELP = "a folder in GLUE's layout whose training set replaces the task's own"
 
@@ -27,6 +35,10 @@ class TrainingSet:
     Attributes:
         unlabelled: texts that a teacher labels, beside those of `split`.
         label_weights: label word -> weight of its examples; None: all 1.
+        shards_in: where the examples are kept once they are tokenized. None reads and tokenizes them in every pass, in another
+            order: so are runs of earlier versions resumed, and dry runs write nothing.
+        identity: JSON values that the examples follow from beside their files, see `open_shards`.
+        buckets: lengths that batches are padded to; by default those of `length_buckets`.
     """
 
     split: Split
@@ -38,6 +50,9 @@ class TrainingSet:
     seed: int
     unlabelled: Split | None = None
     label_weights: Mapping[str, float] | None = None
+    shards_in: Path | None = None
+    identity: Any = None
+    buckets: tuple[int, ...] | None = None
 
     def labelled(self) -> "TrainingSet":
         """The same without the unlabelled texts."""
@@ -47,29 +62,66 @@ class TrainingSet:
     def _examples(self) -> Split:
         if self.unlabelled is None:
             return self.split
-        return Split("train", self.split.source, lambda: itertools.chain(self.split, self.unlabelled))
+        source = f"{self.split.source}, {self.unlabelled.source}"
+        return Split("train", source, lambda: itertools.chain(self.split, self.unlabelled))
+
+    @functools.cached_property
+    def shards(self) -> TokenShards | None:
+        """The tokenized examples, or None without `shards_in`."""
+        if self.shards_in is None:
+            return None
+        sources = [split.source for split in (self.split, self.unlabelled) if split is not None]
+        identity = None
+        if self.identity is not None and all(Path(source).is_file() for source in sources):
+            identity = [self.identity, file_states(sources)]
+        return open_shards(
+            self.shards_in,
+            self._examples,
+            self.tokenizer,
+            self.task,
+            self.seq_len,
+            self.ids,
+            self.label_weights,
+            identity,
+        )
 
     @functools.cached_property
     def rows(self) -> int:
         """The number of examples. Counting reads all of them, so it finds every malformed one."""
-        return sum(1 for _ in self._examples)
+        return self.shards.rows if self.shards_in else sum(1 for _ in self._examples)
 
-    def batches(self, epochs: float, max_steps: int | None) -> tuple[Batches, int]:
+    def batches(self, epochs: float, max_steps: int | None, extra: Extra | None = None) -> tuple[Batches, int]:
         """(batches, steps): shuffled batches; a fractional epoch keeps that fraction of its batches.
 
         `batches(n)` returns the dataset from batch n on, which is the same for every `n`.
+
+        Args:
+            epochs: passes over the examples.
+            max_steps: the most batches.
+            extra: further features, see `TokenShards.batches`; only with shards.
         """
-        common = {"batch_size": self.batch_size, "seq_len": self.seq_len, "ids": self.ids, "epochs": _whole(epochs)}
-        steps = -(-self.rows * _whole(epochs) // self.batch_size)
-        common |= {"shuffle_seed": self.seed, "label_weights": self.label_weights}
+        steps = _steps(-(-self.rows * _whole(epochs) // self.batch_size), epochs, max_steps)
+        order = {"epochs": _whole(epochs), "buckets": self.buckets}
+        if self.shards is not None:
+            read = functools.partial(self.shards.batches, self.batch_size, seed=self.seed, extra=extra, **order)
+            return (lambda first: read(first=first).take(steps - first)), steps
+        common = {"batch_size": self.batch_size, "seq_len": self.seq_len, "ids": self.ids, "shuffle_seed": self.seed}
+        common |= {"label_weights": self.label_weights, **order}
+        return _skipping(lambda: batches(self._examples, self.tokenizer, self.task, **common), steps), steps
 
-        def read() -> tf.data.Dataset:
-            return batches(self._examples, self.tokenizer, self.task, **common)
-
-        return _part(read, steps, epochs, max_steps)
+    def rows_of(self, epochs: float, max_steps: int | None, first: int = 0) -> np.ndarray:
+        """The numbers of the examples that the batches from `first` on hold, each once; only with shards."""
+        _, steps = self.batches(epochs, max_steps)
+        if (steps - first) * self.batch_size >= 2 * self.rows:  # a whole epoch is among them, wherever they begin
+            return np.arange(self.rows)
+        order = {"epochs": _whole(epochs), "buckets": self.buckets or ()}
+        numbers = self.shards.row_numbers(self.batch_size, self.seed, first=first, **order)
+        return np.unique(np.concatenate([*itertools.islice(numbers, steps - first), np.zeros(0, np.int32)]))
 
     def texts(self) -> tf.data.Dataset:
         """Batches of features, shuffled."""
+        if self.shards is not None:
+            return self.shards.batches(32, seed=self.seed).map(lambda features, *_: features)
         common = {"batch_size": 32, "seq_len": self.seq_len, "ids": self.ids, "shuffle_seed": self.seed}
         return batches(self._examples, self.tokenizer, self.task, **common).map(lambda features, *_: features)
 
@@ -84,6 +136,8 @@ class SpanTrainingSet:
     batch_size: int
     seq_len: int
     seed: int
+    buckets: tuple[int, ...] | None = None
+    shards = None
 
     def labelled(self) -> "SpanTrainingSet":
         """See `TrainingSet.labelled`; all questions have answers."""
@@ -98,15 +152,12 @@ class SpanTrainingSet:
         """The number of windows."""
         return len(self._features.lengths)
 
-    def batches(self, epochs: float, max_steps: int | None) -> tuple[Batches, int]:
+    def batches(self, epochs: float, max_steps: int | None, extra: None = None) -> tuple[Batches, int]:
         """See `TrainingSet.batches`."""
-        common = {"batch_size": self.batch_size, "epochs": _whole(epochs)}
-        _, steps = self._features.count_batches(**common)
-
-        def read() -> tf.data.Dataset:
-            return self._features.batches(shuffle_seed=self.seed, **common)
-
-        return _part(read, steps, epochs, max_steps)
+        common = {"batch_size": self.batch_size, "epochs": _whole(epochs), "buckets": self.buckets}
+        _, whole = self._features.count_batches(**common)
+        steps = _steps(whole, epochs, max_steps)
+        return _skipping(lambda: self._features.batches(shuffle_seed=self.seed, **common), steps), steps
 
     def texts(self) -> tf.data.Dataset:
         """See `TrainingSet.texts`."""
@@ -136,6 +187,11 @@ def training_set(settings: Any, trained: TaskModel, has_teacher: bool = False) -
     source = load_task(settings.data.task, augmented) if augmented else trained.data
     split = source.train.limit(settings.examples.max_train_examples)
     sizes = {"batch_size": settings.examples.train_batch_size, "seq_len": trained.seq_len, "seed": settings.run.seed}
+    # A resumed run keeps its lengths on any machine: they are part of the order.
+    lengths = recorded(settings).get("buckets") or bucket_lengths(
+        settings.examples.buckets, trained.seq_len, has_accelerator()
+    )
+    sizes["buckets"] = tuple(lengths)
     has_unlabelled, weights = has_teacher and settings.data.custom.unlabelled_file, settings.examples.class_weights
     if task.kind == "span":
         for name, value in (("unlabelled_file", has_unlabelled), ("class_weights", weights)):
@@ -150,8 +206,10 @@ def training_set(settings: Any, trained: TaskModel, has_teacher: bool = False) -
         unlabelled = trained.data.split("unlabelled") if has_unlabelled else None
         label_weights = class_weights(weights, task, split) if weights else None
         training = TrainingSet(
-            split, trained.tokenizer, task, trained.ids, **sizes, unlabelled=unlabelled, label_weights=label_weights
-        )
+            split, trained.tokenizer, task, trained.ids, **sizes, unlabelled=unlabelled, label_weights=label_weights,
+            shards_in=None if settings.run.dry_run or not reads_shards(settings) else cache_folder(settings),
+            identity=examples_identity(settings),
+        )  # fmt: skip
     if not training.rows:  # which reads them all: a malformed row is named before anything is written
         raise InputError(f"{split.source}: no examples to train on")
     return training
@@ -161,8 +219,11 @@ def _whole(epochs: float) -> int:
     return max(1, int(-(-epochs // 1)))
 
 
-def _part(read: Callable[[], tf.data.Dataset], steps: int, epochs: float, max_steps: int | None) -> tuple[Batches, int]:
-    """Of the `steps` batches of whole passes, as many as `epochs` and `max_steps` leave."""
-    steps = max(1, round(steps * epochs / _whole(epochs)))
-    steps = min(steps, max_steps) if max_steps else steps
-    return (lambda first: read().skip(first).take(steps - first)), steps
+def _steps(whole: int, epochs: float, max_steps: int | None) -> int:
+    """Of the `whole` batches of whole passes, as many as `epochs` and `max_steps` leave."""
+    steps = max(1, round(whole * epochs / _whole(epochs)))
+    return min(steps, max_steps) if max_steps else steps
+
+
+def _skipping(read: Callable[[], tf.data.Dataset], steps: int) -> Batches:
+    return lambda first: read().skip(first).take(steps - first)
