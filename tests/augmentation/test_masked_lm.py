@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tinybert_tf.augmentation import MaskedLM
-from tinybert_tf.augmentation.masked_lm import Query, masked_scores
+from tinybert_tf.augmentation.masked_lm import Query, masked_scores, top_k
 from tinybert_tf.augmentation.words import PUNCTUATION, WORD, kind, split_sentences
 from tinybert_tf.bert import BertConfig, build_model, logits_model
 from tinybert_tf.checkpoints import load_model
@@ -169,3 +169,16 @@ def test_what_cannot_work_is_refused(model, tokenizer, masked_lm_dir):
     with pytest.raises(InputError, match="words, but the masked LM has 9"):
         MaskedLM(small, tokenizer)
     assert {kind(word) for word in MaskedLM(model, tokenizer)(queries(["king"], tokenizer))[0]} == {WORD}
+
+
+@pytest.mark.parametrize("size, values", [(30522, 10**6), (30522, 3), (30522, 1), (4096, 40), (100, 5)])
+def test_the_best_of_blocks_are_the_best_of_all(size, values):
+    """Equal scores too: with 3 values among 30,522 entries nearly all are."""
+    import tensorflow as tf
+
+    scores = np.random.default_rng(size + values).integers(values, size=(5, size)).astype(np.float32)
+    scores[2, 7:] = -np.inf  # fewer than are asked for
+    found, expected = (function(tf.constant(scores), 16) for function in (top_k, tf.math.top_k))
+    np.testing.assert_array_equal(found[0], expected[0])
+    finite = np.isfinite(expected[0])
+    np.testing.assert_array_equal(found[1].numpy()[finite], expected[1].numpy()[finite])

@@ -186,7 +186,9 @@ class Augmenter:
                     counts["duplicates"] += 1
                     continue
                 seen.add(texts)
-                counts.update(replaced, copies=1)
+                counts["copies"] += 1
+                for name, count in replaced.items():
+                    counts[name] += count
                 copies.append(copy)
         return copies
 

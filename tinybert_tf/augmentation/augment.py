@@ -88,7 +88,7 @@ def augment(
     *,
     tokenizer: Tokenizer | None = None,
     seq_len: int | None = None,
-    batch_size: int = 64,
+    batch_size: int = 256,
     **settings,
 ) -> Split:
     """A split with its augmented rows (the paper's Algorithm 1), held in memory; `bin/augment.py` writes files.

@@ -20,6 +20,8 @@ DECIMALS = 1e9
 CONTEXT = 128
 # Positions that are remembered; about 200 bytes each.
 _CACHE_SIZE = 500_000
+# Entries of a vocabulary that `top_k` looks at as one.
+_BLOCK = 64
 
 
 class Query(NamedTuple):
@@ -59,7 +61,7 @@ class MaskedLM:
         *,
         candidates: int = 15,
         same_word: bool = False,
-        batch_size: int = 64,
+        batch_size: int = 256,
         seq_len: int | None = None,
     ):
         if model.head != "masked_lm":
@@ -159,7 +161,7 @@ class MaskedLM:
             elif scores.dtype != tf.float32:
                 scores = tf.cast(scores, tf.float32)
             valid = tf.gather(allowed, kinds) & (groups[None] != own[:, None])
-            return tf.math.top_k(tf.where(valid, scores, tf.constant(-np.inf, scores.dtype)), count)
+            return top_k(tf.where(valid, scores, tf.constant(-np.inf, scores.dtype)), count)
 
         return top
 
@@ -176,6 +178,35 @@ def _candidate_table(vocabulary: Sequence[str], size: int) -> tuple[np.ndarray, 
         if not special and not word.startswith("##"):
             kinds[index] = kind(word)
     return np.stack([kinds == k for k in range(OTHER)] + [np.zeros(size, bool)]), groups
+
+
+def top_k(scores, count: int):
+    """`tf.math.top_k` of long rows, in a third of its time: first of blocks, by their largest, then of the blocks' entries.
+
+    >>> values, indices = top_k(tf.constant([np.arange(10_000.0)]), 2)
+    >>> indices.numpy().tolist()
+    [[9999, 9998]]
+
+    Equal scores come in the order of their indices, as from `tf.math.top_k`.
+
+    Args:
+        scores: float [B, N].
+        count: at most N.
+
+    Returns:
+        (scores, indices), both [B, count].
+    """
+    size = scores.shape[1]
+    if size < 4 * count * _BLOCK:
+        return tf.math.top_k(scores, count)
+    padded = tf.pad(scores, [[0, 0], [0, -size % _BLOCK]], constant_values=-np.inf)
+    blocks = tf.reshape(padded, (-1, padded.shape[1] // _BLOCK, _BLOCK))
+    chosen = tf.sort(
+        tf.math.top_k(tf.reduce_max(blocks, axis=-1), count).indices
+    )  # [B, count], ascending for equal scores
+    entries = tf.reshape(tf.gather(blocks, chosen, batch_dims=1), (-1, count * _BLOCK))
+    values, places = tf.math.top_k(entries, count)
+    return values, tf.gather(chosen, places // _BLOCK, batch_dims=1) * _BLOCK + places % _BLOCK
 
 
 def masked_scores(model: BertModel):

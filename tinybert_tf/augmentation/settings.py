@@ -24,7 +24,7 @@ class AugmentSettings:
     output_dir: str = setting("", "where the augmented data is written, usable as a --data_dir", required=True)
     max_train_examples: int | None = setting(None, "augment only the first rows of the training set")
     seq_len: int | None = setting(None, "tokens that the masked LM sees around a word; absent: 128")
-    batch_size: int = setting(64, "masked sentences in a forward pass; changes the speed, not the result")
+    batch_size: int = setting(256, "masked sentences in a forward pass; changes the speed, not the result")
     dtype: str = setting(
         "float32", "of the masked LM; bfloat16 where it is faster: near ties then depend on --batch_size"
     )
