@@ -60,6 +60,13 @@ def test_labels_that_have_only_a_number_get_names():
         ({"label2id": {"no": 0, "yes": 2}}, ["label2id", "0 to 1"]),
         ({"model_type": "roberta"}, ["model_type='roberta'", "'bert'"]),
         ({"position_embedding_type": "relative_key"}, ["relative_key", "'absolute'"]),
+        ({"problem_type": "multi_label_classification"}, ["problem_type", "multi_label", "'regression'"]),
+        ({"is_decoder": True}, ["is_decoder=True", "not supported"]),
+        ({"pruned_heads": {"0": [1]}}, ["pruned_heads", "not supported"]),
+        ({"quantization_config": {"bits": 4}}, ["quantization_config"]),
+        ({"model_type": "mpnet"}, ["type_vocab_size=2", "'mpnet' has 0"]),
+        ({"embedding_size": 16}, ["embedding_size=16", "'bert'"]),
+        ({"model_type": "electra", "embedding_size": "16"}, ["embedding_size='16'"]),
     ],
 )
 def test_what_cannot_be_built_is_refused_by_name(values, words):

@@ -64,6 +64,27 @@ def test_weights_of_any_precision_are_read(saved, difference, dtype):
         np.testing.assert_array_equal(variable.numpy().astype(dtype).astype(np.float32), value)
 
 
+def test_weights_in_several_files_are_read(saved, difference):
+    model, directory = saved()
+    tensors = safetensors.numpy.load_file(directory / "model.safetensors")
+    (directory / "model.safetensors").unlink()
+    names = sorted(tensors)
+    parts = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
+    for file, part in parts.items():
+        safetensors.numpy.save_file({name: tensors[name] for name in part}, directory / file)
+    index = {"metadata": {}, "weight_map": {name: file for file, part in parts.items() for name in part}}
+    path = directory / "model.safetensors.index.json"
+    path.write_text(json.dumps(index))
+    assert difference(model, load_model(directory)) == 0
+    index["weight_map"]["another"] = "model-00001-of-00002.safetensors"
+    path.write_text(json.dumps(index))
+    with pytest.raises(InputError, match="lists 1 tensors that no file has, such as another"):
+        load_model(directory)
+    (directory / "model-00001-of-00002.safetensors").unlink()
+    with pytest.raises(InputError, match=r"model-00001-of-00002\.safetensors: missing; .*fetch all parts"):
+        load_model(directory)
+
+
 SPELLINGS = {
     "without bert.": lambda name: name.removeprefix("bert."),
     "gamma and beta": lambda name: name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
@@ -192,7 +213,7 @@ QUERY = "bert.encoder.layer.1.attention.self.query.weight"
         ({"label2id": {"a": 0, "b": 1}}, dict, ["classifier.weight", "[3, 24]", "[2, 24]", "label2id"]),
         ({"num_attention_heads": 5}, dict, ["config.json", "hidden_size=24", "num_attention_heads=5"]),
         ({"hidden_size": "24"}, dict, ["config.json", "hidden_size='24'"]),
-        ({"model_type": "distilbert"}, dict, ["config.json", "'distilbert'", "'bert'"]),
+        ({"model_type": "roberta"}, dict, ["config.json", "'roberta'", "'bert'"]),
     ],
 )
 def test_what_does_not_fit_is_named_with_both_sides(saved, config, edit, words):

@@ -56,6 +56,25 @@ def test_an_mpnet_s_student_has_its_bias_by_relative_position(network, batches):
     )
 
 
+def test_an_electra_s_student_has_its_narrow_embeddings(network, batches):
+    electra = {"model_type": "electra", "embedding_size": 4}
+    teacher, student, copy = network(layers=3, **electra), network(layers=3, **electra), network(layers=3, **electra)
+    initialise_student(student, teacher, "teacher_projection", batches=batches)
+    initialise_student(copy, teacher, "layer_copy")
+    for model in (student, copy):
+        assert largest_difference([model(batches[0])["logits"]], [teacher(batches[0])["logits"]]) < 1e-4
+    narrow, plain, random = (
+        network(layers=2, hidden=6, **electra),
+        network(layers=2, hidden=6),
+        network(layers=2, hidden=6),
+    )
+    losses = [
+        distillation_loss(teacher, model, initialise_student(model, teacher, init, batches=batches), batches[0])
+        for model, init in ((narrow, "teacher_projection"), (plain, "teacher_projection"), (random, "random"))
+    ]
+    assert losses[0] < losses[2] and losses[1] < losses[2]
+
+
 def test_a_student_of_another_family_has_nothing_where_its_teacher_has_no_table(network, batches):
     teacher, student = network(**MPNET), network()
     initialise_student(student, teacher, "layer_copy")

@@ -2,10 +2,14 @@
 
 import json
 import os
+import pickle
+import struct
 import sys
 import zipfile
 
+import numpy as np
 import pytest
+import safetensors.numpy
 
 from tests.conftest import REPOSITORY
 from tests.hostile.limits import is_accepted
@@ -100,20 +104,22 @@ def test_programs_read_their_settings_so(tmp_path, monkeypatch):
 # === Weights ===
 
 
+DEEP_KEY = b"}" + b")" + b"\x85" * 200_000 + b"Ns."
+HUNGRY = (
+    b"\x80\x02Nr\xff\xff\xff\x7f.",
+    b"\x80\x05\x96" + b"\0\0\0\0\4\0\0\0" + b".",
+    DEEP_KEY,
+    b"\x80\x02ccollections\nOrderedDict\n(" + DEEP_KEY[:-1] + b"tR.",
+    b"\x80\x02ccollections\nOrderedDict\n)R" + DEEP_KEY[1:],
+    b"(" + b")" + b"\x85" * 200_000 + b"ctorch\nFloatStorage\nNNNtQ.",
+    b"(X\x07\0\0\0storagectorch\nFloatStorage\n)" + b"2\x86" * 60 + b"NNtQ.",
+)
+
+
 def test_a_pickle_that_asks_for_memory_or_depth_is_refused(tmp_path):
     """Each of these ends Python's own unpickler by memory (40 GB of memo, 16 GB of bytes) or by the stack."""
     path = tmp_path / "pytorch_model.bin"
-    deep_key = b"}" + b")" + b"\x85" * 200_000 + b"Ns."
-    hostile = [
-        b"\x80\x02Nr\xff\xff\xff\x7f.",
-        b"\x80\x05\x96" + b"\0\0\0\0\4\0\0\0" + b".",
-        deep_key,
-        b"\x80\x02ccollections\nOrderedDict\n(" + deep_key[:-1] + b"tR.",
-        b"\x80\x02ccollections\nOrderedDict\n)R" + deep_key[1:],
-        b"(" + b")" + b"\x85" * 200_000 + b"ctorch\nFloatStorage\nNNNtQ.",
-        b"(X\x07\0\0\0storagectorch\nFloatStorage\n)" + b"2\x86" * 60 + b"NNtQ.",
-    ]
-    for program in hostile:
+    for program in HUNGRY:
         path.write_bytes(torch_zip(program))
         assert not is_accepted(lambda: read_torch_checkpoint(path)), program[:40]
 
@@ -137,13 +143,44 @@ def test_every_operation_of_a_state_dict_is_known(tmp_path):
     assert b"cos\nsystem\n" in OPCODES  # what the fuzz test splices in
 
 
-def test_sharded_weights_are_not_followed(tmp_path):
-    """An index that leads elsewhere is no model: only model.safetensors and pytorch_model.bin are opened."""
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "../model.safetensors", "/etc/x.safetensors", "a/b.safetensors", ""]
+)
+def test_a_part_of_sharded_weights_lies_beside_its_index(name, tmp_path):
     from tinybert_tf.checkpoints.huggingface import read_tensors
 
-    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../../etc/passwd"}}')
-    with pytest.raises(InputError, match="sharded or other weights: write them anew"):
-        read_tensors(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(safetensors.numpy.save({"a": np.ones(2, np.float32)}))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(InputError, match=r"is no name of a \.safetensors file beside it"):
+        read_tensors(folder)
+
+
+def legacy(program: bytes) -> bytes:
+    """The format of PyTorch before 1.6, with `program` as its state dict."""
+    machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    head = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, machine))
+    storages = [np.arange(6, dtype=np.float32), np.ones(3, np.float16)]
+    blocks = b"".join(struct.pack("<q", block.size) + block.tobytes() for block in storages)
+    return head + program + pickle.dumps(["0", "1"], 2) + blocks
+
+
+def test_the_format_before_1_6_is_as_confined(tmp_path):
+    path = tmp_path / "pytorch_model.bin"
+    path.write_bytes(legacy(PROGRAM))
+    assert read_torch_checkpoint(path)["a.weight"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    command = b"\x80\x02cos\nsystem\nX\x04\0\0\0echo\x85R."
+    with pytest.raises(InputError, match=r"asks to load os\.system.*nothing was executed"):
+        path.write_bytes(legacy(command)) and read_torch_checkpoint(path)
+    for program in (*HUNGRY, *OPCODES):
+        path.write_bytes(legacy(program))
+        assert not is_accepted(lambda: read_torch_checkpoint(path)), program[:40]
+    # A header or a list of storages may ask for no more than a state dict.
+    path.write_bytes(command)
+    assert not is_accepted(lambda: read_torch_checkpoint(path))
+    path.write_bytes(legacy(PROGRAM)[:-14].replace(pickle.dumps(["0", "1"], 2), command))
+    assert not is_accepted(lambda: read_torch_checkpoint(path))
 
 
 # === Names that lead elsewhere ===

@@ -41,12 +41,28 @@ _RATES = (
 # More classes than any task has; `num_labels` of a damaged file may ask for billions.
 _MOST_LABELS = 1_000_000
 # What the families of networks differ in. MPNet has no token types, and one table of biases by relative position, of which
-# transformers uses 32 rows whatever the configuration says.
-FAMILIES: dict[str, dict[str, int]] = {
-    "bert": {"type_vocab_size": 2, "relative_attention_num_buckets": 0},
-    "mpnet": {"type_vocab_size": 0, "relative_attention_num_buckets": 32},
+# transformers uses 32 rows whatever the configuration says. ELECTRA's embeddings may be narrower than its layers.
+FAMILIES: dict[str, dict[str, int | None]] = {
+    "bert": {"type_vocab_size": 2, "relative_attention_num_buckets": 0, "embedding_size": None},
+    "mpnet": {"type_vocab_size": 0, "relative_attention_num_buckets": 32, "embedding_size": None},
+    "electra": {"type_vocab_size": 2, "relative_attention_num_buckets": 0, "embedding_size": None},
+    "distilbert": {"type_vocab_size": 0, "relative_attention_num_buckets": 0, "embedding_size": None},
 }
+# Of the dense layer over the first token, which transformers counts to the classification head of all but BERT.
+_POOLER_ACTIVATIONS = {"bert": "tanh", "mpnet": "tanh", "electra": "gelu", "distilbert": "relu"}
+# The first four by other names: Hugging Face has several for one function.
+_SAME_ACTIVATIONS = {"gelu_python": "gelu", "gelu_fast": "gelu_new"}
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
+# Settings that change what the network computes and that this library does not have, and the values that mean "without".
+_UNSUPPORTED: dict[str, tuple] = {
+    "position_embedding_type": (None, "absolute"),
+    "problem_type": (None, "single_label_classification", "regression"),
+    "is_decoder": (None, False),
+    "is_encoder_decoder": (None, False),
+    "add_cross_attention": (None, False),
+    "pruned_heads": (None, {}, []),
+    "quantization_config": (None, {}),
+}
 
 
 def size_of(name: str) -> tuple[int, int, int, int] | None:
@@ -61,7 +77,8 @@ class BertConfig:
 
     `hidden_act` is `"gelu"` (exact, with erf), `"gelu_new"` or `"gelu_pytorch_tanh"` (the tanh form), or `"relu"`.
     `label2id` names the classes of a classifier; a regressor has none. `model_type` is the family, one of `FAMILIES`; see
-    `of_family`. An MPNet has `type_vocab_size` 0 and `relative_attention_num_buckets` 32.
+    `of_family`. An MPNet has `type_vocab_size` 0 and `relative_attention_num_buckets` 32, an ELECTRA embeddings of
+    `embedding_size` numbers (None: of `hidden_size`).
 
     Raises:
         InputError: sizes that do not fit each other or the family, or an unknown activation.
@@ -84,6 +101,7 @@ class BertConfig:
     label2id: Mapping[str, int] | None = None
     model_type: str = "bert"
     relative_attention_num_buckets: int = 0
+    embedding_size: int | None = None
 
     def __post_init__(self):
         if self.model_type not in FAMILIES:
@@ -93,9 +111,12 @@ class BertConfig:
             least = min(1, FAMILIES[self.model_type].get(field, 1))
             if type(value) is not int or value < least:
                 raise InputError(f"{field}={value!r}: must be an integer of at least {least}")
-        for field in ("type_vocab_size", "relative_attention_num_buckets"):
-            value, own = getattr(self, field), FAMILIES[self.model_type][field]
-            if (field != "type_vocab_size" or not own) and value != own:
+        if self.embedding_size is not None and (type(self.embedding_size) is not int or self.embedding_size < 1):
+            raise InputError(f"embedding_size={self.embedding_size!r}: must be an integer of at least 1")
+        for field, own in FAMILIES[self.model_type].items():
+            value = getattr(self, field)
+            is_free = own if field == "type_vocab_size" else field == "embedding_size" and self.model_type == "electra"
+            if not is_free and value != own:
                 raise InputError(f"{field}={value!r}: model_type={self.model_type!r} has {own}")
         for field in _RATES:
             value = getattr(self, field)
@@ -137,17 +158,22 @@ class BertConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "BertConfig":
-        """Reads a parsed Hugging Face `config.json`. Keys that do not shape the network are passed over.
+        """Reads a parsed Hugging Face `config.json`. Keys that do not shape the network are ignored.
 
         Raises:
-            InputError: an unknown model type, or a position embedding other than BERT's absolute one.
+            InputError: an unknown model type, or a setting that changes what the network computes and is not supported.
         """
-        if values.get("position_embedding_type", "absolute") != "absolute":
-            raise InputError(f"position_embedding_type={values['position_embedding_type']!r}: only 'absolute' is known")
+        for key, without in _UNSUPPORTED.items():
+            if values.get(key) not in without:
+                supported = ", ".join(repr(value) for value in without if value)
+                remedy = f"only {supported}" if supported else "this is not supported; leave it out if it is not meant"
+                raise InputError(f"{key}={values[key]!r}: {remedy}")
         known = {field.name for field in dataclasses.fields(cls)}
         kept = {key: value for key, value in values.items() if key in known}
         if kept.get("pad_token_id", 0) is None:  # as transformers writes it for a model without one
             del kept["pad_token_id"]
+        if isinstance(act := kept.get("hidden_act"), str):
+            kept["hidden_act"] = _SAME_ACTIVATIONS.get(act, act)
         if not kept.get("label2id"):
             count = values.get("num_labels") or 0
             if type(count) is not int or not 0 <= count <= _MOST_LABELS:
@@ -171,6 +197,15 @@ class BertConfig:
         if model_type not in FAMILIES:
             raise InputError(f"model_type={model_type!r} is not one of {', '.join(map(repr, FAMILIES))}")
         return self if model_type == self.model_type else self.replace(model_type=model_type, **FAMILIES[model_type])
+
+    @property
+    def embedding_width(self) -> int:
+        """Numbers in a row of the embedding tables."""
+        return self.embedding_size or self.hidden_size
+
+    @property
+    def pooler_activation(self) -> str:
+        return _POOLER_ACTIVATIONS[self.model_type]
 
     @property
     def attention_head_size(self) -> int:

@@ -16,9 +16,9 @@ register = keras.saving.register_keras_serializable(package="tinybert_tf")
 
 
 def activation(name: str):
-    """BERT's feed-forward activation by its Hugging Face name."""
-    if name == "relu":
-        return ops.relu
+    """An activation by its Hugging Face name."""
+    if name in ("relu", "tanh"):
+        return getattr(ops, name)
     approximate = name != "gelu"
     return lambda x: ops.gelu(x, approximate=approximate)
 
@@ -115,7 +115,8 @@ class RelativeAttentionBias(BertLayer):
 class Embeddings(BertLayer):
     """Word, position and token type embeddings, summed, normalised, dropped out: [B, S] -> [B, S, D].
 
-    Without token types (`type_vocab_size` 0) the type ids are not read.
+    Without token types (`type_vocab_size` 0) the type ids are not read. Tables of another width E (`embedding_size`) are
+    followed by a dense layer [E] -> [D].
     """
 
     def __init__(self, config: BertConfig, **kwargs):
@@ -123,21 +124,24 @@ class Embeddings(BertLayer):
         table = {"embeddings_initializer": initializer(config), "dtype": self.dtype_policy}
         self.word_embeddings = layers.ReversibleEmbedding(
             config.vocab_size,
-            config.hidden_size,
+            config.embedding_width,
             name="word_embeddings",
             reverse_dtype=self.compute_dtype,
             **table,
         )
         self.position_embeddings = layers.Embedding(
-            config.max_position_embeddings, config.hidden_size, name="position_embeddings", **table
+            config.max_position_embeddings, config.embedding_width, name="position_embeddings", **table
         )
         self.token_type_embeddings = (
-            layers.Embedding(config.type_vocab_size, config.hidden_size, name="token_type_embeddings", **table)
+            layers.Embedding(config.type_vocab_size, config.embedding_width, name="token_type_embeddings", **table)
             if config.type_vocab_size
             else None
         )
         self.layer_norm = layer_norm(config, dtype=self.dtype_policy)
         self.dropout = layers.Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
+        self.project = None
+        if config.embedding_width != config.hidden_size:
+            self.project = dense(config, config.hidden_size, name="project", dtype=self.dtype_policy)
 
     @property
     def tables(self) -> list[layers.Embedding]:
@@ -148,7 +152,9 @@ class Embeddings(BertLayer):
     def build(self, word_ids_shape, type_ids_shape):
         for table in self.tables:
             table.build(word_ids_shape)
-        self.layer_norm.build((*word_ids_shape, self.config.hidden_size))
+        self.layer_norm.build((*word_ids_shape, self.config.embedding_width))
+        if self.project is not None:
+            self.project.build((*word_ids_shape, self.config.embedding_width))
 
     def call(self, word_ids, type_ids, training=False):
         positions = ops.convert_to_tensor(self.position_embeddings.embeddings)[: ops.shape(word_ids)[1]]
@@ -156,7 +162,8 @@ class Embeddings(BertLayer):
         if self.token_type_embeddings is not None:
             summed = summed + self.token_type_embeddings(type_ids)
         summed = summed + ops.cast(positions, self.compute_dtype)
-        return self.dropout(self.layer_norm(summed), training=training)
+        embedded = self.dropout(self.layer_norm(summed), training=training)
+        return embedded if self.project is None else self.project(embedded)
 
     def compute_output_spec(self, word_ids, type_ids, training=False):
         return keras.KerasTensor((*word_ids.shape, self.config.hidden_size), dtype=self.compute_dtype)
@@ -233,11 +240,17 @@ class TransformerLayer(BertLayer):
 
 @register
 class Pooler(BertLayer):
-    """tanh of a dense layer over the first token: [B, S, D] -> [B, D]."""
+    """A dense layer over the first token, with tanh or the activation of the family: [B, S, D] -> [B, D]."""
 
     def __init__(self, config: BertConfig, **kwargs):
         super().__init__(config, **kwargs)
-        self.dense = dense(config, config.hidden_size, activation="tanh", name="dense", dtype=self.dtype_policy)
+        self.dense = dense(
+            config,
+            config.hidden_size,
+            activation=activation(config.pooler_activation),
+            name="dense",
+            dtype=self.dtype_policy,
+        )
 
     def build(self, hidden_shape):
         self.dense.build((hidden_shape[0], hidden_shape[-1]))
@@ -255,7 +268,8 @@ class MaskedLMHead(layers.Layer):
 
     def __init__(self, config: BertConfig, word_embeddings: layers.ReversibleEmbedding, **kwargs):
         super().__init__(**kwargs)
-        self.transform = dense(config, config.hidden_size, name="transform", dtype=self.dtype_policy)
+        self.width = config.embedding_width
+        self.transform = dense(config, self.width, name="transform", dtype=self.dtype_policy)
         self.layer_norm = layer_norm(config, dtype=self.dtype_policy)
         self.activation = activation(config.hidden_act)
         self.word_embeddings = word_embeddings
@@ -263,7 +277,7 @@ class MaskedLMHead(layers.Layer):
 
     def build(self, hidden_shape):
         self.transform.build(hidden_shape)
-        self.layer_norm.build(hidden_shape)
+        self.layer_norm.build((*hidden_shape[:-1], self.width))
         self.bias = self.add_weight(shape=(self.vocab_size,), initializer="zeros", name="bias")
 
     def call(self, hidden):

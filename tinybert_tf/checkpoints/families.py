@@ -27,7 +27,16 @@ _HEADS = {
 _SUFFIXES = {head: suffix for suffix, head in _HEADS.items()} | {"regression": "ForSequenceClassification"}
 _READS_FIRST_TOKEN = ("classification", "regression")
 
+_LAYER_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 _LAYER = "bert.encoder.layer.{}"
+_WITHOUT_TYPES = ("input_ids", "attention_mask")
+# Buffers, and tied copies that carry nothing of their own.
+_REDUNDANT = {
+    "bert.embeddings.position_ids",
+    "cls.predictions.decoder.weight",
+    "cls.predictions.decoder.bias",
+    "cls.predictions.weight",
+}
 _WORDS, _POSITIONS = (f"bert.embeddings.{kind}_embeddings.weight" for kind in ("word", "position"))
 
 
@@ -40,18 +49,24 @@ class Family:
         prefix: of its encoder's tensors.
         modules: BERT's module -> the family's.
         classifier: the same for the two dense layers that classify a text, which other heads have under other names.
+        keys: BERT's key in config.json -> the family's.
+        defaults: what a key in BERT's terms is where config.json does not say.
         first_position: the row of the position table at which positions begin.
         order: gives the words of a file in the family's order, and their rows, from those in BERT's; None: the same.
-        fixed: what config.json says of every network of the family.
+        special_ids: what config.json says of the special tokens in that order.
+        inputs: of its models in transformers.
     """
 
     name: str
     prefix: str
     modules: Mapping[str, str] = dataclasses.field(default_factory=dict)
     classifier: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     first_position: int = 0
     order: Callable[[Sequence[str]], tuple[list[str], list[int]]] | None = None
-    fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    special_ids: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    inputs: tuple[str, ...] | None = None
 
     def head_of(self, architectures: Any) -> str:
         """The head that config.json's `architectures` names; "encoder" where it names none."""
@@ -81,10 +96,67 @@ FAMILIES: dict[str, Family] = {
             "cls.predictions": "lm_head",
         },
         {"bert.pooler.dense": "classifier.dense", "classifier": "classifier.out_proj"},
+        defaults={"relative_attention_num_buckets": 32, "type_vocab_size": 0, "max_position_embeddings": 512},
         first_position=2,
         order=mpnet_order,
-        fixed={"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2},
+        special_ids={"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2},
+        inputs=_WITHOUT_TYPES,
     ),
+    "electra": Family(
+        "Electra",
+        "electra.",
+        {
+            "cls.predictions.transform.dense": "generator_predictions.dense",
+            "cls.predictions.transform.LayerNorm": "generator_predictions.LayerNorm",
+            "cls.predictions": "generator_lm_head",
+        },
+        {"bert.pooler.dense": "classifier.dense", "classifier": "classifier.out_proj"},
+        defaults={"embedding_size": 128, "hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024},
+    ),
+    "distilbert": Family(
+        "DistilBert",
+        "distilbert.",
+        {
+            f"{_LAYER}.attention.self.query": "distilbert.transformer.layer.{}.attention.q_lin",
+            f"{_LAYER}.attention.self.key": "distilbert.transformer.layer.{}.attention.k_lin",
+            f"{_LAYER}.attention.self.value": "distilbert.transformer.layer.{}.attention.v_lin",
+            f"{_LAYER}.attention.output.dense": "distilbert.transformer.layer.{}.attention.out_lin",
+            f"{_LAYER}.attention.output.LayerNorm": "distilbert.transformer.layer.{}.sa_layer_norm",
+            f"{_LAYER}.intermediate.dense": "distilbert.transformer.layer.{}.ffn.lin1",
+            f"{_LAYER}.output.dense": "distilbert.transformer.layer.{}.ffn.lin2",
+            f"{_LAYER}.output.LayerNorm": "distilbert.transformer.layer.{}.output_layer_norm",
+            "cls.predictions.transform.dense": "vocab_transform",
+            "cls.predictions.transform.LayerNorm": "vocab_layer_norm",
+            "cls.predictions": "vocab_projector",
+        },
+        {"bert.pooler.dense": "pre_classifier"},
+        keys={
+            "hidden_size": "dim",
+            "num_hidden_layers": "n_layers",
+            "num_attention_heads": "n_heads",
+            "intermediate_size": "hidden_dim",
+            "hidden_act": "activation",
+            "hidden_dropout_prob": "dropout",
+            "attention_probs_dropout_prob": "attention_dropout",
+            "classifier_dropout": "seq_classif_dropout",
+        },
+        defaults={"num_hidden_layers": 6, "type_vocab_size": 0, "classifier_dropout": 0.2},
+        inputs=_WITHOUT_TYPES,
+    ),
+}
+
+# Why other networks are not read. "What to take instead" is the same for all.
+_OTHER_TOKENIZER = "it splits texts by {}, which the tokenizers of phones do not have"
+_REFUSED = {
+    **dict.fromkeys(
+        ("roberta", "modernbert", "gpt2", "longformer"), _OTHER_TOKENIZER.format("byte-level BPE, not WordPiece")
+    ),
+    **dict.fromkeys(
+        ("albert", "camembert", "xlm-roberta", "xlnet", "deberta-v2"),
+        _OTHER_TOKENIZER.format("SentencePiece, not WordPiece"),
+    ),
+    "deberta": "its attention takes positions apart from words, and it splits texts by byte-level BPE",
+    "mobilebert": "its layers have bottlenecks, which a student of this library does not have",
 }
 
 
@@ -95,9 +167,12 @@ def family_of(values: Mapping[str, Any]) -> Family:
         InputError: one that is not known.
     """
     model_type = values.get("model_type", "bert")
-    if not isinstance(model_type, str) or model_type not in FAMILIES:
-        raise InputError(f"model_type={model_type!r}: only {', '.join(map(repr, FAMILIES))} can be loaded")
-    return FAMILIES[model_type]
+    if isinstance(model_type, str) and model_type in FAMILIES:
+        return FAMILIES[model_type]
+    reason = _REFUSED.get(model_type if isinstance(model_type, str) else "", "its architecture is not known here")
+    raise InputError(
+        f"model_type={model_type!r}: {reason}; take a teacher whose model_type is one of {', '.join(map(repr, FAMILIES))}"
+    )
 
 
 # === Files -> network ===
@@ -105,11 +180,15 @@ def family_of(values: Mapping[str, Any]) -> Family:
 
 def config_from(family: Family, values: Mapping[str, Any], vocabulary: Vocabulary | None) -> BertConfig:
     """The configuration in BERT's terms of a parsed config.json, and of the vocabulary beside it."""
-    values = dict(values)
-    if family.name == "MPNet":
-        values = {"layer_norm_eps": 1e-12, "relative_attention_num_buckets": 32} | values | {"type_vocab_size": 0}
-    if family.first_position:
-        values["max_position_embeddings"] = _number(values, "max_position_embeddings", 512) - family.first_position
+    own = {own: key for key, own in family.keys.items()}
+    values = dict(family.defaults) | {own.get(key, key): value for key, value in values.items()}
+    for key in ("type_vocab_size", "relative_attention_num_buckets"):
+        if not family.defaults.get(key, True):
+            values[key] = 0  # not a part of these networks, whatever is written
+    if family.first_position and "max_position_embeddings" in values:
+        values["max_position_embeddings"] = _number(values, "max_position_embeddings", 0) - family.first_position
+    if values.get("embedding_size") == values.get("hidden_size") or family.name != "Electra":
+        values["embedding_size"] = None
     if vocabulary is not None and vocabulary.file_words:
         rows = len(vocabulary.file_words)
         values["vocab_size"] = _number(values, "vocab_size", rows) - rows + len(vocabulary.words)
@@ -133,8 +212,8 @@ def tensors_from(
     # What a classifier calls its own comes last, and so replaces a pooler that it does not read.
     for name in sorted(tensors, key=lambda name: name.startswith("classifier.")):
         renamed[_renamed(name, modules, family.prefix, "bert.")] = tensors[name]
-    for name in ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "bert.embeddings.position_ids"):
-        renamed.pop(name, None)  # tied copies and buffers
+    for name in _REDUNDANT & renamed.keys():
+        del renamed[name]
     if _POSITIONS in renamed:
         renamed[_POSITIONS] = renamed[_POSITIONS][family.first_position :]
     if vocabulary is not None and (words := vocabulary.file_words):
@@ -156,12 +235,13 @@ def config_to(family: Family, config: BertConfig, vocabulary: Vocabulary | None)
     if family.order and vocabulary is not None:
         words = vocabulary.words
         values["vocab_size"] += len(family.order(words)[0]) - len(words)
-        values |= family.fixed
-    if not config.relative_attention_num_buckets:
-        del values["relative_attention_num_buckets"]
-    if not config.type_vocab_size:
-        del values["type_vocab_size"]
-    return values
+        values |= family.special_ids
+    values["embedding_size"] = config.embedding_width if family.name == "Electra" else None
+    # What the family does not have is not mentioned.
+    for key in ("relative_attention_num_buckets", "type_vocab_size", "embedding_size"):
+        if not values[key]:
+            del values[key]
+    return {family.keys.get(key, key): value for key, value in values.items()}
 
 
 def tensors_to(
@@ -194,14 +274,16 @@ def write_vocabulary(family: Family, vocabulary: Vocabulary, directory: Path, ma
     settings: dict[str, Any] = {}
     if family.order:
         vocabulary = dataclasses.replace(vocabulary, words=tuple(family.order(vocabulary.words)[0]))
-        settings = MPNET_SPECIAL_TOKENS | {"model_input_names": ["input_ids", "attention_mask"]}
+        settings |= MPNET_SPECIAL_TOKENS
+    if family.inputs:
+        settings["model_input_names"] = list(family.inputs)
     vocabulary.write(directory, max_length, **settings)
 
 
 def _renamed(name: str, modules: Mapping[str, str], prefix: str, other_prefix: str) -> str:
     """A tensor's name by the table, else with the other prefix."""
     module, _, leaf = name.rpartition(".")
-    numbers = re.findall(r"\d+", module)
-    if pattern := modules.get(re.sub(r"\d+", "{}", module)):
+    numbers = re.findall(_LAYER_NUMBER, module)
+    if pattern := modules.get(re.sub(_LAYER_NUMBER, "{}", module)):
         return f"{pattern.format(*numbers)}.{leaf}"
     return other_prefix + name.removeprefix(prefix) if name.startswith(prefix) else name

@@ -1,5 +1,6 @@
 """Model directories: the native format, which is Hugging Face's (config.json, vocab.txt, model.safetensors)."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +18,13 @@ from tinybert_tf.files import read_json_object, write_json, written_aside
 from tinybert_tf.tokenizer_files import Vocabulary, has_vocabulary, open_vocabulary
 
 _PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+# In the order in which they are looked for; an index lists the files that the tensors are in.
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 _HOLDS = "a model directory holds config.json, vocab.txt and model.safetensors"
 # Some publishers round the embedding table up to a multiple of this, for the GPU's sake, and leave vocab.txt as it is.
 _TABLE_ROWS = 64
@@ -84,17 +91,39 @@ def read_tensors(directory: str | Path, prefix: str = "bert.") -> tuple[Path, di
         InputError: no weights, or a file that is truncated or not safe to read.
     """
     directory = Path(directory)
-    path, pickled = (directory / name for name in WEIGHT_FILES)
-    if path.is_file():
-        tensors = read_safetensors(path)
-    elif pickled.is_file():
-        path, tensors = pickled, read_torch_checkpoint(pickled)
-    else:
+    found = [directory / name for name in WEIGHT_FILES if (directory / name).is_file()]
+    if not found:
         raise InputError(
-            f"{path}: missing, and there is no pytorch_model.bin either; {_HOLDS} "
-            "(sharded or other weights: write them anew with transformers' save_pretrained)"
+            f"{directory / WEIGHT_FILES[0]}: missing, and there is no pytorch_model.bin either; {_HOLDS} "
+            "(other weights: convert them with transformers' save_pretrained)"
         )
+    path = found[0]
+    tensors = _read_shards(path) if path.suffix == ".json" else _read_file(path)
     return path, {name: _as_float32(value) for name, value in names.canonical(tensors, prefix).items()}
+
+
+def _read_file(path: Path) -> dict[str, np.ndarray]:
+    return read_safetensors(path) if path.suffix == ".safetensors" else read_torch_checkpoint(path)
+
+
+def _read_shards(index: Path) -> dict[str, np.ndarray]:
+    """The tensors that an index lists, from the files beside it."""
+    weight_map = read_json_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
+        raise InputError(f"{index}: has no weight_map of file names; fetch it again")
+    kind = index.name.removesuffix(".index.json").rpartition(".")[2]
+    tensors: dict[str, np.ndarray] = {}
+    for file in sorted(set(weight_map.values())):
+        if not re.fullmatch(rf"[\w.-]+\.{kind}", file):
+            raise InputError(f"{index}: {file!r} is no name of a .{kind} file beside it")
+        if not (index.parent / file).is_file():
+            raise InputError(f"{index.parent / file}: missing; {index.name} lists it: fetch all parts of the model")
+        tensors |= _read_file(index.parent / file)
+    if lacking := weight_map.keys() - tensors.keys():
+        raise InputError(
+            f"{index}: lists {len(lacking)} tensors that no file has, such as {min(lacking)}; fetch it again"
+        )
+    return tensors
 
 
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:

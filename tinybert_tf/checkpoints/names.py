@@ -19,6 +19,7 @@ OURS = {
     "embeddings/position_embeddings": "bert.embeddings.position_embeddings",
     "embeddings/token_type_embeddings": "bert.embeddings.token_type_embeddings",
     "embeddings/layer_norm": "bert.embeddings.LayerNorm",
+    "embeddings/project": "bert.embeddings_project",
     "relative_attention_bias": "bert.encoder.relative_attention_bias",
     "layer_{}/attention/query": "bert.encoder.layer.{}.attention.self.query",
     "layer_{}/attention/key": "bert.encoder.layer.{}.attention.self.key",
@@ -35,9 +36,6 @@ OURS = {
     "masked_lm": "cls.predictions",
 }
 _LEAVES = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta": "bias", "bias": "bias"}
-
-# Buffers, and tied copies that carry nothing of their own.
-_REDUNDANT = ("bert.embeddings.position_ids", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
 
 
 def our_modules(head: str) -> dict[str, str]:
@@ -76,11 +74,10 @@ def canonical(tensors: Mapping[str, np.ndarray], prefix: str = "bert.") -> dict[
     renamed = {}
     for name, value in tensors.items():
         name = name.removeprefix("module.")  # left behind by torch's DataParallel
-        name = re.sub(r"^(?=(embeddings|encoder|pooler)\.)", prefix, name)
+        name = re.sub(r"^(?=(embeddings|embeddings_project|encoder|transformer|pooler)\.)", prefix, name)
         name = re.sub(r"(?<=LayerNorm\.)gamma$", "weight", name)
         name = re.sub(r"(?<=LayerNorm\.)beta$", "bias", name)
-        if name not in _REDUNDANT:
-            renamed[name] = value
+        renamed[name] = value
     return renamed
 
 
@@ -95,14 +92,16 @@ def head_of(tensors: Mapping[str, np.ndarray]) -> str:
 
 def is_encoder(name: str) -> bool:
     """Whether a model is useless without this tensor; the pooler and the heads can be trained anew."""
-    return name.startswith(("bert.embeddings.", "bert.encoder."))
+    return name.startswith(("bert.embeddings", "bert.encoder."))
 
 
 def _config_keys(name: str) -> tuple[str, ...]:
     """The configuration key that sets each axis of a tensor."""
     tables = {"word": "vocab_size", "position": "max_position_embeddings", "token_type": "type_vocab_size"}
     if table := re.fullmatch(r"bert\.embeddings\.(\w+)_embeddings\.weight", name):
-        return tables[table[1]], "hidden_size"
+        return tables[table[1]], "embedding_width"
+    if name.startswith("bert.embeddings_project"):
+        return "hidden_size", "embedding_width"
     if "relative_attention_bias" in name:
         return "relative_attention_num_buckets", "num_attention_heads"
     if ".intermediate." in name:
@@ -145,6 +144,7 @@ def check_shape(source: str, name: str, found: tuple[int, ...], expected: tuple[
     if found == expected:
         return
     keys = _config_keys(name)
+    keys = tuple("hidden_size (of an ELECTRA embedding_size)" if key == "embedding_width" else key for key in keys)
     differing = [key for key, a, b in zip(keys, expected, found, strict=False) if a != b] or keys[:1]
     raise InputError(
         f"{source}: {name} has shape {list(found)}, but the configuration asks for {list(expected)}; "

@@ -1,11 +1,12 @@
-"""Reads `pytorch_model.bin` without PyTorch and without running what stands in it.
+"""Reads `pytorch_model.bin` without PyTorch and without running what is in it.
 
 A pickle is a program: unpickled as it is, a downloaded checkpoint can run any command. The reader here knows the few
-names that a state dict is made of, gives them stand-ins that only note what they are told, and refuses any other name.
+names that a state dict is made of, gives them stand-ins that only record their arguments, and refuses any other name.
 
-The file, as torch.save writes it since PyTorch 1.6, is a zip without compression: `<any>/data.pkl` is the pickled dict,
-`<any>/data/<key>` the bytes of one storage. A tensor is (storage, offset, size, stride) in elements; several may share
-one storage.
+Since PyTorch 1.6 torch.save writes a zip without compression: `<any>/data.pkl` is the pickled dict, `<any>/data/<key>` the
+bytes of one storage. Before, it wrote five pickles in a row (a magic number, a version, the machine's sizes, the dict, the
+keys of the storages) and behind them, in the order of the keys, the count (8 bytes) and the numbers of each storage. A tensor
+is (storage, offset, size, stride) in elements; several may share one storage.
 """
 
 import collections
@@ -15,7 +16,7 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
@@ -23,10 +24,12 @@ import numpy as np
 from tinybert_tf.errors import InputError
 
 _CONVERT = (
-    "convert it where PyTorch and transformers are: "
-    "AutoModel.from_pretrained(DIR).save_pretrained(DIR, safe_serialization=True) writes model.safetensors"
+    "convert it where PyTorch and transformers are: CLASS.from_pretrained(DIR).save_pretrained(DIR, safe_serialization=True) "
+    "writes model.safetensors; CLASS is what config.json names as architectures (AutoModel would leave the head out)"
 )
 
+# The pickle of 0x1950A86A20F9469CFC6C, which the format of before 1.6 begins with.
+_MAGIC = b"\x80\x02\x8a\x0a" + (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 _STORAGE_DTYPES = {
     "DoubleStorage": np.dtype(np.float64),
     "FloatStorage": np.dtype(np.float32),
@@ -48,10 +51,14 @@ def read_torch_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     file's storages: tensors that share memory in the file (tied weights) share it here.
 
     Raises:
-        InputError: if the file is missing, is not torch.save's zip format, is truncated or damaged, or holds anything
-            but a flat dict of tensors.
+        InputError: if the file is missing, is not torch.save's, is truncated or damaged, or holds anything but a flat dict
+            of tensors.
     """
     try:
+        with open(path, "rb") as file:
+            if file.read(len(_MAGIC)) == _MAGIC:
+                file.seek(0)
+                return _read_stream(file)
         with zipfile.ZipFile(path) as archive:
             return _read_archive(archive)
     except FileNotFoundError:
@@ -59,11 +66,7 @@ def read_torch_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (zipfile.BadZipFile, RuntimeError, ValueError) as error:  # the last two: a damaged zip directory
-        what = (
-            "damaged or cut short"
-            if _begins_like_a_zip(path)
-            else "not a zip file, so from PyTorch before 1.6 or cut short"
-        )
+        what = "damaged or cut short" if _begins_like_a_zip(path) else "not a file of torch.save, or cut short"
         raise InputError(f"{path}: {what} ({error}); download it again, or {_CONVERT}") from None
     except _RefusedError as refused:
         raise InputError(f"{path}: {refused}; {_CONVERT}") from None
@@ -91,22 +94,61 @@ def _read_archive(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
         raise _RefusedError(
             f"has a data.pkl of {archive.getinfo(programs[0]).file_size} bytes, far too many for a state dict"
         )
-    program = _read_record(archive, programs[0])
-    reader = _StateDictReader(program, lambda key: _read_record(archive, f"{folder}data/{key}"))
+    reader = _StateDictReader(io.BytesIO(_read_record(archive, programs[0])))
+    value = _unpickled(reader, "data.pkl")
+    arrays = {}
+    for key, (dtype, count) in reader.storages.items():
+        content = _read_record(archive, f"{folder}data/{key}")
+        if len(content) != count * dtype.itemsize:
+            raise _RefusedError(
+                f"storage {key} has {len(content)} bytes, but {count} numbers of type {dtype} are declared"
+            )
+        arrays[key] = np.frombuffer(content, dtype)
+    return _tensors_of(value, arrays)
+
+
+def _read_stream(file: BinaryIO) -> dict[str, np.ndarray]:
+    """The format of before 1.6."""
+    file_size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    # Parsed out of memory: a pickle that claims more than there is ends at the end of these bytes.
+    program = io.BytesIO(file.read(_MOST_PROGRAM))
+    _magic, _version, machine = (_unpickled(_StateDictReader(program), "its header") for _ in range(3))
+    if not isinstance(machine, dict) or machine.get("little_endian") is not True:
+        raise _RefusedError("was written on a big-endian machine, or has a damaged header")
+    reader = _StateDictReader(program)
+    value = _unpickled(reader, "its state dict")
+    keys = _unpickled(_StateDictReader(program), "its list of storages")
+    if not isinstance(keys, list) or any(type(key) is not str for key in keys) or {*keys} != reader.storages.keys():
+        raise _RefusedError("is damaged: it lists other storages than its tensors have")
+    arrays: dict[str, np.ndarray] = {}
+    position = program.tell()
+    for key in keys:
+        dtype, count = reader.storages[key]
+        end = position + 8 + count * dtype.itemsize
+        if end > file_size:
+            raise _RefusedError(f"is cut short: storage {key} would end at byte {end}, the file has {file_size}")
+        file.seek(position)
+        stored = int.from_bytes(file.read(8), "little")
+        if stored != count:
+            raise _RefusedError(f"is damaged: storage {key} has {stored} numbers, but {count} are declared")
+        arrays[key] = np.frombuffer(file.read(end - position - 8), dtype)
+        position = end
+    if position != file_size:
+        raise _RefusedError(f"is damaged: {file_size - position} bytes follow the last storage")
+    return _tensors_of(value, arrays)
+
+
+def _unpickled(reader: "_StateDictReader", part: str) -> Any:
     try:
-        value = reader.load()
+        return reader.load()
     except (_RefusedError, zipfile.BadZipFile, OSError):
         raise
     except Exception as error:
         # A damaged or hostile pickle fails in the unpickler in a dozen ways; none of them is the caller's business.
         raise _RefusedError(
-            f"data.pkl is damaged ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+            f"{part} is damaged or cut short ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
         ) from None
-    tensors = _tensors_of(value)
-    stored = sum(array.size for array in reader.arrays.values())
-    if sum(array.size for array in tensors.values()) > _MOST_SHARING * stored:
-        raise _RefusedError(f"its tensors are more than {_MOST_SHARING} times what it stores")
-    return tensors
 
 
 def _read_record(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -123,19 +165,50 @@ def _read_record(archive: zipfile.ZipFile, name: str) -> bytes:
         raise zipfile.BadZipFile(f"{name}: {error or 'ends early'}") from None
 
 
-def _tensors_of(value: Any) -> dict[str, np.ndarray]:
+def _tensors_of(value: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors of an unpickled state dict, as views of its storages."""
     if not isinstance(value, dict):
         raise _RefusedError(f"holds a {type(value).__name__}, not a dict of tensors")
+    arrays = {
+        key: array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array for key, array in arrays.items()
+    }
     tensors = {}
     for name, tensor in value.items():
-        if not isinstance(name, str) or not isinstance(tensor, _Tensor) or not isinstance(tensor.array, np.ndarray):
+        if not isinstance(name, str) or not isinstance(tensor, _Tensor):
             kind = "dict" if isinstance(tensor, dict) else type(tensor).__name__.lstrip("_")
             raise _RefusedError(
                 f"entry {str(name)[:80]!r} is a {kind}, not a tensor: "
                 "this is a whole training checkpoint, not a state dict"
             )
-        tensors[name] = tensor.array
+        tensors[name] = _view(tensor, arrays)
+    stored = sum(array.size for array in arrays.values())
+    if sum(array.size for array in tensors.values()) > _MOST_SHARING * stored:
+        raise _RefusedError(f"its tensors are more than {_MOST_SHARING} times what it stores")
     return tensors
+
+
+def _view(tensor: "_Tensor", arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """The tensor whose element [i, j, ...] is storage[offset + i * stride[0] + j * stride[1] + ...]."""
+    storage, offset, size, stride = tensor.storage, tensor.offset, tensor.size, tensor.stride
+    if not isinstance(storage, _Storage) or type(storage.key) is not str or storage.key not in arrays:
+        raise _RefusedError("a tensor refers to a storage that is not declared")
+    array = arrays[storage.key]
+    if (
+        type(size) is not tuple
+        or type(stride) is not tuple
+        or len(size) != len(stride)
+        or not all(type(number) is int and 0 <= number < _MOST_NUMBERS for number in (offset, *size, *stride))
+    ):
+        raise _RefusedError("a tensor has an offset, a size and a stride that do not make sense")
+    if 0 in size:
+        return np.zeros(size, array.dtype)
+    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+    if last >= len(array):
+        raise _RefusedError(f"a tensor of size {size} reaches element {last} of a storage that has {len(array)}")
+    if math.prod(size) > len(array):
+        raise _RefusedError(f"a tensor of size {size} repeats the {len(array)} numbers of its storage")
+    steps = [step * array.itemsize for step in stride]
+    return np.lib.stride_tricks.as_strided(array[offset:], size, steps, writeable=False)
 
 
 class _Storage:
@@ -148,10 +221,12 @@ class _Storage:
 
 
 class _Tensor:
-    __slots__ = ("array",)
+    """Which part of which storage; `_view` checks it, after all that the pickle can write has been written."""
 
-    def __init__(self, array: np.ndarray):
-        self.array = array
+    __slots__ = ("offset", "size", "storage", "stride")
+
+    def __init__(self, storage: Any, offset: Any, size: Any, stride: Any):
+        self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
 
 
 class _StringKeys(collections.OrderedDict):
@@ -214,16 +289,15 @@ class _StateDictReader(pickle._Unpickler):
     dispatch = {operation[0]: pickle._Unpickler.dispatch[operation[0]] for operation in _OPERATIONS}
     dispatch[pickle.EMPTY_DICT[0]] = lambda self: self.append(_StringKeys())
 
-    def __init__(self, program: bytes, read_storage: Callable[[str], bytes]):
-        super().__init__(io.BytesIO(program), encoding="utf-8")
-        self._read_storage = read_storage
-        self.arrays: dict[str, np.ndarray] = {}
+    def __init__(self, program: BinaryIO):
+        super().__init__(program, encoding="utf-8")
+        self.storages: dict[str, tuple[np.dtype, int]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         """The only door from a pickle to Python's names."""
         if (module, name) == ("collections", "OrderedDict"):
             return _Function(lambda: _StringKeys())
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+        if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
             return _Function(self._rebuild_tensor)
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return _Function(lambda data, requires_grad, backward_hooks: data)
@@ -234,36 +308,17 @@ class _StateDictReader(pickle._Unpickler):
         raise _RefusedError(f"asks to load {module}.{name}, which is no part of a state dict; nothing was executed")
 
     def persistent_load(self, reference: Any) -> _Storage:
-        kind, storage_type, key, _location, count = reference
+        kind, storage_type, key, _location, count, *view = reference
         if kind != "storage" or not isinstance(storage_type, _StorageType) or type(key) is not str:
             raise _RefusedError("refers to something that is no storage")
-        dtype = _STORAGE_DTYPES[storage_type.name]
-        if key not in self.arrays:
-            content = self._read_storage(key)
-            if len(content) != count * dtype.itemsize:
-                raise _RefusedError(
-                    f"storage {key} has {len(content)} bytes, but {count} numbers of type {dtype} are declared"
-                )
-            array = np.frombuffer(content, dtype)
-            self.arrays[key] = array.astype(np.float32) if dtype == ml_dtypes.bfloat16 else array
+        if type(count) is not int or not 0 <= count < _MOST_NUMBERS or any(view):
+            raise _RefusedError(f"storage {key} is a part of another one, or has no count of numbers")
+        declared = _STORAGE_DTYPES[storage_type.name], count
+        if self.storages.setdefault(key, declared) != declared:
+            raise _RefusedError(f"storage {key} is declared twice, and not alike")
         return _Storage(key)
 
     def _rebuild_tensor(self, storage, offset, size, stride, requires_grad=False, hooks=None, metadata=None) -> _Tensor:
-        """The tensor whose element [i, j, ...] is storage[offset + i * stride[0] + j * stride[1] + ...]."""
         if not isinstance(storage, _Storage):
             raise _RefusedError(f"a tensor refers to a {type(storage).__name__}, not to a storage")
-        array = self.arrays[storage.key]
-        size, stride = tuple(size), tuple(stride)
-        if len(size) != len(stride) or not all(
-            type(number) is int and 0 <= number < _MOST_NUMBERS for number in (offset, *size, *stride)
-        ):
-            raise _RefusedError("a tensor has an offset, a size and a stride that do not make sense")
-        if 0 in size:
-            return _Tensor(np.zeros(size, array.dtype))
-        last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
-        if last >= len(array):
-            raise _RefusedError(f"a tensor of size {size} reaches element {last} of a storage that has {len(array)}")
-        if math.prod(size) > len(array):
-            raise _RefusedError(f"a tensor of size {size} repeats the {len(array)} numbers of its storage")
-        steps = [step * array.itemsize for step in stride]
-        return _Tensor(np.lib.stride_tricks.as_strided(array[offset:], size, steps, writeable=False))
+        return _Tensor(storage, offset, tuple(size), tuple(stride))

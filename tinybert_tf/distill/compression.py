@@ -153,28 +153,40 @@ def _basis(states: Sequence[np.ndarray], size: int) -> np.ndarray:
 
 
 def _project_embeddings(student: BertModel, teacher: BertModel, basis, tokens: _Tokens, target: np.ndarray) -> None:
-    transfer_tables(student, teacher, basis)
-    ours, theirs = student.embeddings, teacher.embeddings
-    _start_norm(ours.layer_norm, theirs.layer_norm, basis)
-    _correct_norm(ours.layer_norm, tokens.embed(), target @ basis)
+    transfer_embeddings(student, teacher, basis)
+    if student.embeddings.project is None:
+        _correct_norm(student.embeddings.layer_norm, tokens.embed(), target @ basis)
 
 
-def transfer_tables(student: BertModel, teacher: BertModel, basis: np.ndarray | None = None) -> None:
+def transfer_embeddings(student: BertModel, teacher: BertModel, basis: np.ndarray | None = None) -> None:
     """Gives the student its teacher's embeddings, in a basis [D, d] where one is given, and its bias by relative position.
 
-    A table that the teacher's family does not have becomes zero.
+    A table that the teacher's family does not have becomes zero. The dense layer behind an ELECTRA's embeddings takes the
+    basis in; a student without one has tables of the layer's outputs, the normalization left out.
     """
+    ours, theirs = student.embeddings, teacher.embeddings
+    into = basis
+    if theirs.project is not None:
+        kernel, bias = theirs.project.get_weights()
+        if ours.project is None:
+            into = kernel if basis is None else kernel @ basis
+        else:
+            into = None
+            ours.project.set_weights([kernel, bias] if basis is None else [kernel @ basis, bias @ basis])
     for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
-        table, source = getattr(student.embeddings, name), getattr(teacher.embeddings, name)
+        table, source = getattr(ours, name), getattr(theirs, name)
         if table is None:
             continue
         rows = table.embeddings.shape[0]
-        width = teacher.config.hidden_size
+        width = theirs.word_embeddings.embeddings.shape[1]
         values = np.zeros((rows, width)) if source is None else np.asarray(source.embeddings[:rows])
-        table.embeddings.assign(values if basis is None else values @ basis)
+        table.embeddings.assign(values if into is None else values @ into)
+    if theirs.project is None or ours.project is not None:
+        gamma, beta = theirs.layer_norm.get_weights()
+        ours.layer_norm.set_weights([gamma, beta] if into is None else [gamma @ into**2, beta @ into])
     if student.relative_attention_bias is not None:
-        bias, source = student.relative_attention_bias.embeddings, teacher.relative_attention_bias
-        bias.assign(np.zeros(bias.shape) if source is None else source.embeddings)
+        table, source = student.relative_attention_bias.embeddings, teacher.relative_attention_bias
+        table.assign(np.zeros(table.shape) if source is None else source.embeddings)
 
 
 def _project_layer(

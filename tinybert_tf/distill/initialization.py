@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tinybert_tf.bert import BertModel, build_model
 from tinybert_tf.checkpoints.projections import Projection
-from tinybert_tf.distill.compression import project_teacher, transfer_tables
+from tinybert_tf.distill.compression import project_teacher, transfer_embeddings
 from tinybert_tf.distill.layer_map import layer_map
 from tinybert_tf.errors import InputError
 
@@ -80,6 +80,8 @@ def _check_shapes(student: BertModel, teacher: BertModel, init: str) -> None:
         # A family without token types gives none to begin with.
         if getattr(ours, key) > (getattr(theirs, key) or getattr(ours, key)):
             refuse(key, f"build the student with {key}={getattr(theirs, key)} or less")
+    if student.embeddings.project is not None and ours.embedding_width != theirs.embedding_width:
+        refuse("embedding_width", "build the student for the teacher's width of embeddings")
     for key in ("hidden_size", "intermediate_size"):
         if init == "layer_copy" and getattr(ours, key) != getattr(theirs, key):
             refuse(key, "layers can be copied only between equal sizes; init teacher_projection cuts them down")
@@ -91,9 +93,8 @@ def _check_shapes(student: BertModel, teacher: BertModel, init: str) -> None:
 
 
 def _copy_layers(student: BertModel, teacher: BertModel, mapped: Sequence[int]) -> None:
-    transfer_tables(student, teacher)
-    ours, theirs = student.embeddings, teacher.embeddings
-    pairs = [(ours.layer_norm, theirs.layer_norm), (student.pooler, teacher.pooler)]
+    transfer_embeddings(student, teacher)
+    pairs = [(student.pooler, teacher.pooler)]
     pairs += [
         (layer, teacher.transformer_layers[number - 1])
         for layer, number in zip(student.transformer_layers, mapped, strict=True)

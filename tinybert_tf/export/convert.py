@@ -116,7 +116,8 @@ def export_tflite(
             "text_input",
             text_input,
         )
-    longest, mode, network = lengths[0], QUANTIZE_MODES[quantize], folded_weights(model)
+    longest, mode = lengths[0], QUANTIZE_MODES[quantize]
+    network = folded_weights(model, longest)
     if mode.static and not calibration_texts:
         raise InputError(
             "takes the ranges of its attention from example texts: give `calibration_texts`, or in a program `task` with "

@@ -64,38 +64,62 @@ class NetworkWriter:
         self._quantized: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.word = _Table(network.word, mode.embeddings)
         # Position and type rows are few: they do not go below int8. They share their scales, because they are added first.
-        others = np.concatenate([network.position[:positions], network.token_type])
+        tables = (network.position[:positions], network.token_type)
+        others = np.concatenate([table for table in tables if table is not None])
         self.others = _Table(others, "int8" if mode.embeddings == "int4" else mode.embeddings)
         self.positions = positions
 
     def write(self, graph: GraphBuilder, seq_len: int) -> None:
         """Adds inputs, int32 `[1, seq_len]` by `INPUT_NAMES`, the network and its outputs by `OUTPUT_NAMES`."""
         ids, mask, types = (graph.input(name, (1, seq_len), INT32) for name in INPUT_NAMES)
-        self.write_behind(graph, graph.reshape(ids, (seq_len,)), mask, graph.reshape(types, (seq_len,)))
+        if self.network.token_type is not None:  # else the input is there, as clients expect, and not read
+            types = graph.reshape(types, (seq_len,))
+        self.write_behind(graph, graph.reshape(ids, (seq_len,)), mask, types)
 
     def write_behind(self, graph: GraphBuilder, ids: Tensor, mask: Tensor, types: Tensor) -> None:
         """Adds the network behind int32 [S] ids and types and an [S] or [1, S] mask, and its outputs by `OUTPUT_NAMES`."""
         with graph.scope("embeddings"):
             normal = self._norm(graph, self._embed(graph, ids, types))
+            if self.network.projection is not None:
+                normal = self._dense(graph, "project", self.network.projection, normal)
         with graph.scope("mask"):
             masked = graph.sub(graph.constant(np.float32(1)), graph.cast(mask))
             added = graph.mul(masked, graph.constant(np.float32(MASK_VALUE)))
+            # Of all queries, and of the first one, whose layer is the last.
+            last = self.network.first_token_layer
+            of_all = self._biased(graph, added, None) if last != 0 else None
+            of_first = self._biased(graph, added, 0) if last is not None else None
         for number, layer in enumerate(self.network.layers):
             with graph.scope(f"layer_{number}"):
-                normal = self._layer(graph, layer, normal, added, number == self.network.first_token_layer)
+                reads_first_token = number == last
+                normal = self._layer(graph, layer, normal, of_first if reads_first_token else of_all, reads_first_token)
         outputs = self._head(graph, normal)
         for name in OUTPUT_NAMES[self.head]:
             graph.output(name, outputs[name])
 
+    def _biased(self, graph: GraphBuilder, mask: Tensor, query: int | None) -> Tensor:
+        """The mask with the bias by relative position, [H, S, S] or for one query [H, S]; without a bias as it is."""
+        if self.network.bias is None:
+            return mask
+        bias = self.network.bias if query is None else self.network.bias[:, query]
+        stored = graph.constant(bias if self.mode.weights == "float32" else bias.astype(np.float16))
+        bias = stored if self.mode.weights == "float32" else graph.dequantize(stored)
+        seq_len = mask.shape[-1]
+        if seq_len < bias.shape[-1]:  # graphs of all lengths share the constant
+            shape = (bias.shape[0], *(seq_len for _ in bias.shape[1:]))
+            bias = graph.slice(bias, (0,) * len(shape), shape)
+        return graph.add(bias, mask)
+
     def _embed(self, graph: GraphBuilder, ids: Tensor, types: Tensor) -> Tensor:
-        """[S] ids -> [S, D]: the sum of a word's, a position's and a type's row."""
+        """[S] ids -> [S, E]: the sum of a word's, a position's and, where there are types, a type's row."""
         (seq_len,) = ids.shape
         word = self.word.gathered(graph, ids)
         position = self.others.rows(graph, 0, self.positions)
         if seq_len < self.positions:
             position = graph.slice(position, (0, 0), (seq_len, position.shape[1]))
-        token_type = self.others.gathered(graph, types, start=self.positions)
-        return graph.add(self.word.scaled(graph, word), self.others.scaled(graph, graph.add(position, token_type)))
+        if self.network.token_type is not None:
+            position = graph.add(position, self.others.gathered(graph, types, start=self.positions))
+        return graph.add(self.word.scaled(graph, word), self.others.scaled(graph, position))
 
     def _layer(
         self, graph: GraphBuilder, layer: FoldedLayer, normal: Tensor, mask: Tensor, reads_first_token: bool
@@ -109,7 +133,9 @@ class NetworkWriter:
             residual = graph.mul(queried, graph.constant(layer.gamma))
             normal = self._norm(graph, graph.add(residual, attended))
         read = self._scaled(graph, normal, layer.attention_scale)
-        expanded = self._activation(graph, self._dense(graph, "intermediate", layer.intermediate, read))
+        expanded = self._activation(
+            graph, self._dense(graph, "intermediate", layer.intermediate, read), self.config.hidden_act
+        )
         contracted = self._dense(graph, "output", layer.output, expanded)
         residual = graph.mul(normal, graph.constant(layer.attention_gamma))
         return self._norm(graph, graph.add(residual, contracted))
@@ -175,7 +201,8 @@ class NetworkWriter:
 
     def _head(self, graph: GraphBuilder, normal: Tensor) -> dict[str, Tensor]:
         if self.network.pooler is not None:
-            normal = graph.tanh(self._dense(graph, "pooler", self.network.pooler, normal))
+            pooled = self._dense(graph, "pooler", self.network.pooler, normal)
+            normal = self._activation(graph, pooled, self.config.pooler_activation)
         logits = self._dense(graph, "classifier", self.network.classifier, normal)
         if self.head == "span":
             start, end = graph.split(graph.transpose(logits, (1, 0)), 2, axis=0)  # [1, S] each
@@ -198,10 +225,10 @@ class NetworkWriter:
             epsilon = graph.constant(np.float32(self.config.layer_norm_eps))
             return graph.mul(centred, graph.rsqrt(graph.add(variance, epsilon)))
 
-    def _activation(self, graph: GraphBuilder, x: Tensor) -> Tensor:
-        if self.config.hidden_act == "relu":
-            return graph.relu(x)
-        return graph.gelu(x, approximate=self.config.hidden_act != "gelu")
+    def _activation(self, graph: GraphBuilder, x: Tensor, name: str) -> Tensor:
+        if name in ("relu", "tanh"):
+            return getattr(graph, name)(x)
+        return graph.gelu(x, approximate=name != "gelu")
 
     def _dense(self, graph: GraphBuilder, name: str, dense: Matrix, x: Tensor) -> Tensor:
         """float32 -> float32."""

@@ -49,11 +49,17 @@ class FoldedLayer:
 
 @dataclasses.dataclass(frozen=True)
 class FoldedBert:
-    """word [V, D], position [positions, D], token_type [types, D]; `pooler` is None if the head does not read it."""
+    """word [V, E], position [positions, E], token_type [types, E]; `pooler` is None if the head does not read it.
+
+    `token_type`, `bias` by relative position [H, longest, longest] and the `projection` of an ELECTRA's embeddings [E, D] are
+    None in families without them. With a projection the first layer reads its output, which is not normalized.
+    """
 
     word: np.ndarray
     position: np.ndarray
-    token_type: np.ndarray
+    token_type: np.ndarray | None
+    bias: np.ndarray | None
+    projection: Matrix | None
     layers: tuple[FoldedLayer, ...]
     pooler: Matrix | None
     classifier: Matrix
@@ -64,8 +70,13 @@ class FoldedBert:
         return None if self.pooler is None else len(self.layers) - 1
 
 
-def folded_weights(model: BertModel) -> FoldedBert:
-    """The rearranged weights of a model with a classification, regression, token_classification or span head."""
+def folded_weights(model: BertModel, longest: int | None = None) -> FoldedBert:
+    """The rearranged weights of a model with a classification, regression, token_classification or span head.
+
+    Args:
+        model: in any precision.
+        longest: tokens that a bias by relative position is made for; by default all positions.
+    """
     arrays = {variable.path: np.asarray(variable.numpy(), np.float32) for variable in model.weights}
 
     def dense(path: str) -> Matrix:
@@ -76,6 +87,11 @@ def folded_weights(model: BertModel) -> FoldedBert:
 
     scale = np.float32(model.config.attention_head_size**-0.5)
     gamma, beta = norm("embeddings/layer_norm")
+    projection = None
+    if "embeddings/project/kernel" in arrays:
+        projection = _after_norm(dense("embeddings/project"), gamma, beta)
+        width = model.config.hidden_size
+        gamma, beta = np.ones(width, np.float32), np.zeros(width, np.float32)
     layers = []
     for number in range(model.config.num_hidden_layers):
         name = f"layer_{number}"
@@ -103,11 +119,21 @@ def folded_weights(model: BertModel) -> FoldedBert:
     return FoldedBert(
         word=arrays["embeddings/word_embeddings/embeddings"],
         position=arrays["embeddings/position_embeddings/embeddings"],
-        token_type=arrays["embeddings/token_type_embeddings/embeddings"],
+        token_type=arrays.get("embeddings/token_type_embeddings/embeddings"),
+        bias=_bias(model, longest or model.config.max_position_embeddings),
+        projection=projection,
         layers=tuple(layers),
         pooler=_after_norm(dense("pooler/dense"), gamma, beta) if has_pooler else None,
         classifier=classifier if has_pooler else _after_norm(classifier, gamma, beta),
     )
+
+
+def _bias(model: BertModel, length: int) -> np.ndarray | None:
+    """The bias by relative position that is added to the logits of every layer, [H, length, length]."""
+    if model.relative_attention_bias is None:
+        return None
+    unmasked = np.zeros((1, 1, 1, length), np.float32)
+    return np.asarray(model.relative_attention_bias(unmasked), np.float32)[0]
 
 
 def _after_norm(layer: Matrix, gamma: np.ndarray, beta: np.ndarray) -> Matrix:
