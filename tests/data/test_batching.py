@@ -1,9 +1,10 @@
+import doctest
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from tinybert_tf.data import batches, class_weights, count_batches, length_buckets, load_task
+from tinybert_tf.data import batches, batching, class_weights, count_batches, length_buckets, load_task, tasks
 from tinybert_tf.errors import InputError
 
 
@@ -144,3 +145,7 @@ def test_rows_weigh_what_their_class_weighs(data, tokenizer):
         assert features["input_mask"].shape[0] == 4
     with pytest.raises(InputError, match="class_weights=2=1: '2=1' is not LABEL=WEIGHT with one of the labels 0, 1"):
         class_weights("2=1", data.task, data.train)
+
+
+def test_the_examples_in_docstrings_run():
+    assert not any(doctest.testmod(module).failed for module in (batching, tasks))

@@ -1,3 +1,6 @@
+import doctest
+import sys
+
 import pytest
 
 from tinybert_tf.data import load_task, task_from_lists
@@ -61,3 +64,7 @@ def test_scores_and_tags_have_baselines_too(tmp_path):
 def test_the_sample_can_be_described():
     result = describe(load_task("sample"), max_train_examples=500)
     assert result["rows"] == 500 and 0.5 < result["baseline_score"] < 1 and result["majority_score"] < 0.6
+
+
+def test_the_example_in_its_docstring_runs():
+    assert doctest.testmod(sys.modules["tinybert_tf.evaluate.describe"]).failed == 0
