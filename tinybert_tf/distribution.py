@@ -290,7 +290,12 @@ def prepare_for_fit(model: keras.Model) -> None:
     if several_workers():
         # It takes the mean of the workers' logs over their first axis, which a scalar does not have.
         train_step = model.train_step
-        model.train_step = lambda data: {name: value[tf.newaxis] for name, value in train_step(data).items()}
+        model.train_step = lambda data: logs_per_worker(train_step(data))
+
+
+def logs_per_worker(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """A step's logs as Keras 3.15 can average them over several workers: scalars get the axis that it takes the mean of."""
+    return {name: tf.reshape(value, [1]) for name, value in logs.items()} if several_workers() else logs
 
 
 @contextlib.contextmanager

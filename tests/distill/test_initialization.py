@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinybert_tf.bert.config import FAMILIES
-from tinybert_tf.distill import Distiller, TinyBertObjective, initialise_student
+from tinybert_tf.distill import Distiller, TinyBertObjective, initialize_student
 from tinybert_tf.errors import InputError
 
 
@@ -25,7 +25,7 @@ def distillation_loss(teacher, student, projections, features):
 
 def test_a_projection_of_equal_width_reproduces_the_teacher(network, batches):
     teacher, student = network(layers=3), network(layers=3)
-    projections = initialise_student(student, teacher, "teacher_projection", batches=batches)
+    projections = initialize_student(student, teacher, "teacher_projection", batches=batches)
     ours, theirs = student(batches[0]), teacher(batches[0])
     assert largest_difference([ours["logits"]], [theirs["logits"]]) < 1e-4
     unmasked = lambda outputs: [np.maximum(logits, -100) for logits in outputs["attention_logits"]]
@@ -41,16 +41,16 @@ MPNET = {"model_type": "mpnet"} | FAMILIES["mpnet"]
 
 def test_an_mpnet_s_student_has_its_bias_by_relative_position(network, batches):
     teacher, student, copy = network(layers=3, **MPNET), network(layers=3, **MPNET), network(layers=3, **MPNET)
-    initialise_student(student, teacher, "teacher_projection", batches=batches)
-    initialise_student(copy, teacher, "layer_copy")
+    initialize_student(student, teacher, "teacher_projection", batches=batches)
+    initialize_student(copy, teacher, "layer_copy")
     for model in (student, copy):
         assert largest_difference([model(batches[0])["logits"]], [teacher(batches[0])["logits"]]) < 1e-4
     narrow = network(layers=2, hidden=4, **MPNET)
-    projections = initialise_student(narrow, teacher, "teacher_projection", batches=batches)
+    projections = initialize_student(narrow, teacher, "teacher_projection", batches=batches)
     bias = lambda model: np.asarray(model.relative_attention_bias.embeddings)
     np.testing.assert_array_equal(bias(narrow), bias(teacher))
     plain = network(layers=2, hidden=4)
-    others = initialise_student(plain, teacher, "teacher_projection", batches=batches)
+    others = initialize_student(plain, teacher, "teacher_projection", batches=batches)
     assert distillation_loss(teacher, narrow, projections, batches[0]) < distillation_loss(
         teacher, plain, others, batches[0]
     )
@@ -59,8 +59,8 @@ def test_an_mpnet_s_student_has_its_bias_by_relative_position(network, batches):
 def test_an_electra_s_student_has_its_narrow_embeddings(network, batches):
     electra = {"model_type": "electra", "embedding_size": 4}
     teacher, student, copy = network(layers=3, **electra), network(layers=3, **electra), network(layers=3, **electra)
-    initialise_student(student, teacher, "teacher_projection", batches=batches)
-    initialise_student(copy, teacher, "layer_copy")
+    initialize_student(student, teacher, "teacher_projection", batches=batches)
+    initialize_student(copy, teacher, "layer_copy")
     for model in (student, copy):
         assert largest_difference([model(batches[0])["logits"]], [teacher(batches[0])["logits"]]) < 1e-4
     narrow, plain, random = (
@@ -69,7 +69,7 @@ def test_an_electra_s_student_has_its_narrow_embeddings(network, batches):
         network(layers=2, hidden=6),
     )
     losses = [
-        distillation_loss(teacher, model, initialise_student(model, teacher, init, batches=batches), batches[0])
+        distillation_loss(teacher, model, initialize_student(model, teacher, init, batches=batches), batches[0])
         for model, init in ((narrow, "teacher_projection"), (plain, "teacher_projection"), (random, "random"))
     ]
     assert losses[0] < losses[2] and losses[1] < losses[2]
@@ -77,24 +77,24 @@ def test_an_electra_s_student_has_its_narrow_embeddings(network, batches):
 
 def test_a_student_of_another_family_has_nothing_where_its_teacher_has_no_table(network, batches):
     teacher, student = network(**MPNET), network()
-    initialise_student(student, teacher, "layer_copy")
+    initialize_student(student, teacher, "layer_copy")
     assert not np.any(student.embeddings.token_type_embeddings.embeddings)
     teacher, student = network(), network(**MPNET)
-    initialise_student(student, teacher, "layer_copy")
+    initialize_student(student, teacher, "layer_copy")
     assert not np.any(student.relative_attention_bias.embeddings)
 
 
 def test_a_narrower_projection_starts_far_below_random_weights(network, batches):
     teacher = network(layers=4, hidden=16)
     projected, random = (network(layers=2, hidden=12, intermediate_size=24) for _ in range(2))
-    projections = initialise_student(projected, teacher, "teacher_projection", batches=batches)
+    projections = initialize_student(projected, teacher, "teacher_projection", batches=batches)
     loss = distillation_loss(teacher, projected, projections, batches[0])
     assert loss < 0.5 * distillation_loss(teacher, random, None, batches[0])
 
 
 def test_layer_copy_takes_the_mapped_layers_and_the_head(network, batches):
     teacher, student = network(layers=4), network(layers=2)
-    assert initialise_student(student, teacher, "layer_copy") is None
+    assert initialize_student(student, teacher, "layer_copy") is None
     for layer, number in zip(student.transformer_layers, (2, 4), strict=True):
         for ours, theirs in zip(layer.get_weights(), teacher.transformer_layers[number - 1].get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
@@ -105,7 +105,7 @@ def test_layer_copy_takes_the_mapped_layers_and_the_head(network, batches):
 def test_random_leaves_the_student_alone(network):
     student = network()
     before = student.get_weights()
-    assert initialise_student(student, network(), "random") is None
+    assert initialize_student(student, network(), "random") is None
     assert largest_difference(student.get_weights(), before) == 0
 
 
@@ -117,20 +117,20 @@ def test_random_leaves_the_student_alone(network):
         ({"hidden": 64}, "teacher_projection", "hidden_size=64.*only be cut down"),
         ({"hidden": 4}, "layer_copy", "hidden_size=4.*teacher_projection"),
         ({"label2id": {"yes": 0, "no": 1}}, "layer_copy", "label2id"),
-        ({}, "magic", "no initialisation named 'magic'"),
+        ({}, "magic", "init='magic': is not known"),
     ],
 )
 def test_shapes_that_do_not_allow_it_are_named(network, batches, changes, init, said):
     student = network(**changes)
     before = student.get_weights()
     with pytest.raises(InputError, match=said):
-        initialise_student(student, network(), init, batches=batches)
+        initialize_student(student, network(), init, batches=batches)
     assert largest_difference(student.get_weights(), before) == 0
 
 
 def test_a_projection_without_text_is_refused(network, batches):
     with pytest.raises(InputError, match="batches of real text"):
-        initialise_student(network(), network(), "teacher_projection")
+        initialize_student(network(), network(), "teacher_projection")
     empty = [{name: np.zeros_like(value) for name, value in batches[0].items()}]
     with pytest.raises(InputError, match="hold no token"):
-        initialise_student(network(), network(), "teacher_projection", batches=empty)
+        initialize_student(network(), network(), "teacher_projection", batches=empty)

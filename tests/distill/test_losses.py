@@ -6,6 +6,7 @@ import tensorflow as tf
 from scipy.special import log_softmax, softmax
 
 from tinybert_tf.distill import losses
+from tinybert_tf.errors import InputError
 
 B, H, S, D, C = 3, 2, 5, 4, 3
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]], np.int32)
@@ -97,30 +98,31 @@ def test_the_published_reduction_shrinks_with_the_number_of_classes():
     np.testing.assert_allclose(ours, C * theirs, rtol=1e-6)
 
 
-SUMS = {
-    "attention": (losses.attention_loss_sum, losses.attention_loss, attention_pair, True),
-    "hidden": (losses.hidden_loss_sum, losses.hidden_loss, lambda: pair(B, S, D), True),
-    "prediction": (losses.prediction_loss_sum, losses.prediction_loss, lambda: pair(B, C), False),
-    "regression": (losses.regression_loss_sum, losses.regression_loss, lambda: pair(B, 1), False),
+LOSSES = {
+    "attention": (losses.attention_loss, attention_pair, True),
+    "hidden": (losses.hidden_loss, lambda: pair(B, S, D), True),
+    "prediction": (losses.prediction_loss, lambda: pair(B, C), False),
+    "regression": (losses.regression_loss, lambda: pair(B, 1), False),
 }
 
 
-@pytest.mark.parametrize("name", SUMS)
-def test_sums_of_a_split_batch_add_up_to_the_loss_of_the_whole(name):
-    sums, loss, values, masked = SUMS[name]
-    student, teacher = values()
-    parts = []
-    for rows in (slice(0, 1), slice(1, 3)):
-        options = {"mask": MASK[rows]} if masked else {}
-        parts.append(sums(student[rows], teacher[rows], weight=WEIGHT[rows], **options))
-    numerator, denominator = np.sum(parts, axis=0)
-    expected = loss(student, teacher, weight=WEIGHT, **({"mask": MASK} if masked else {}))
-    np.testing.assert_allclose(numerator / denominator, expected, rtol=1e-6)
+def test_parts_of_a_mean_add_up_to_that_of_the_whole():
+    values, weights = pair(B, S)
+    weights = np.abs(weights)
+    parts = [losses.mean(values[rows], weights[rows]) for rows in (slice(0, 1), slice(1, 3))]
+    whole = losses.Mean(*np.sum(parts, axis=0)).result()
+    np.testing.assert_allclose(whole, np.average(values, weights=weights), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", SUMS)
+def test_weights_of_positions_count_a_row_by_the_largest():
+    weight = np.array([[0, 2, 1], [0, 0, 0]], np.float32)
+    np.testing.assert_array_equal(losses.row_weights(weight, 2), [2, 0])
+    np.testing.assert_array_equal(losses.token_weights([[1, 1, 0], [1, 1, 1]], weight), [[2, 2, 0], [0, 0, 0]])
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_a_row_of_weight_zero_changes_nothing(name):
-    _, loss, values, masked = SUMS[name]
+    loss, values, masked = LOSSES[name]
     student, teacher = values()
     options = {"mask": MASK} if masked else {}
     before = loss(student, teacher, weight=WEIGHT, **options)
@@ -128,9 +130,9 @@ def test_a_row_of_weight_zero_changes_nothing(name):
     np.testing.assert_array_equal(loss(student, teacher, weight=WEIGHT, **options), before)
 
 
-@pytest.mark.parametrize("name", SUMS)
+@pytest.mark.parametrize("name", LOSSES)
 def test_a_batch_in_which_nothing_counts_has_loss_zero_and_gradient_zero(name):
-    _, loss, values, _ = SUMS[name]
+    loss, values, _ = LOSSES[name]
     student, teacher = map(tf.constant, values())
     with tf.GradientTape() as tape:
         tape.watch(student)
@@ -156,13 +158,20 @@ def test_bfloat16_states_are_compared_in_float32():
     np.testing.assert_array_equal(found, expected)
 
 
-def test_an_unknown_padding_is_refused():
-    student, teacher = pair(B, S, D)
-    with pytest.raises(ValueError, match='padding=\'ignore\': must be "exclude" or "reference"'):
-        losses.hidden_loss(student, teacher, MASK, padding="ignore")
+def test_what_has_no_meaning_is_refused():
+    states, logits = pair(B, S, D), pair(B, C)
+    with pytest.raises(InputError, match="padding='ignore': must be exclude or reference"):
+        losses.hidden_loss(*states, MASK, padding="ignore")
+    with pytest.raises(InputError, match="reduction='sum': must be batch or reference"):
+        losses.prediction_loss(*logits, reduction="sum")
+    for temperature in (0, -1.0):
+        with pytest.raises(InputError, match="temperature=.*must be above 0"):
+            losses.prediction_loss(*logits, temperature=temperature)
+        with pytest.raises(InputError, match="temperature=.*must be above 0"):
+            losses.span_loss(*pair(B, S, 2), temperature=temperature)
 
 
-def test_an_unknown_reduction_is_refused():
-    student, teacher = pair(B, C)
-    with pytest.raises(ValueError, match='reduction=\'sum\': must be "batch" or "reference"'):
-        losses.prediction_loss(student, teacher, reduction="sum")
+def test_attention_of_one_head_is_not_spread_over_many():
+    student, teacher = pair(B, H, S, S)
+    with pytest.raises(InputError, match="student has 1 attention heads and the teacher 2"):
+        losses.attention_loss(student[:, :1], teacher)

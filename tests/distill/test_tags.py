@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from tinybert_tf.distill import Distiller, TinyBertObjective
+from tinybert_tf.distill import Distiller, TinyBertObjective, losses
+from tinybert_tf.distill.objectives import Batch
 
 
 @pytest.fixture
@@ -30,13 +31,14 @@ def test_rows_alone_can_be_weighted_and_padding_never_counts(network, tagged):
     student = network(head="token_classification")
     objective = TinyBertObjective.prediction()
     logits = np.random.default_rng(0).normal(size=(2, 4, 8, 3)).astype(np.float32)
-    student_out, teacher_out = ({"logits": part} for part in logits)
     mask, rows = tagged[0]["input_mask"], np.array([1, 1, 0, 1], np.float32)
     each = -(softmax(logits[1], -1) * log_softmax(logits[0], -1)).sum(-1)
     for weight, counted in ((None, mask), (rows, mask * rows[:, None])):
-        terms = objective(student_out, teacher_out, mask, weight, student.config, student.head)
-        _, numerator, denominator = terms["prediction_loss"][0]
-        assert float(numerator / denominator) == pytest.approx(np.average(each, weights=counted), abs=1e-5)
+        (match,) = objective.matches(student, student)
+        found = Batch(tagged[0], weight=weight)
+        values = match.loss(logits[0], logits[1], found)
+        loss = losses.mean(values, found.weights(match.over)).result()
+        assert float(loss) == pytest.approx(np.average(each, weights=counted), abs=1e-5)
 
 
 def test_layers_are_matched_at_every_token_of_a_row_that_counts(network, tagged):

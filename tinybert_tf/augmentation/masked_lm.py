@@ -217,41 +217,16 @@ def masked_scores(model: BertModel):
 
     def scores(word_ids, lengths, positions):
         hidden = model.embeddings(word_ids, tf.zeros_like(word_ids))
-        added = model.additive_mask(tf.sequence_mask(lengths, tf.shape(word_ids)[1]))
+        shape = tf.shape(hidden)
+        hidden = tf.reshape(hidden, (-1, hidden.shape[-1]))  # one matrix: see `TransformerLayer.intermediates`
+        attention_mask = model.additive_mask(tf.sequence_mask(lengths, tf.shape(word_ids)[1]))
         *layers, last = model.transformer_layers
         for layer in layers:
-            hidden = _transform(layer, hidden, hidden, added)
-        rows = tf.gather(hidden, positions, batch_dims=1)[:, None]
+            hidden = layer.intermediates(hidden, attention_mask).outputs
+        rows = tf.gather(tf.reshape(hidden, shape), positions, batch_dims=1)
         if model.relative_attention_bias is not None:  # [B, H, S, S] -> [B, H, 1, S]
-            added = tf.gather(tf.transpose(added, (0, 2, 1, 3)), positions, batch_dims=1)[:, :, None]
-        return model.head_layer(_transform(last, hidden, rows, added)[:, 0])
+            by_query = tf.transpose(attention_mask, (0, 2, 1, 3))
+            attention_mask = tf.gather(by_query, positions, batch_dims=1)[:, :, None]
+        return model.head_layer(last.intermediates(hidden, attention_mask, rows).outputs)
 
     return scores
-
-
-def _transform(layer, hidden, rows, added):
-    """What `layer`, a `TransformerLayer`, makes in inference of some rows [B, R, D] of `hidden` [B, S, D].
-
-    `added` to the attention logits is the mask. All positions of a batch are one matrix here: TensorFlow fuses a product with
-    its bias and its GELU in two dimensions, but not in three.
-    """
-    attention = layer.attention
-    heads, size = attention.config.num_attention_heads, attention.config.attention_head_size
-    shape = tf.shape(rows)
-    hidden, rows = (tf.reshape(x, (-1, heads * size)) for x in (hidden, rows))
-
-    def split_heads(x):  # [B * S, D] -> [B, H, S, D / H]
-        return tf.transpose(tf.reshape(x, (shape[0], -1, heads, size)), (0, 2, 1, 3))
-
-    query = split_heads(_affine(attention.query, rows) * size**-0.5)
-    key, value = split_heads(_affine(attention.key, hidden)), split_heads(_affine(attention.value, hidden))
-    probabilities = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + added)
-    context = tf.reshape(tf.transpose(tf.matmul(probabilities, value), (0, 2, 1, 3)), tf.shape(rows))
-    rows = layer.attention_layer_norm(rows + _affine(attention.output_dense, context))
-    expanded = layer.activation(_affine(layer.intermediate, rows))
-    return tf.reshape(layer.output_layer_norm(rows + _affine(layer.output_dense, expanded)), shape)
-
-
-def _affine(dense, x):
-    kernel, bias = (tf.cast(tf.convert_to_tensor(weight), x.dtype) for weight in (dense.kernel, dense.bias))
-    return tf.nn.bias_add(tf.matmul(x, kernel), bias)

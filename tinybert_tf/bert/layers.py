@@ -3,11 +3,14 @@
 Shapes: B batch, S sequence, D hidden size, H heads.
 """
 
+from typing import Any, NamedTuple
+
 import keras
 import numpy as np
 from keras import layers, ops
 
 from tinybert_tf.bert.config import BertConfig
+from tinybert_tf.errors import InputError
 
 # Added to the logits of masked keys. Large enough that exp() underflows to zero in float32, small enough for bfloat16.
 MASK_VALUE = -10000.0
@@ -59,7 +62,7 @@ class AttentionMask(layers.Layer):
 
     def call(self, input_mask):
         masked = 1.0 - ops.cast(input_mask, self.compute_dtype)
-        return (masked * MASK_VALUE)[:, None, None, :]
+        return ops.expand_dims(masked * MASK_VALUE, (1, 2))  # indexing with None twice is no op of TFLite
 
     def get_config(self):  # Keras does not work it out for itself where the dtype is a policy object
         return super().get_config()
@@ -157,6 +160,7 @@ class Embeddings(BertLayer):
             self.project.build((*word_ids_shape, self.config.embedding_width))
 
     def call(self, word_ids, type_ids, training=False):
+        self._check_length(word_ids)
         positions = ops.convert_to_tensor(self.position_embeddings.embeddings)[: ops.shape(word_ids)[1]]
         summed = self.word_embeddings(word_ids)
         if self.token_type_embeddings is not None:
@@ -165,12 +169,30 @@ class Embeddings(BertLayer):
         embedded = self.dropout(self.layer_norm(summed), training=training)
         return embedded if self.project is None else self.project(embedded)
 
+    def _check_length(self, word_ids):
+        length, positions = word_ids.shape[1], self.config.max_position_embeddings
+        if length is not None and length > positions:
+            raise InputError(f"the model has {positions} positions; take a smaller one", "seq_len", length)
+
     def compute_output_spec(self, word_ids, type_ids, training=False):
         return keras.KerasTensor((*word_ids.shape, self.config.hidden_size), dtype=self.compute_dtype)
 
 
+class LayerStates(NamedTuple):
+    """What a `TransformerLayer` computes, R query positions of S: float [B, R, D] where no other shape is given."""
+
+    attention_logits: Any  # [B, H, R, S]: scaled, mask added, before the softmax
+    context: Any  # of all heads, before the output projection
+    attended: Any  # the sum that the first normalization is applied to
+    middle: Any
+    expanded: Any  # [B, R, intermediate]
+    contracted: Any  # the sum that the second normalization is applied to
+    outputs: Any
+
+
+@register
 class SelfAttention(BertLayer):
-    """Multi-head self-attention that returns its context [B, S, D] and its logits [B, H, S, S].
+    """Multi-head self-attention, which also returns its logits.
 
     Logits are Q K^T / sqrt(D / H) with the mask added, before the softmax (the paper's A_i, equation 7).
     """
@@ -187,25 +209,44 @@ class SelfAttention(BertLayer):
         for projection in (self.query, self.key, self.value, self.output_dense):
             projection.build(hidden_shape)
 
-    def call(self, hidden, attention_mask, training=False):
-        batch, seq, _ = ops.shape(hidden)
-        heads, size = self.config.num_attention_heads, self.config.attention_head_size
+    def attend(self, rows, hidden, attention_mask, training=False):
+        """(context, logits): what positions `rows` [B, R, D] take from all positions `hidden` [B, S, D].
+
+        Both may also be one matrix for the whole batch, [B * R, D] and [B * S, D].
+
+        Returns:
+            float of the shape of `rows`, before the output projection, and [B, H, R, S].
+        """
+        batch, heads, size = (
+            ops.shape(attention_mask)[0],
+            self.config.num_attention_heads,
+            self.config.attention_head_size,
+        )
 
         def split_heads(x):  # [B, S, D] -> [B, H, S, D / H]
-            return ops.transpose(ops.reshape(x, (batch, seq, heads, size)), (0, 2, 1, 3))
+            return ops.transpose(ops.reshape(x, (batch, -1, heads, size)), (0, 2, 1, 3))
 
         # Scaling the query costs S x D products instead of H x S x S.
-        query = split_heads(self.query(hidden) * size**-0.5)
+        query = split_heads(self.query(rows) * size**-0.5)
         key, value = split_heads(self.key(hidden)), split_heads(self.value(hidden))
         logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) + attention_mask
         probabilities = self.dropout(ops.softmax(logits), training=training)
         context = ops.transpose(ops.matmul(probabilities, value), (0, 2, 1, 3))
-        return self.output_dense(ops.reshape(context, (batch, seq, heads * size))), logits
+        return ops.reshape(context, ops.shape(rows)), logits
+
+    def call(self, hidden, attention_mask, training=False):
+        context, logits = self.attend(hidden, hidden, attention_mask, training)
+        return self.output_dense(context), logits
+
+    def compute_output_spec(self, hidden, attention_mask, training=False):
+        batch, seq, _ = hidden.shape
+        logits = keras.KerasTensor((batch, self.config.num_attention_heads, seq, seq), dtype=self.compute_dtype)
+        return keras.KerasTensor(hidden.shape, dtype=self.compute_dtype), logits
 
 
 @register
 class TransformerLayer(BertLayer):
-    """One BERT layer: [B, S, D] -> hidden [B, S, D], attention logits [B, H, S, S]. Normalises after each residual sum."""
+    """One BERT layer: [B, S, D] -> hidden [B, S, D], attention logits [B, H, S, S]. Normalizes after each residual sum."""
 
     def __init__(self, config: BertConfig, **kwargs):
         super().__init__(config, **kwargs)
@@ -225,17 +266,31 @@ class TransformerLayer(BertLayer):
         self.output_dense.build((*hidden_shape[:-1], self.config.intermediate_size))
         self.output_layer_norm.build(hidden_shape)
 
+    def intermediates(self, hidden, attention_mask, rows=None, training=False) -> LayerStates:
+        """The layer's computation with everything on the way, by name.
+
+        Args:
+            hidden: float [B, S, D], or all positions of the batch as one matrix [B * S, D]: TensorFlow fuses a product with its
+                bias and its GELU in two dimensions, not in three.
+            attention_mask: what is added to the attention logits [B, 1, 1, S].
+            rows: the positions of `hidden` that are computed, [B, R, D] or [B * R, D]; by default all of them.
+            training: whether dropout is on.
+        """
+        rows = hidden if rows is None else rows
+        context, logits = self.attention.attend(rows, hidden, attention_mask, training)
+        attended = rows + self.dropout(self.attention.output_dense(context), training=training)
+        middle = self.attention_layer_norm(attended)
+        expanded = self.activation(self.intermediate(middle))
+        contracted = middle + self.dropout(self.output_dense(expanded), training=training)
+        outputs = self.output_layer_norm(contracted)
+        return LayerStates(logits, context, attended, middle, expanded, contracted, outputs)
+
     def call(self, hidden, attention_mask, training=False):
-        context, logits = self.attention(hidden, attention_mask, training=training)
-        hidden = self.attention_layer_norm(hidden + self.dropout(context, training=training))
-        expanded = self.activation(self.intermediate(hidden))
-        contracted = self.dropout(self.output_dense(expanded), training=training)
-        return self.output_layer_norm(hidden + contracted), logits
+        states = self.intermediates(hidden, attention_mask, training=training)
+        return states.outputs, states.attention_logits
 
     def compute_output_spec(self, hidden, attention_mask, training=False):
-        batch, seq, _ = hidden.shape
-        logits = keras.KerasTensor((batch, self.config.num_attention_heads, seq, seq), dtype=self.compute_dtype)
-        return keras.KerasTensor(hidden.shape, dtype=self.compute_dtype), logits
+        return self.attention.compute_output_spec(hidden, attention_mask)
 
 
 @register
@@ -259,7 +314,8 @@ class Pooler(BertLayer):
         return self.dense(hidden[:, 0, :])
 
 
-class MaskedLMHead(layers.Layer):
+@register
+class MaskedLMHead(BertLayer):
     """Scores every vocabulary word at each position given: [..., D] -> float logits [..., vocabulary].
 
     The decoder is tied to the word embeddings. Feed it the hidden states of the masked positions alone where the others
@@ -267,19 +323,27 @@ class MaskedLMHead(layers.Layer):
     """
 
     def __init__(self, config: BertConfig, word_embeddings: layers.ReversibleEmbedding, **kwargs):
-        super().__init__(**kwargs)
-        self.width = config.embedding_width
-        self.transform = dense(config, self.width, name="transform", dtype=self.dtype_policy)
+        super().__init__(config, **kwargs)
+        self.transform = dense(config, config.embedding_width, name="transform", dtype=self.dtype_policy)
         self.layer_norm = layer_norm(config, dtype=self.dtype_policy)
         self.activation = activation(config.hidden_act)
         self.word_embeddings = word_embeddings
-        self.vocab_size = config.vocab_size
 
     def build(self, hidden_shape):
         self.transform.build(hidden_shape)
-        self.layer_norm.build((*hidden_shape[:-1], self.width))
-        self.bias = self.add_weight(shape=(self.vocab_size,), initializer="zeros", name="bias")
+        self.layer_norm.build((*hidden_shape[:-1], self.config.embedding_width))
+        self.bias = self.add_weight(shape=(self.config.vocab_size,), initializer="zeros", name="bias")
 
     def call(self, hidden):
         transformed = self.layer_norm(self.activation(self.transform(hidden)))
-        return self.word_embeddings(transformed, reverse=True) + ops.cast(self.bias, self.compute_dtype)
+        scores = self.word_embeddings(transformed, reverse=True)
+        return ops.cast(scores, self.compute_dtype) + ops.cast(self.bias, self.compute_dtype)
+
+    def get_config(self):
+        return super().get_config() | {"word_embeddings": keras.saving.serialize_keras_object(self.word_embeddings)}
+
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config(
+            config | {"word_embeddings": keras.saving.deserialize_keras_object(config["word_embeddings"])}
+        )

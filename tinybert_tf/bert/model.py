@@ -1,5 +1,6 @@
 """The network as a functional Keras model that shows its inside."""
 
+import dataclasses
 from typing import Any
 
 import keras
@@ -132,12 +133,71 @@ class BertModel(keras.Model):
 
 
 def build_model(config: BertConfig, head: str = "encoder", dtype: Any = None, name: str = "bert") -> BertModel:
-    """A freshly initialised network; see `BertModel` for inputs, outputs and arguments."""
+    """A network with random weights.
+
+    >>> from tinybert_tf.bert import BertConfig
+    >>> model = build_model(BertConfig.named("2x8x2x16", vocab_size=30, label2id={"no": 0, "yes": 1}), head="classification")
+    >>> model.count_params()
+    5546
+
+    Args:
+        config: the network's family, sizes and labels.
+        head: one of `HEADS`.
+        dtype: a Keras dtype policy for the whole model.
+        name: of the Keras model.
+
+    Returns:
+        A `BertModel`, which see for inputs and outputs.
+
+    Raises:
+        InputError: an unknown head, or a classifier without labels.
+    """
     return BertModel(config, head=head, dtype=dtype, name=name)
 
 
-def logits_model(model: BertModel) -> keras.Model:
-    """The same network, weights shared, with `logits` as its only output: ready for Keras' own losses and metrics."""
-    if "logits" not in model.output:
-        raise InputError(f"the model has the head {model.head!r}, which has no logits; build it with a task head")
-    return keras.Model(model.input, model.output["logits"], name=f"{model.name}_logits")
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """A network in an object that Keras does not look into: what the logits do not depend on is not trained or saved."""
+
+    network: BertModel
+
+
+@register
+class LogitsModel(keras.Model):
+    """A network with its logits as the only output; see `logits_model`. It is saved and copied as the network that it is of."""
+
+    def __init__(self, network: BertModel, name: str | None = None, **kwargs):
+        if "logits" not in network.output:
+            raise InputError(f"the model has the head {network.head!r}, which has no logits; build it with a task head")
+        super().__init__(network.input, network.output["logits"], name=name or f"{network.name}_logits", **kwargs)
+        self._source = _Source(network)
+
+    def get_config(self):
+        return {"network": keras.saving.serialize_keras_object(self._source.network), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**(config | {"network": keras.saving.deserialize_keras_object(config["network"], custom_objects)}))
+
+
+def logits_model(model: BertModel) -> LogitsModel:
+    """The same network, weights shared, with `logits` as its only output: for Keras' own losses, metrics and exports.
+
+    >>> import keras
+    >>> from tinybert_tf.bert import BertConfig
+    >>> model = build_model(BertConfig.named("2x8x2x16", vocab_size=30, label2id={"no": 0, "yes": 1}), head="classification")
+    >>> classifier = logits_model(model)
+    >>> classifier.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    >>> classifier.output.shape
+    (None, 2)
+
+    Args:
+        model: with a task head.
+
+    Returns:
+        A functional model; what trains it trains `model`.
+
+    Raises:
+        InputError: an encoder, which has no logits.
+    """
+    return LogitsModel(model)

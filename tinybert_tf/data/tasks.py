@@ -45,6 +45,11 @@ class Task:
     unseen: tuple[str, ...] = ()
 
     @property
+    def has_pairs(self) -> bool:
+        """Whether an input is a pair of texts, which a model tells apart by their token types."""
+        return self.text_pair is not None or self.kind == "span"
+
+    @property
     def head(self) -> str:
         """The head of a model for this task."""
         return self.kind

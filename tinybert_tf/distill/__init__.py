@@ -1,9 +1,21 @@
 """Distillation: what to match, how to measure it, and the model that trains on it."""
 
-from tinybert_tf.distill import losses
+from tinybert_tf.distill import losses, objectives
 from tinybert_tf.distill.distiller import Distiller
-from tinybert_tf.distill.initialization import initialise_student
+from tinybert_tf.distill.initialization import initialize_student
 from tinybert_tf.distill.layer_map import layer_map
-from tinybert_tf.distill.objective import TinyBertObjective
+from tinybert_tf.distill.objectives import Match, TinyBertObjective
+from tinybert_tf.distill.pair import check_inputs, check_pair, check_vocabulary
 
-__all__ = ["Distiller", "TinyBertObjective", "initialise_student", "layer_map", "losses"]
+__all__ = [
+    "Distiller",
+    "Match",
+    "TinyBertObjective",
+    "check_inputs",
+    "check_pair",
+    "check_vocabulary",
+    "initialize_student",
+    "layer_map",
+    "losses",
+    "objectives",
+]

@@ -1,15 +1,14 @@
-"""A narrower student made from its teacher, without training.
+"""Compresses a teacher into a narrower student, without training.
 
 Shapes: T tokens (of all batches, padding left out), D and d the teacher's and the student's hidden sizes.
 
-The student's hidden state stands for the teacher's in an orthonormal basis [D, d]: s = h B. From the embeddings upwards,
+The student's hidden state represents the teacher's in an orthonormal basis [D, d]: s = h B. From the embeddings upwards,
 each weight is first cut down (`_cut` for a head's circuits, the neurons that contribute most for the feed-forward layer),
-then corrected by ridge regression on what the student itself computes by then, so that a layer mends what those before it
-lost, skipped layers included. Every regression fits what is missing and is drawn towards no change: where nothing is
-missing, as between equal sizes, the weights stay what they are and the student computes what its teacher does.
+then corrected by ridge regression on what the student computes at that point, so that each layer also compensates for the
+error of the layers before it, skipped layers included. Every regression fits what is missing and shrinks towards no change:
+where nothing is missing, as between equal sizes, the weights stay what they are and the student computes what its teacher does.
 """
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,12 +16,12 @@ import keras
 import numpy as np
 
 from tinybert_tf.bert import BertModel
-from tinybert_tf.bert.layers import SelfAttention, TransformerLayer
+from tinybert_tf.bert.layers import LayerStates, SelfAttention, TransformerLayer
 from tinybert_tf.checkpoints.projections import Projection
 from tinybert_tf.errors import InputError
 
 # Strength of the ridge regressions, in units of the mean variance of their inputs.
-RIDGE = 0.01
+_RIDGE = 0.01
 
 
 class Kept(NamedTuple):
@@ -32,7 +31,7 @@ class Kept(NamedTuple):
     neurons: Sequence[int]
 
 
-def project_teacher(
+def compress_teacher(
     student: BertModel,
     teacher: BertModel,
     mapped: Sequence[int],
@@ -60,82 +59,59 @@ def project_teacher(
     tokens, source_tokens = _Tokens(student, features), _Tokens(teacher, features)
     hidden = [source_tokens.embed()]
     for layer in teacher.transformer_layers:
-        hidden.append(_trace(layer, source_tokens, hidden[-1]).outputs)
+        hidden.append(source_tokens.states(layer, hidden[-1]).outputs)
     basis = _basis([hidden[number] for number in (0, *mapped)], student.config.hidden_size)
-    _project_embeddings(student, teacher, basis, tokens, hidden[0])
+    _compress_embeddings(student, teacher, basis, tokens, hidden[0])
     states = tokens.embed()
     projections = [_read(states, hidden[0], basis)]
     for layer, number, parts in zip(student.transformer_layers, mapped, kept or [None] * len(mapped), strict=True):
-        target = _trace(teacher.transformer_layers[number - 1], source_tokens, hidden[number - 1])
-        states = _project_layer(layer, teacher.transformer_layers[number - 1], basis, tokens, states, target, parts)
+        source = teacher.transformer_layers[number - 1]
+        target = source_tokens.states(source, hidden[number - 1])
+        heads = range(source.config.num_attention_heads) if parts is None else parts.heads
+        read = _read(states, hidden[number - 1], basis)
+        _compress_attention(layer.attention, source.attention, heads, basis, states, read)
+        contexts = tokens.states(layer, states).context
+        states = _compress_layer(layer, source, basis, states, contexts, target, parts)
         projections.append(_read(states, target.outputs, basis))
-    _project_heads(student, teacher, _read(states, hidden[-1], basis), tokens, states, hidden[-1])
+    _compress_heads(student, teacher, _read(states, hidden[-1], basis), tokens, states, hidden[-1])
     return [(kernel.astype(np.float32), bias.astype(np.float32)) for kernel, bias in projections]
 
 
 class _Tokens:
-    """The text as `model` sees it: the tokens of all batches in one long list, and the way back into batches for attention."""
+    """The text as `model` reads it: the tokens of all batches in one list, and the way back into batches for attention."""
 
     def __init__(self, model: BertModel, features: Sequence[Mapping]):
         self.model, self.features = model, features
         self.masks = [batch["input_mask"] > 0 for batch in self.features]
         self.count = sum(int(mask.sum()) for mask in self.masks)
         if not self.count:
-            raise InputError(
-                "init teacher_projection: the batches hold no token; give it a few hundred rows of real text"
-            )
-        # Where each row begins.
+            raise InputError("teacher_projection: the batches hold no token; give a few hundred rows of real text")
+        # The first token of each row.
         self.first = np.concatenate([(np.cumsum(mask, axis=1) == 1)[mask] for mask in self.masks])
 
     def embed(self) -> np.ndarray:
         """The embedding output [T, hidden]."""
         states = [self.model.embeddings(x["input_word_ids"], x["input_type_ids"]) for x in self.features]
-        return self._flat(states)
+        return np.concatenate([np.asarray(x)[mask] for x, mask in zip(states, self.masks, strict=True)])
 
-    def attend(self, attention: SelfAttention, states: np.ndarray) -> np.ndarray:
-        """[T, hidden] -> [T, hidden]."""
-        outputs, begin = [], 0
+    def states(self, layer: TransformerLayer, inputs: np.ndarray) -> LayerStates:
+        """What a layer of the model computes of `inputs` [T, hidden], each [T, ...]; without the attention logits."""
+        parts, begin = [], 0
         for mask in self.masks:
             end = begin + int(mask.sum())
-            padded = np.zeros((*mask.shape, states.shape[-1]), np.float32)
-            padded[mask] = states[begin:end]
-            outputs.append(attention(padded, self.model.additive_mask(mask))[0])
+            padded = np.zeros((*mask.shape, inputs.shape[-1]), np.float32)
+            padded[mask] = inputs[begin:end]
+            _, *states = layer.intermediates(padded, self.model.additive_mask(mask))
+            parts.append([np.asarray(state)[mask] for state in states])
             begin = end
-        return self._flat(outputs)
-
-    def _flat(self, padded: Iterable) -> np.ndarray:
-        return np.concatenate([np.asarray(x)[mask] for x, mask in zip(padded, self.masks, strict=True)])
-
-
-@dataclasses.dataclass(frozen=True)
-class _Trace:
-    """What a layer computes on the way: [T, hidden], `expanded` [T, intermediate].
-
-    `attended` and `contracted` are the sums that the two normalisations are given.
-    """
-
-    inputs: np.ndarray
-    attended: np.ndarray
-    middle: np.ndarray
-    expanded: np.ndarray
-    contracted: np.ndarray
-    outputs: np.ndarray
-
-
-def _trace(layer: TransformerLayer, tokens: _Tokens, inputs: np.ndarray) -> _Trace:
-    attended = inputs + tokens.attend(layer.attention, inputs)
-    middle = np.asarray(layer.attention_layer_norm(attended))
-    expanded = np.asarray(layer.activation(layer.intermediate(middle)))
-    contracted = middle + np.asarray(layer.output_dense(expanded))
-    outputs = np.asarray(layer.output_layer_norm(contracted))
-    return _Trace(inputs, attended, middle, expanded, contracted, outputs)
+        return LayerStates(None, *(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _basis(states: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """An orthonormal basis [D, d] that holds most of the hidden states' variance, in which a normalisation stays one.
+    """An orthonormal basis [D, d] that holds most of the hidden states' variance, in which a normalization stays one.
 
-    The subspace is spanned by the principal components. Within it the basis is turned as near as it gets to d of the D
-    coordinates, because a normalisation scales each coordinate by itself; and (1, ..., 1) stays (1, ..., 1), because it
+    The subspace is spanned by the principal components. Within it the basis is turned as close as possible to d of the D
+    coordinates, because a normalization scales each coordinate by itself; and (1, ..., 1) stays (1, ..., 1), because it
     subtracts their mean. For d = D this is the identity.
     """
     width = states[0].shape[-1]
@@ -152,7 +128,7 @@ def _basis(states: Sequence[np.ndarray], size: int) -> np.ndarray:
     return ones @ np.full((1, size), size**-0.5) + components @ (left @ right)
 
 
-def _project_embeddings(student: BertModel, teacher: BertModel, basis, tokens: _Tokens, target: np.ndarray) -> None:
+def _compress_embeddings(student: BertModel, teacher: BertModel, basis, tokens: _Tokens, target: np.ndarray) -> None:
     transfer_embeddings(student, teacher, basis)
     if student.embeddings.project is None:
         _correct_norm(student.embeddings.layer_norm, tokens.embed(), target @ basis)
@@ -164,49 +140,55 @@ def transfer_embeddings(student: BertModel, teacher: BertModel, basis: np.ndarra
     A table that the teacher's family does not have becomes zero. The dense layer behind an ELECTRA's embeddings takes the
     basis in; a student without one has tables of the layer's outputs, the normalization left out.
     """
-    ours, theirs = student.embeddings, teacher.embeddings
+    small, large = student.embeddings, teacher.embeddings
     into = basis
-    if theirs.project is not None:
-        kernel, bias = theirs.project.get_weights()
-        if ours.project is None:
+    if large.project is not None:
+        kernel, bias = large.project.get_weights()
+        if small.project is None:
             into = kernel if basis is None else kernel @ basis
         else:
             into = None
-            ours.project.set_weights([kernel, bias] if basis is None else [kernel @ basis, bias @ basis])
+            small.project.set_weights([kernel, bias] if basis is None else [kernel @ basis, bias @ basis])
     for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
-        table, source = getattr(ours, name), getattr(theirs, name)
+        table, source = getattr(small, name), getattr(large, name)
         if table is None:
             continue
         rows = table.embeddings.shape[0]
-        width = theirs.word_embeddings.embeddings.shape[1]
+        width = large.word_embeddings.embeddings.shape[1]
         values = np.zeros((rows, width)) if source is None else np.asarray(source.embeddings[:rows])
         table.embeddings.assign(values if into is None else values @ into)
-    if theirs.project is None or ours.project is not None:
-        gamma, beta = theirs.layer_norm.get_weights()
-        ours.layer_norm.set_weights([gamma, beta] if into is None else [gamma @ into**2, beta @ into])
+    if large.project is None or small.project is not None:
+        gamma, beta = large.layer_norm.get_weights()
+        small.layer_norm.set_weights([gamma, beta] if into is None else [gamma @ into**2, beta @ into])
     if student.relative_attention_bias is not None:
         table, source = student.relative_attention_bias.embeddings, teacher.relative_attention_bias
         table.assign(np.zeros(table.shape) if source is None else source.embeddings)
 
 
-def _project_layer(
+def _compress_layer(
     layer: TransformerLayer,
     source: TransformerLayer,
-    basis,
-    tokens: _Tokens,
+    basis: np.ndarray,
     states: np.ndarray,
-    target: _Trace,
+    contexts: np.ndarray,
+    target: LayerStates,
     kept: Kept | None,
 ) -> np.ndarray:
-    """Fills one layer; returns its output [T, d] for `states`."""
+    """Fills one layer whose attention is filled already.
+
+    Args:
+        layer: of the student.
+        source: the mapped layer of the teacher.
+        states: [T, d], what the layer reads.
+        contexts: [T, d], what its attention makes of them before the output projection.
+        target: what the teacher's layer computes.
+        kept: the teacher's neurons that the layer keeps; None for those that add most to the output.
+
+    Returns:
+        The layer's output [T, d].
+    """
     # === Attention ===
-    heads = range(source.config.num_attention_heads) if kept is None else kept.heads
-    _project_attention(layer.attention, source.attention, heads, basis, states, _read(states, target.inputs, basis))
     output = layer.attention.output_dense
-    kernel, bias = output.get_weights()
-    output.set_weights([np.eye(len(kernel)), np.zeros_like(bias)])  # so that the attention returns its contexts
-    contexts = tokens.attend(layer.attention, states)
-    output.set_weights([kernel, bias])
     _correct(output, contexts, target.attended @ basis - states, _weights(target.attended))
     _start_norm(layer.attention_layer_norm, source.attention_layer_norm, basis)
     attended = states + np.asarray(output(contexts))
@@ -228,40 +210,50 @@ def _project_layer(
     return _correct_norm_on(layer.output_layer_norm, contracted, target.outputs @ basis)
 
 
-def _project_attention(ours: SelfAttention, theirs: SelfAttention, kept, basis, states, read: Projection) -> None:
-    """Cuts the two circuits, query-key and value-output, of each head in `kept` to the student's head size."""
-    heads, size = theirs.config.num_attention_heads, ours.config.attention_head_size
-    wide = theirs.config.attention_head_size
+def _compress_attention(
+    student: SelfAttention, teacher: SelfAttention, kept: Sequence[int], basis, states, read: Projection
+) -> None:
+    """Cuts the two circuits, query-key and value-output, of some heads to the student's head size.
+
+    Args:
+        student: filled in place.
+        teacher: of the mapped layer.
+        kept: the teacher's heads that the student has.
+        basis: [D, d].
+        states: [T, d], what the student's layer reads.
+        read: (kernel [d, D], bias [D]) that give the teacher's state back.
+    """
+    heads, size = teacher.config.num_attention_heads, student.config.attention_head_size
+    wide = teacher.config.attention_head_size
     kernel, shift = read
 
-    def reading(dense):  # the teacher's layer as it reads the student's state, by head: [d, H, wide], [H, wide]
+    def reading(dense):  # the teacher's projection of the student's state, by head: [d, H, wide], [H, wide]
         weight, bias = dense.get_weights()
         return (kernel @ weight).reshape(-1, heads, wide), (shift @ weight + bias).reshape(heads, wide)
 
-    query, key, value = (reading(dense) for dense in (theirs.query, theirs.key, theirs.value))
-    output, output_bias = theirs.output_dense.get_weights()
+    def of_head(weights, head: int):  # [T, wide]
+        return states @ weights[0][:, head] + weights[1][head]
+
+    query, key, value = (reading(dense) for dense in (teacher.query, teacher.key, teacher.value))
+    output, output_bias = teacher.output_dense.get_weights()
     output = (output @ basis).reshape(heads, wide, -1)
     narrow = {"query": [], "key": [], "value": []}
     outputs = []
     for head in kept:
-        of_head = lambda weights, head=head: states @ weights[0][:, head] + weights[1][head]
-        values = of_head(value)
-        to_query, to_key = _cut(of_head(query), of_head(key), size)
+        values = of_head(value, head)
+        to_query, to_key = _cut(of_head(query, head), of_head(key, head), size)
         to_value, to_output = _cut(values - values.mean(axis=0), output[head].T, size)
         # The student divides its logits by the root of its own head size.
-        for name, weights, to in (
-            ("query", query, to_query * (size / wide) ** 0.5),
-            ("key", key, to_key),
-            ("value", value, to_value),
-        ):
+        to_query = to_query * (size / wide) ** 0.5
+        for name, weights, to in (("query", query, to_query), ("key", key, to_key), ("value", value, to_value)):
             narrow[name].append((weights[0][:, head] @ to, weights[1][head] @ to))
         outputs.append(to_output.T @ output[head])
     for name, parts in narrow.items():
-        getattr(ours, name).set_weights([np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)])
-    ours.output_dense.set_weights([np.concatenate(outputs), output_bias @ basis])
+        getattr(student, name).set_weights([np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)])
+    student.output_dense.set_weights([np.concatenate(outputs), output_bias @ basis])
 
 
-def _project_heads(student: BertModel, teacher: BertModel, read: Projection, tokens: _Tokens, states, target) -> None:
+def _compress_heads(student: BertModel, teacher: BertModel, read: Projection, tokens: _Tokens, states, target) -> None:
     """The pooler, and a head of the same kind."""
     kernel, shift = read
     weight, bias = teacher.pooler.dense.get_weights()
@@ -320,35 +312,35 @@ def _correct(dense: keras.layers.Dense, inputs: np.ndarray, target: np.ndarray, 
 
 
 def _regress(inputs: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None) -> Projection:
-    """Ridge regression with an unpenalised bias; each row counts by its weight."""
+    """Ridge regression with an unpenalized bias; each row counts by its weight."""
     weights = np.ones(len(inputs), np.float32) if weights is None else weights
     weights = (weights / weights.sum())[:, None]
     input_mean, target_mean = (weights * inputs).sum(axis=0), (weights * target).sum(axis=0)
     inputs, target = (inputs - input_mean) * np.sqrt(weights), (target - target_mean) * np.sqrt(weights)
     gram = (inputs.T @ inputs).astype(np.float64)
-    gram += np.eye(len(gram)) * (RIDGE * np.trace(gram) / len(gram) + 1e-30)
+    gram += np.eye(len(gram)) * (_RIDGE * np.trace(gram) / len(gram) + 1e-30)
     kernel = np.linalg.solve(gram, (inputs.T @ target).astype(np.float64))
     return kernel, target_mean - input_mean @ kernel
 
 
 def _weights(sums: np.ndarray) -> np.ndarray:
-    """How much an error in each row counts after the normalisation, which divides by the row's deviation."""
+    """How much an error in each row counts after the normalization, which divides by the row's deviation."""
     return 1 / np.maximum(sums.var(axis=-1), 1e-12)
 
 
-def _start_norm(ours, theirs, basis: np.ndarray) -> None:
-    gamma, beta = theirs.get_weights()
-    ours.set_weights([gamma @ basis**2, beta @ basis])
+def _start_norm(student, teacher, basis: np.ndarray) -> None:
+    gamma, beta = teacher.get_weights()
+    student.set_weights([gamma @ basis**2, beta @ basis])
 
 
 def _correct_norm_on(norm, sums: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Corrects a normalisation of `sums`; returns what it gives then."""
+    """Corrects a normalization of `sums`; returns its new output."""
     _correct_norm(norm, np.asarray(norm(sums)), target)
     return np.asarray(norm(sums))
 
 
 def _correct_norm(norm, outputs: np.ndarray, target: np.ndarray) -> None:
-    """Refits gamma and beta of a normalisation that gives `outputs` to give `target`, each coordinate by itself."""
+    """Refits gamma and beta of a normalization that gives `outputs` to give `target`, each coordinate by itself."""
     gamma, beta = norm.get_weights()
     mean, target_mean = outputs.mean(axis=0), target.mean(axis=0)
     centred = outputs - mean

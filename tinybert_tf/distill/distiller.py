@@ -1,70 +1,115 @@
 """The Keras model that trains a student on its teacher."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints.projections import Projection, write_projections
-from tinybert_tf.distill.objective import Reads, TinyBertObjective
-from tinybert_tf.distribution import all_reduce_sum
+from tinybert_tf.distill import losses
+from tinybert_tf.distill.networks import Reader, reader, width
+from tinybert_tf.distill.objectives import Batch, Match, Objective, TinyBertObjective, table
+from tinybert_tf.distill.pair import check_pair, label_order
+from tinybert_tf.distribution import all_reduce_sum, logs_per_worker
 from tinybert_tf.errors import InputError
 
+_TEACHER_WEIGHTS = "teacher.weights.h5"
 
+
+@keras.saving.register_keras_serializable(package="tinybert_tf")
 class Distiller(keras.Model):
     """Trains `student` to match `teacher` under `objective`; used like any Keras model.
 
-    ```python
-    distiller = tb.Distiller(teacher, student, tb.TinyBertObjective.intermediate())
-    distiller.compile(optimizer="adam")
-    distiller.fit(dataset)  # of (features, label, weight), or of features alone
-    tb.save_model(distiller.student, "student")
-    ```
+    >>> import numpy as np
+    >>> import tinybert_tf as tb
+    >>> sizes = {"vocab_size": 30, "num_attention_heads": 2, "intermediate_size": 16, "label2id": {"no": 0, "yes": 1}}
+    >>> teacher = tb.build_model(tb.BertConfig(num_hidden_layers=4, hidden_size=12, **sizes), head="classification")
+    >>> student = tb.build_model(tb.BertConfig(num_hidden_layers=2, hidden_size=8, **sizes), head="classification")
+    >>> ids = np.random.randint(1, 30, (4, 6))
+    >>> features = {"input_word_ids": ids, "input_mask": np.ones_like(ids), "input_type_ids": np.zeros_like(ids)}
+    >>> distiller = tb.Distiller(teacher, student, tb.TinyBertObjective.intermediate())
+    >>> distiller.compile(optimizer=tb.bert_adamw(1e-4, total_steps=10))
+    >>> history = distiller.fit(features, verbose=0)  # or a dataset of (features, labels, weights)
+    >>> sorted(history.history)
+    ['attention_loss', 'embedding_loss', 'hidden_loss', 'loss']
 
     The teacher is frozen, in inference mode (no dropout), and computes only what the objective reads. Its dtype policy is
-    its own: a teacher in bfloat16 beside a float32 student is the fast choice on hardware that has it.
+    its own: a teacher in bfloat16 beside a float32 student is the fast choice on hardware that has it. Its classes are
+    matched with the student's by name; labels in the data have the student's ids.
+
+    It is not `keras.distillation.Distiller`, which knows no masks, no projections and no example weights, and which computes
+    the whole teacher. Saved whole (`save("x.keras")`) it contains the teacher; `save_weights` stores what is trained alone.
+
+    Args:
+        teacher: a `BertModel`, or for objectives that read its logits alone any Keras model that gives logits (or ends in a
+            softmax), such as KerasHub's `BertTextClassifier`. Its inputs are found in the features by name.
+        student: a `BertModel` or any Keras model, likewise.
+        objective: a `TinyBertObjective` (the default), another object with `matches`, a `Match`, or a list of them, see
+            `tinybert_tf.distill.objectives`.
+        projections: starting values (kernel [student width, teacher width], bias), one for each of the student's hidden
+            states, the embedding output first; random by default, and the identity between networks of equal width.
+        name: of the model.
+        dtype: dtype policy, by default the student's; under "mixed_float16" Keras scales the loss.
 
     Attributes:
         student: the network that is trained; saved on its own.
+        matches: the table that the objective is for these two networks.
         projections: a dense layer for each hidden state that is matched (index 0 = embeddings): the paper's W_e and W_h,
-            with a bias as in the published checkpoints. Where both networks are equally wide they start as the identity.
-
-    Args:
-        teacher: a `BertModel`.
-        student: a `BertModel`.
-        objective: a `TinyBertObjective`.
-        projections: starting values (kernel, bias), one for each of the student's hidden states; random by default.
+            with a bias as in the published checkpoints.
 
     Raises:
-        InputError: networks that the objective cannot match.
+        InputError: networks that the objective cannot match, or that do not belong together; see `check_pair`.
     """
 
     def __init__(
         self,
-        teacher: BertModel,
-        student: BertModel,
-        objective: TinyBertObjective | None = None,
+        teacher: keras.Model,
+        student: keras.Model,
+        objective: "Objective | Match | Sequence[Objective | Match] | None" = None,
         projections: Sequence[Projection] | None = None,
         name: str = "distiller",
+        dtype: Any = None,
+        **kwargs,
     ):
-        super().__init__(name=name)
-        self.objective = objective or TinyBertObjective()
-        self.objective.check(student.config, teacher.config)
+        check_pair(student, teacher, reads_logits=False)
+        super().__init__(name=name, dtype=dtype or student.dtype_policy, **kwargs)
+        objective = TinyBertObjective() if objective is None else objective
+        matches = table(objective, student, teacher)
+        compares_logits = any("logits" in _names(m.student) and "logits" in _names(m.teacher) for m in matches)
+        check_pair(student, teacher, reads_logits=compares_logits)
         teacher.trainable = False
-        self.teacher = teacher
         self.student = student
-        self._student_reads = self.objective.student_reads(student.config)
-        self._teacher_outputs = _only(teacher, self.objective.teacher_reads(student.config, teacher.config))
-        self._student_outputs = _only(student, self._student_reads, with_logits=True)
-        self.projections = _build_projections(student.config, teacher.config, self._student_reads, projections)
-        self.term_trackers = {name: keras.metrics.Mean(name=name) for name in _terms(self._student_reads)}
+        # In an object that Keras does not look into: what the teacher's layers are is no part of what is trained.
+        self._frozen = _Frozen(
+            teacher,
+            reader(teacher, _read_by(m.teacher for m in matches)),
+            label_order(student, teacher) if compares_logits else None,
+            reader(student, _read_by([*(m.student for m in matches), *_own_output(student)])),
+        )
+        self.objective = objective
+        self.matches = matches
+        self.projections = _projections(student, teacher, matches, projections)
+        self.learned_losses = [m.loss for m in matches if isinstance(m.loss, keras.Layer)]
+        self.term_trackers = {term: keras.metrics.Mean(name=term) for term in dict.fromkeys(m.term for m in matches)}
         self.built = True
+
+    @property
+    def teacher(self) -> keras.Model:
+        """The network that is learned from."""
+        return self._frozen.teacher
+
+    def __dir__(self):
+        # Keras saves the weights of every attribute that is listed here; the teacher's do not change.
+        return [name for name in super().__dir__() if name != "teacher"]
 
     def compile(
         self,
         optimizer="adam",
+        loss=None,
+        *,
         jit_compile: bool | None = None,
         accumulation_steps: int = 1,
         student_dropout: bool = False,
@@ -75,13 +120,22 @@ class Distiller(keras.Model):
         XLA is on by default only where there is an accelerator: on CPU it gains nothing and loses bfloat16 products.
 
         Args:
+            optimizer: of Keras, or `bert_adamw(...)`.
+            loss: None.
+            jit_compile: whether XLA compiles the step.
             accumulation_steps: parts that a batch is computed in, one after the other, to save memory. The update is that
-                of the whole batch, however unevenly its tokens are spread. Must divide the rows of a replica's batch.
-            student_dropout: whether the student's dropout is on, as in the published code. Off, it comes nearer to its
-                teacher: dropout's noise is most of the distillation loss once the two are close.
+                of the whole batch, however unevenly its tokens are spread.
+            student_dropout: whether the student's dropout is on, as in the published code. Without it the student gets
+                closer: late in training most of the loss is dropout noise.
+            **kwargs: further arguments of `keras.Model.compile`, such as `metrics` or `weighted_metrics`.
+
+        Raises:
+            InputError: a loss, or fewer than one part.
         """
-        if "loss" in kwargs:
-            raise ValueError("Distiller.compile takes no loss: the objective given to Distiller is the loss")
+        if loss is not None:
+            raise InputError("takes no loss: the objective given to Distiller is the loss", "Distiller.compile")
+        if accumulation_steps < 1:
+            raise InputError("must be at least 1", "accumulation_steps", accumulation_steps)
         if jit_compile is None:
             jit_compile = bool(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
         self.accumulation_steps = accumulation_steps
@@ -90,177 +144,242 @@ class Distiller(keras.Model):
 
     def call(self, inputs, training=False):
         """The student's logits, or for a student without a task its last hidden state."""
-        outputs = self._student_outputs(inputs, training=training)
-        return outputs["logits"] if "logits" in outputs else self.student(inputs, training=training)["sequence_output"]
+        outputs = self._frozen.read_student(inputs, training)
+        return outputs[_own_output(self.student)[0]]
+
+    # === Training and evaluation ===
 
     def train_step(self, data):
-        batch = keras.utils.unpack_x_y_sample_weight(data)
+        batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
         if self.accumulation_steps == 1:
-            gradients, loss, terms = self._gradients(*batch)
+            gradients, loss, terms, logits = self._gradients(batch, self._counts(batch))
         else:
-            gradients, loss, terms = self._accumulated_gradients(*batch)
+            gradients, loss, terms, logits = self._accumulated_gradients(batch)
         # What the objective does not reach (the classifier, during the intermediate stage) has no gradient.
         reached = [(g, v) for g, v in zip(gradients, self.trainable_variables, strict=True) if g is not None]
         self.optimizer.apply_gradients(reached)
-        return self._track(loss, terms, *batch)
+        return self._track(loss, terms, logits, batch)
 
     def test_step(self, data):
-        batch = keras.utils.unpack_x_y_sample_weight(data)
-        loss, terms = self._forward(*batch, training=False)
-        return self._track(loss, terms, *batch)
+        batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
+        return self._track(*self._forward(batch, self._counts(batch)), batch)
 
     def measure(self, data):
         """(means, rows): the loss and its terms over one whole batch, and how many rows it holds.
 
         For scoring outside of a strategy's replicas, as `predict_on_batch` is outside of `fit`; no metric sees the batch.
         """
-        features, _, weight = keras.utils.unpack_x_y_sample_weight(data)
-        student = self._student_outputs(features, training=False)
-        teacher = self._teacher_outputs(features, training=False)
-        loss, terms = self._loss(student, teacher, features, weight)
-        return {"loss": loss, **terms}, _rows(features, weight)
+        batch = Batch(*keras.utils.unpack_x_y_sample_weight(data))
+        loss, terms, _ = self._forward(batch, self._counts(batch))
+        return {"loss": loss, **terms}, _total_weight(batch)
 
-    def _forward(self, features, label, weight, counts=None, training=False):
-        """(loss, terms) of a batch; the compiled metrics see its logits."""
-        teacher = self._teacher_outputs(features, training=False)
-        student = self._student_outputs(features, training=training)
-        if label is not None and "logits" in student:
-            self.compute_metrics(features, label, student["logits"], sample_weight=weight)
-        return self._loss(student, teacher, features, weight, counts)
+    def _counts(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """What the means are divided by, over the global batch, for each kind of mean."""
+        kinds = dict.fromkeys(match.over for match in self.matches)
+        return {over: all_reduce_sum(tf.reduce_sum(batch.weights(over))) for over in kinds}
 
-    def _gradients(self, features, label, weight, counts=None):
+    def _forward(self, batch: Batch, counts, training=False):
+        """(loss, terms, logits): of the global batch's loss and of its terms this part's shares, and its logits if any.
+
+        A term is without its weight, and summed over its rows of the table.
+        """
+        teacher = self._frozen.read_teacher(batch.features)
+        student = self._frozen.read_student(batch.features, training)
+        loss, terms = tf.zeros(()), {}
+        for match in self.matches:
+            output = _pick(student, match.student)
+            if match.project:
+                output = self.projections[_projection_key(match)](output)
+            values = match.loss(output, _pick(teacher, match.teacher), batch=batch)
+            total = losses.mean(values, batch.weights(match.over)).total
+            share = tf.math.divide_no_nan(total, counts[match.over])
+            terms[match.term] = terms.get(match.term, 0.0) + share
+            loss += match.weight * share
+        return loss, terms, student.get("logits")
+
+    def _gradients(self, batch: Batch, counts):
         with tf.GradientTape() as tape:
-            loss, terms = self._forward(features, label, weight, counts, training=self.student_dropout)
+            loss, terms, logits = self._forward(batch, counts, training=self.student_dropout)
             scaled = self.optimizer.scale_loss(loss)
-        return tape.gradient(scaled, self.trainable_variables), loss, terms
+        return tape.gradient(scaled, self.trainable_variables), loss, terms, logits
 
-    def _accumulated_gradients(self, features, label, weight):
+    def _accumulated_gradients(self, batch: Batch):
         """`_gradients` of a batch, computed in parts that add up to it."""
-        split = lambda tensor: None if tensor is None else tf.stack(tf.split(tensor, self.accumulation_steps))
-        parts = ({name: split(tensor) for name, tensor in features.items()}, split(label), split(weight))
-        counts = self._counts(features, weight)
+        counts, parts = self._counts(batch), _in_parts(batch, self.accumulation_steps)
 
-        def sums(index):
-            part = tf.nest.map_structure(lambda tensor: None if tensor is None else tensor[index], parts)
-            gradients, loss, terms = self._gradients(*part, counts)
-            return [None if g is None else tf.convert_to_tensor(g) for g in gradients], loss, terms
+        def part(index):
+            of_part = tf.nest.map_structure(lambda tensor: None if tensor is None else tensor[index], parts)
+            gradients, loss, terms, logits = self._gradients(Batch(*of_part), counts)
+            gradients = [None if g is None else tf.convert_to_tensor(g) for g in gradients]
+            return gradients, loss, terms, None if batch.labels is None else logits
 
         # The first part shows which variables have a gradient.
-        gradients, loss, terms = sums(0)
+        gradients, loss, terms, logits = part(0)
         reached = [index for index, gradient in enumerate(gradients) if gradient is not None]
+        collected = []
+        if logits is not None:
+            array = tf.TensorArray(logits.dtype, self.accumulation_steps, element_shape=logits.shape)
+            collected = [array.write(0, logits)]
 
-        def add(index, so_far):
-            gradients, loss, terms = sums(index)
-            part = ([gradients[i] for i in reached], loss, terms)
-            return index + 1, tf.nest.map_structure(tf.add, so_far, part)
+        def add(index, so_far, collected):
+            gradients, loss, terms, logits = part(index)
+            sums = tf.nest.map_structure(tf.add, so_far, ([gradients[i] for i in reached], loss, terms))
+            return index + 1, sums, [array.write(index, logits) for array in collected]
 
-        _, (added, loss, terms) = tf.while_loop(
-            lambda index, _: index < self.accumulation_steps,
+        _, (added, loss, terms), collected = tf.while_loop(
+            lambda index, *_: index < self.accumulation_steps,
             add,
-            (1, ([gradients[i] for i in reached], loss, terms)),
+            (1, ([gradients[i] for i in reached], loss, terms), collected),
             parallel_iterations=1,
         )
         for index, gradient in zip(reached, added, strict=True):
             gradients[index] = gradient
-        return gradients, loss, terms
+        if collected:
+            stacked = collected[0].stack()
+            logits = tf.reshape(stacked, [-1, *tf.unstack(tf.shape(stacked))[2:]])[: batch.rows]
+        return gradients, loss, terms, logits
 
-    def _counts(self, features, weight):
-        """What the parts of each term are divided by, over the global batch. It depends on the mask and on the shapes, so
-        states of zeros show it."""
-        batch, seq = tf.unstack(tf.shape(features["input_mask"]))
-
-        def zeros(output):
-            return tf.zeros([batch, *(seq if size is None else size for size in output.shape[1:])])
-
-        states = tf.nest.map_structure(zeros, self._teacher_outputs.output)
-        terms = self.objective(states, states, features["input_mask"], weight, *self._kind())
-        return _global_counts(terms)
-
-    def _kind(self):
-        return self.student.config, self.student.head
-
-    def _loss(self, student, teacher, features, weight, counts=None):
-        """This replica's shares of the global batch's loss, and of its terms without their weights, summed over layers."""
-        projected = dict(student)
-        if self._student_reads.hidden_states:
-            projected["hidden_states"] = [
-                self.projections[str(index)](state)
-                for index, state in zip(self._student_reads.hidden_states, student["hidden_states"], strict=True)
-            ]
-        terms = self.objective(projected, teacher, features["input_mask"], weight, *self._kind())
-        counts = counts or _global_counts(terms)
-        loss, means = tf.zeros(()), {}
-        for name, parts in terms.items():
-            layers = [tf.math.divide_no_nan(part[1], count) for part, count in zip(parts, counts[name], strict=True)]
-            means[name] = tf.add_n(layers)
-            loss += tf.add_n([part[0] * layer for part, layer in zip(parts, layers, strict=True)])
-        return loss, means
-
-    def _track(self, loss, terms, features, label, weight):
+    def _track(self, loss, terms, logits, batch: Batch):
+        if batch.labels is not None and logits is not None:
+            self.compute_metrics(batch.features, batch.labels, logits, sample_weight=batch.weight)
         # The global batch's rows: replicas whose rows count differently still hold equal shares of one loss.
-        rows = all_reduce_sum(_rows(features, weight))
+        rows = all_reduce_sum(_total_weight(batch))
         # Replica shares of the loss add up to it; a mean over replicas has to undo that.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self._loss_tracker.update_state(loss * replicas, sample_weight=rows)
         for name, term in terms.items():
             self.term_trackers[name].update_state(term * replicas, sample_weight=rows)
-        return self.get_metrics_result()
+        return logs_per_worker(self.get_metrics_result())
+
+    def _maybe_symbolic_build(self, **kwargs):
+        """Nothing: the model is built. Keras would draw a batch for it, which it cannot read with several workers."""
+
+    # === Saving ===
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        parts = {"teacher": self.teacher, "student": self.student, "objective": self.objective}
+        return {
+            "name": self.name,
+            "dtype": self.dtype_policy.name,
+            **{key: serialize(part) for key, part in parts.items()},
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        deserialize = keras.saving.deserialize_keras_object
+        parts = {key: deserialize(config[key], custom_objects) for key in ("teacher", "student", "objective")}
+        return cls(**(config | parts))
+
+    def get_compile_config(self):
+        own = {"accumulation_steps": self.accumulation_steps, "student_dropout": self.student_dropout}
+        return super().get_compile_config() | own
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def save_assets(self, dir_path: str) -> None:
+        """Called by `save`, not by `save_weights`: the teacher belongs to the whole model alone."""
+        self.teacher.save_weights(Path(dir_path) / _TEACHER_WEIGHTS)
+
+    def load_assets(self, dir_path: str) -> None:
+        self.teacher.load_weights(Path(dir_path) / _TEACHER_WEIGHTS)
 
     def save_projections(self, directory: str | Path) -> None:
         """Writes `distill.safetensors` beside a saved student; hidden states that are not matched get no entry."""
-        found = {int(index): (p.kernel.numpy(), p.bias.numpy()) for index, p in self.projections.items()}
+        found = {
+            int(index): (p.kernel.numpy(), p.bias.numpy()) for index, p in self.projections.items() if index.isdigit()
+        }
         write_projections(found, directory)
 
 
-def _rows(features, weight) -> tf.Tensor:
-    rows = tf.shape(features["input_mask"])[0] if weight is None else tf.reduce_sum(weight)
-    return tf.cast(rows, tf.float32)
+@dataclasses.dataclass(frozen=True)
+class _Frozen:
+    """The teacher and what is read of the two networks.
+
+    Attributes:
+        order: the rows of the teacher's logits in the order of the student's classes, or None where they have one order.
+    """
+
+    teacher: keras.Model
+    teacher_reader: Reader
+    order: list[int] | None
+    read_student: Reader
+
+    def read_teacher(self, features) -> dict[str, tf.Tensor]:
+        outputs = dict(self.teacher_reader(features))
+        if self.order is not None:
+            outputs["logits"] = tf.gather(outputs["logits"], self.order, axis=-1)
+        return outputs
 
 
-def _terms(reads: Reads) -> list[str]:
-    """The names of the loss terms that an objective with these reads has."""
-    has = {
-        "attention_loss": bool(reads.attention_logits),
-        "hidden_loss": any(reads.hidden_states),
-        "embedding_loss": 0 in reads.hidden_states,
-        "prediction_loss": reads.logits,
-    }
-    return [name for name, present in has.items() if present]
+def _names(output: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    if output is None:
+        return ()
+    return (output,) if isinstance(output, str) else tuple(output)
 
 
-def _only(model: BertModel, reads: Reads, with_logits: bool = False) -> keras.Model:
-    """`model` reduced to what is read. Layers that nothing read depends on are not part of it."""
-    outputs = {}
-    if reads.hidden_states:
-        outputs["hidden_states"] = [model.output["hidden_states"][index] for index in reads.hidden_states]
-    if reads.attention_logits:
-        outputs["attention_logits"] = [model.output["attention_logits"][index] for index in reads.attention_logits]
-    if reads.logits and "logits" not in model.output:
-        raise InputError(
-            f"the prediction loss needs logits, but a model has the head {model.head!r}; load it with a task head"
-        )
-    if reads.logits or (with_logits and "logits" in model.output):
-        outputs["logits"] = model.output["logits"]
-    return keras.Model(model.input, outputs, name=f"{model.name}_read")
+def _read_by(outputs) -> list[str]:
+    """The names in some rows' outputs, each once."""
+    return list(dict.fromkeys(name for output in outputs for name in _names(output)))
 
 
-def _build_projections(student, teacher, reads: Reads, values) -> dict[str, keras.layers.Dense]:
-    same = student.hidden_size == teacher.hidden_size
+def _pick(outputs: dict[str, tf.Tensor], named: str | tuple[str, ...] | None):
+    if named is None or isinstance(named, str):
+        return outputs.get(named)
+    return tuple(outputs[name] for name in named)
+
+
+def _own_output(student: keras.Model) -> tuple[str]:
+    """The output that the student is used for."""
+    return ("sequence_output",) if getattr(student, "head", None) == "encoder" else ("logits",)
+
+
+def _total_weight(batch: Batch) -> tf.Tensor:
+    return tf.cast(batch.rows if batch.weight is None else tf.reduce_sum(batch.weight), tf.float32)
+
+
+def _in_parts(batch: Batch, count: int) -> tuple:
+    """(features, labels, weight) [B, ...] as [count, B / count, ...]; where B is no multiple, rows of weight 0 fill it."""
+    features, labels, weight = batch.features, batch.labels, batch.weight
+    static = tf.nest.flatten(features)[0].shape[0]
+    fits = static is not None and static % count == 0
+    if weight is None and not fits:
+        weight = tf.ones([batch.rows])
+
+    def split(tensor):
+        if tensor is None:
+            return None
+        tensor = tf.convert_to_tensor(tensor)
+        if not fits:
+            missing = -batch.rows % count
+            tensor = tf.pad(tensor, [[0, missing]] + [[0, 0]] * (tensor.shape.rank - 1))
+        sizes = tf.unstack(tf.shape(tensor))[1:]
+        known = [size if size is not None else dynamic for size, dynamic in zip(tensor.shape[1:], sizes, strict=True)]
+        return tf.reshape(tensor, [count, static // count if fits else -1, *known])
+
+    return tf.nest.map_structure(split, (features, labels, weight))
+
+
+def _projection_key(match: Match) -> str:
+    return match.student.removeprefix("hidden_states/")
+
+
+def _projections(student, teacher, matches: Sequence[Match], values) -> dict[str, keras.layers.Dense]:
+    """The dense layers of the rows that ask for one, by the index of the hidden state, or by the name of another output."""
+    rows = {_projection_key(match): match for match in matches if match.project}
     projections = {}
-    for index in reads.hidden_states:
+    for key in sorted(rows, key=lambda key: (not key.isdigit(), int(key) if key.isdigit() else key)):
+        inputs, outputs = width(student, rows[key].student), width(teacher, rows[key].teacher)
         layer = keras.layers.Dense(
-            teacher.hidden_size,
-            kernel_initializer="identity" if same else keras.initializers.TruncatedNormal(stddev=0.02),
-            name=f"projection_{index}",
+            outputs,
+            kernel_initializer="identity" if inputs == outputs else keras.initializers.TruncatedNormal(stddev=0.02),
+            name=f"projection_{key}".replace("/", "_"),
             dtype="float32",
         )
-        layer.build((None, None, student.hidden_size))
-        if values is not None:
-            layer.set_weights(values[index])
-        projections[str(index)] = layer
+        layer.build((None, None, inputs))
+        if values is not None and key.isdigit():
+            layer.set_weights(values[int(key)])
+        projections[key] = layer
     return projections
-
-
-def _global_counts(terms) -> dict[str, list[tf.Tensor]]:
-    """The denominators of an objective's terms, over all replicas."""
-    return {name: [all_reduce_sum(count) for _, _, count in parts] for name, parts in terms.items()}

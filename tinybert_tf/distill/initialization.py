@@ -1,50 +1,62 @@
 """How a student starts from its teacher.
 
-`layer_copy` gives a student of the same width some of its teacher's layers. `teacher_projection` makes a narrower one, see
-`tinybert_tf.distill.compression`.
+`layer_copy` gives a student of the same width some of its teacher's layers. `teacher_projection` compresses the teacher into a
+narrower one, see `tinybert_tf.distill.compression`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from tinybert_tf.bert import BertModel, build_model
 from tinybert_tf.checkpoints.projections import Projection
-from tinybert_tf.distill.compression import project_teacher, transfer_embeddings
+from tinybert_tf.distill.compression import compress_teacher, transfer_embeddings
 from tinybert_tf.distill.layer_map import layer_map
 from tinybert_tf.errors import InputError
 
 INITIALIZATIONS = ("random", "layer_copy", "teacher_projection")
 
 
-def initialise_student(
+def initialize_student(
     student: BertModel,
     teacher: BertModel,
-    init: str,
+    init: str = "teacher_projection",
     layers: str | Sequence[int] = "uniform",
     batches: Iterable[Mapping] | None = None,
 ) -> list[Projection] | None:
-    """Fills `student` in place from `teacher`.
+    """Fills `student` in place from `teacher`, and returns starting values for the `Distiller`.
 
-    Both may have any dtype policy: the work is done in float32. Heads of the same kind are taken over; another kind of head
+    Both may have any dtype policy: the work is done in float32. A head of the same kind is taken over; another kind of head
     is left as it is.
 
+    >>> import numpy as np
+    >>> import tinybert_tf as tb
+    >>> sizes = {"vocab_size": 30, "num_attention_heads": 2, "intermediate_size": 16, "label2id": {"no": 0, "yes": 1}}
+    >>> teacher = tb.build_model(tb.BertConfig(num_hidden_layers=4, hidden_size=12, **sizes), head="classification")
+    >>> student = tb.build_model(tb.BertConfig(num_hidden_layers=2, hidden_size=8, **sizes), head="classification")
+    >>> ids = np.random.randint(1, 30, (64, 6))
+    >>> features = {"input_word_ids": ids, "input_mask": np.ones_like(ids), "input_type_ids": np.zeros_like(ids)}
+    >>> projections = tb.initialize_student(student, teacher, batches=[features])
+    >>> [kernel.shape for kernel, bias in projections]
+    [(8, 12), (8, 12), (8, 12)]
+    >>> distiller = tb.Distiller(teacher, student, tb.TinyBertObjective.intermediate(), projections)
+
     Args:
-        student: a `BertModel`; unchanged where an error is raised.
-        teacher: a `BertModel`; unchanged.
+        student: unchanged where an error is raised.
+        teacher: unchanged.
         init: "random" leaves the student as it is; "layer_copy" copies the embeddings, the mapped layers, the pooler and
-            the head; "teacher_projection" cuts all of them down to the student's sizes.
+            the head; "teacher_projection" compresses all of them to the student's sizes.
         layers: which teacher layers the student's are made from; see `layer_map`.
-        batches: of features, int32 [batch, seq]; what teacher_projection looks at the teacher's activations on. A few
-            hundred rows of real text.
+        batches: of features, int [batch, seq], or tuples of them with labels and weights, as `tb.batches` gives; the text
+            that teacher_projection fits its regressions on. A few hundred rows of real text are enough.
 
     Returns:
         Starting values for the `Distiller`'s projections, one for each hidden state of the student, the embedding output
-        first; None where those of the `Distiller` will do.
+        first: (kernel [student hidden, teacher hidden], bias [teacher hidden]). None to keep the `Distiller`'s defaults.
 
     Raises:
-        InputError: shapes or labels that do not allow it, or no text to look at.
+        InputError: shapes or labels that do not allow it, or no text.
     """
     if init not in INITIALIZATIONS:
-        raise InputError(f"no initialisation named {init!r}; there are {', '.join(INITIALIZATIONS)}")
+        raise InputError(f"is not known; take one of {', '.join(INITIALIZATIONS)}", "init", repr(init))
     if init == "random":
         return None
     mapped = layer_map(layers, student.config.num_hidden_layers, teacher.config.num_hidden_layers)
@@ -52,43 +64,44 @@ def initialise_student(
     if init == "layer_copy":
         return _copy_layers(student, teacher, mapped)
     if batches is None:
-        raise InputError("init teacher_projection looks at the teacher's activations: give it batches of real text")
+        raise InputError("needs the teacher's activations: give batches of real text", "init", init)
+    features = (batch[0] if isinstance(batch, tuple) else batch for batch in batches)
     working = _in_float32(student)
-    projections = project_teacher(working, _in_float32(teacher), mapped, batches)
+    projections = compress_teacher(working, _in_float32(teacher), mapped, features)
     if working is not student:
         student.set_weights(working.get_weights())
     return projections
 
 
 def _check_shapes(student: BertModel, teacher: BertModel, init: str) -> None:
-    ours, theirs = student.config, teacher.config
+    small, large = student.config, teacher.config
 
     def refuse(key: str, remedy: str):
         raise InputError(
-            f"init {init}: the student has {key}={getattr(ours, key)} and the teacher {getattr(theirs, key)}; {remedy}"
+            f"the student has {key}={getattr(small, key)} and the teacher {getattr(large, key)}; {remedy}", "init", init
         )
 
-    if ours.vocab_size != theirs.vocab_size:
-        refuse("vocab_size", "give the student the teacher's vocabulary, or start from random weights (init random)")
-    if ours.num_attention_heads != theirs.num_attention_heads:
+    if small.vocab_size != large.vocab_size:
+        refuse("vocab_size", "give the student the teacher's vocabulary, or start from random weights (`init=random`)")
+    if small.num_attention_heads != large.num_attention_heads:
+        heads = large.num_attention_heads
         refuse(
             "num_attention_heads",
-            f"build the student with num_attention_heads={theirs.num_attention_heads}, or start from random weights "
-            "(init random)",
+            f"build the student with num_attention_heads={heads}, or start from random weights (`init=random`)",
         )
     for key in ("max_position_embeddings", "type_vocab_size"):
-        # A family without token types gives none to begin with.
-        if getattr(ours, key) > (getattr(theirs, key) or getattr(ours, key)):
-            refuse(key, f"build the student with {key}={getattr(theirs, key)} or less")
-    if student.embeddings.project is not None and ours.embedding_width != theirs.embedding_width:
+        # A family without token types has none to copy.
+        if getattr(small, key) > (getattr(large, key) or getattr(small, key)):
+            refuse(key, f"build the student with {key}={getattr(large, key)} or less")
+    if student.embeddings.project is not None and small.embedding_width != large.embedding_width:
         refuse("embedding_width", "build the student for the teacher's width of embeddings")
     for key in ("hidden_size", "intermediate_size"):
-        if init == "layer_copy" and getattr(ours, key) != getattr(theirs, key):
-            refuse(key, "layers can be copied only between equal sizes; init teacher_projection cuts them down")
-        if getattr(ours, key) > getattr(theirs, key):
-            refuse(key, f"it can only be cut down: build the student with {key}={getattr(theirs, key)} or less")
+        if init == "layer_copy" and getattr(small, key) != getattr(large, key):
+            refuse(key, "layers can be copied only between equal sizes; `init=teacher_projection` compresses them")
+        if getattr(small, key) > getattr(large, key):
+            refuse(key, f"it can only be cut down: build the student with {key}={getattr(large, key)} or less")
     has_labels = student.head == teacher.head and student.head in ("classification", "token_classification")
-    if has_labels and dict(ours.label2id) != dict(theirs.label2id):
+    if has_labels and dict(small.label2id) != dict(large.label2id):
         refuse("label2id", "build both for the same labels with the same ids")
 
 

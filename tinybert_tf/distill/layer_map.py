@@ -10,11 +10,17 @@ KINDS = ("uniform", "top", "bottom")
 def layer_map(kind: str | Sequence[int], student_layers: int, teacher_layers: int) -> tuple[int, ...]:
     """The teacher layer g(m) for each student layer m = 1..M; layers count from 1, as in the paper.
 
+    >>> layer_map("uniform", 4, 12), layer_map("top", 4, 12), layer_map([1, 3], 2, 6)
+    ((3, 6, 9, 12), (9, 10, 11, 12), (1, 3))
+
     Args:
         kind: "uniform", g(m) = m N / M rounded half up where N is no multiple of M; "top", g(m) = N - M + m;
             "bottom", g(m) = m; or the M teacher layers themselves.
         student_layers: M.
         teacher_layers: N.
+
+    Returns:
+        M teacher layers.
 
     Raises:
         InputError: an unknown kind, more student than teacher layers, or a list that does not fit.

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from tinybert_tf.bert import BertConfig, BertModel, build_model
 from tinybert_tf.checkpoints.projections import Projection
-from tinybert_tf.distill.compression import Kept, project_teacher
+from tinybert_tf.distill.compression import Kept, compress_teacher
 from tinybert_tf.prune.importance import choose_layers, largest, measure_importance
 
 # Rows of the batches that importance is measured on, and how many rows the choice of layers looks at.
@@ -42,7 +42,7 @@ def with_structure(
         for number in layers
     ]
     student = build_model(config, model.head, dtype="float32")
-    return student, project_teacher(student, model, layers, batches, kept), layers
+    return student, compress_teacher(student, model, layers, batches, kept), layers
 
 
 def composed(projections: list[Projection], layers: tuple[int, ...], to_teacher: list[Projection]) -> list[Projection]:

@@ -77,7 +77,15 @@ def distill_general(settings: GeneralSettings) -> dict:
             return corpus.batches(batch_size=32, shuffle_seed=settings.run.seed)
 
         student, projections = make_student(
-            teacher, teacher_dir, name, init, matching.layers, rows, precision.dtype, matching.student_family
+            teacher,
+            teacher_dir,
+            name,
+            init,
+            matching.layers,
+            rows,
+            precision.dtype,
+            matching.student_family,
+            corpus.seq_len,
         )
         objective = TinyBertObjective.intermediate(layers=matching.layers, padding=matching.counted_padding)
         distiller = Distiller(teacher, student, objective, projections)

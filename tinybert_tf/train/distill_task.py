@@ -99,6 +99,9 @@ def distill_task(settings: DistillSettings) -> dict:
             settings.matching.layers,
             training.texts,
             precision.dtype,
+            settings.matching.student_family,
+            of_teacher.seq_len,
+            data.task.has_pairs,
         )
         evaluate = dataclasses.replace(of_teacher, model=student).scorer(data.dev)
         teacher_score = earlier.get("teacher_score")

@@ -10,6 +10,7 @@ from tinybert_tf.bert import BertConfig, BertModel, build_model, size_of
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Task, Tokenizer
 from tinybert_tf.data.settings import DataSettings
+from tinybert_tf.distill import check_inputs
 from tinybert_tf.distribution import distributed
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.task_model import TaskModel
@@ -64,6 +65,7 @@ def finetune(settings: FinetuneSettings) -> dict:
         model, source = _model_for(data.task, settings.model, settings.vocab, precision.dtype)
         tokenizer = settings.data.open_tokenizer(source)
         of_model = TaskModel.of(model, tokenizer, data, settings.data.seq_len, source=source)
+        check_inputs(model, "model", of_model.seq_len, data.task.has_pairs)
         if settings.data.custom.unlabelled_file:
             logger.warning("unlabelled_file is not used: fine-tuning learns from labels")
         training = training_set(settings, of_model)

@@ -1,17 +1,30 @@
 """AdamW as BERT uses it."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
 from tinybert_tf.distribution import all_reduce_sum
+from tinybert_tf.errors import InputError
 
-# Biases and normalisation parameters are not decayed (Devlin et al.'s optimization.py names them in the same way).
+# Biases and normalization parameters are not decayed (Devlin et al.'s optimization.py names them in the same way).
 UNDECAYED = ("bias", "gamma", "beta")
 
 
 @keras.saving.register_keras_serializable(package="tinybert_tf")
 class LinearDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up from 0 over `warmup_steps`, then linear decay to 0 at `total_steps` (or constant)."""
+    """Linear warm-up from 0 over `warmup_steps`, then linear decay to 0 at `total_steps`, or a constant rate.
+
+    >>> [round(float(LinearDecay(1.0, total_steps=4, warmup_steps=2)(step)), 2) for step in range(5)]
+    [0.5, 1.0, 1.0, 0.5, 0.0]
+
+    Args:
+        learning_rate: the peak.
+        total_steps: updates until the rate is zero.
+        warmup_steps: updates with a rising rate.
+        decay: False keeps the rate constant after the warm-up.
+    """
 
     def __init__(self, learning_rate: float, total_steps: int, warmup_steps: int = 0, decay: bool = True):
         self.learning_rate = learning_rate
@@ -45,7 +58,25 @@ class AdamW(keras.optimizers.AdamW):
     are the vocabulary, that costs as much as the matrix products of a short batch; TensorFlow's own kernel does it in one.
     Gradients of embeddings are summed into dense ones before the norm is taken, and those of all replicas into one, so that
     the clipping is exact. (Keras clips each replica's own: another update than that of one device.)
+
+    Args:
+        learning_rate: a number or a schedule.
+        undecayed: words; a variable whose name has one of them in it is not decayed.
+        **kwargs: as of `keras.optimizers.AdamW`, without `amsgrad`.
     """
+
+    def __init__(self, learning_rate=0.001, *, undecayed: Sequence[str] = (), **kwargs):
+        if kwargs.pop("amsgrad", False):
+            raise InputError("is not supported; take keras.optimizers.AdamW", "amsgrad", True)
+        super().__init__(learning_rate, **kwargs)
+        self.exclude_from_weight_decay(var_names=list(undecayed))
+
+    def exclude_from_weight_decay(self, var_list=None, var_names=None):
+        super().exclude_from_weight_decay(var_list, var_names)
+        self.undecayed = tuple(var_names or ())
+
+    def get_config(self):
+        return super().get_config() | {"undecayed": list(self.undecayed)}
 
     def build(self, variables):
         super().build(variables)
@@ -63,22 +94,26 @@ class AdamW(keras.optimizers.AdamW):
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
-        step = tf.cast(self.iterations + 1, tf.float32)
         variable, momentum, velocity = (
             v.value if isinstance(v, keras.Variable) else v
             for v in (variable, self._momentums[index], self._velocities[index])
         )
+        exact = tf.float64 if variable.dtype == tf.float64 else tf.float32
+        step = tf.cast(self.iterations + 1, exact)
+        scalars = {
+            "beta1_power": tf.pow(tf.cast(self.beta_1, exact), step),
+            "beta2_power": tf.pow(tf.cast(self.beta_2, exact), step),
+            "lr": learning_rate,
+            "beta1": self.beta_1,
+            "beta2": self.beta_2,
+            "epsilon": self.epsilon,
+        }
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=momentum.handle,
             v=velocity.handle,
-            beta1_power=tf.pow(self.beta_1, step),
-            beta2_power=tf.pow(self.beta_2, step),
-            lr=tf.cast(learning_rate, tf.float32),
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
             grad=tf.cast(tf.convert_to_tensor(gradient), variable.dtype),
+            **{name: tf.cast(value, variable.dtype) for name, value in scalars.items()},
         )
 
 
@@ -91,17 +126,24 @@ def bert_adamw(
     weight_decay: float = 0.01,
     clip_norm: float = 1.0,
 ) -> AdamW:
-    """The optimizer of BERT and TinyBERT: decoupled decay, warm-up, linear decay to zero, global gradient clipping.
+    """BERT's optimizer: decoupled decay, warm-up, linear decay to zero, global gradient clipping.
+
+    Unlike BERT's own, and like PyTorch's AdamW, it corrects the bias of the moments.
+
+    >>> optimizer = bert_adamw(5e-5, total_steps=1000)
+    >>> optimizer.undecayed
+    ('bias', 'gamma', 'beta')
 
     Args:
         learning_rate: the peak.
         total_steps: updates until the rate is zero.
         warmup_proportion: share of `total_steps` with a rising rate.
         decay: False keeps the rate constant after the warm-up.
-        weight_decay: of everything but biases and normalisation.
+        weight_decay: of everything but biases and normalization.
         clip_norm: largest norm of all gradients together.
+
+    Returns:
+        An optimizer for `compile`.
     """
     schedule = LinearDecay(learning_rate, total_steps, round(warmup_proportion * total_steps), decay)
-    optimizer = AdamW(schedule, weight_decay=weight_decay, global_clipnorm=clip_norm, epsilon=1e-6)
-    optimizer.exclude_from_weight_decay(var_names=list(UNDECAYED))
-    return optimizer
+    return AdamW(schedule, weight_decay=weight_decay, global_clipnorm=clip_norm, epsilon=1e-6, undecayed=UNDECAYED)

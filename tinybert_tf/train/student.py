@@ -9,7 +9,8 @@ import numpy as np
 from tinybert_tf.bert import BertModel, build_model, size_of
 from tinybert_tf.checkpoints import load_model, read_projections, resolve_directory
 from tinybert_tf.checkpoints.projections import Projection
-from tinybert_tf.distill.initialization import initialise_student
+from tinybert_tf.data import Tokenizer
+from tinybert_tf.distill import check_inputs, check_pair, check_vocabulary, initialize_student
 from tinybert_tf.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ def make_student(
     rows: Callable[[], Iterable],
     dtype: str = "float32",
     family: str = "auto",
+    seq_len: int | None = None,
+    pairs: bool = False,
 ) -> tuple[BertModel, list[Projection] | None]:
     """A student with the teacher's head, labels and vocabulary, and the starting values of its projections if any.
 
@@ -48,10 +51,15 @@ def make_student(
         rows: gives batches of features, for teacher_projection; the first `TOKENS_FOR_INIT` tokens are used.
         dtype: Keras dtype policy of the student; its weights are float32 in all that are trained in.
         family: see `FAMILY_HELP`.
+        seq_len: the longest input in tokens.
+        pairs: whether inputs are pairs of texts.
 
     Raises:
-        InputError: an unknown name or family, or shapes that `init` cannot bring together.
+        InputError: an unknown name or family, shapes that `init` cannot bring together, or a student that does not belong to
+            its teacher: see `tinybert_tf.distill.pair`.
     """
+    if seq_len:
+        check_inputs(teacher, "teacher", seq_len, pairs)
     size = size_of(name)
     if size is None or Path(name).is_dir():
         if init != "auto":
@@ -59,6 +67,10 @@ def make_student(
         source = resolve_directory(name, "--student")
         labels = teacher.config.label2id
         student = load_model(source, head=teacher.head, label2id=labels, dtype=dtype)
+        _check_words(source, teacher_dir)
+        check_pair(student, teacher, reads_logits=teacher.head != "encoder")
+        if seq_len:
+            check_inputs(student, "student", seq_len, pairs)
         return student, read_projections(source, student.config.num_hidden_layers + 1)
     depth, width, heads, intermediate = size
     if family not in ("auto", "bert"):
@@ -73,12 +85,19 @@ def make_student(
     full_precision = load_model(teacher_dir, head=teacher.head, dtype="float32")
     try:
         kind = "teacher_projection" if init == "auto" else init
-        return student, initialise_student(student, full_precision, kind, layers, _some_text(rows()))
+        return student, initialize_student(student, full_precision, kind, layers, _some_text(rows()))
     except InputError as error:
         if init != "auto":
             raise
         logger.info("init=auto: random weights (%s)", error)
         return student, None
+
+
+def _check_words(student_dir: Path, teacher_dir: Path) -> None:
+    """Raises InputError where the student's vocabulary, if one lies beside it, is not its teacher's."""
+    if any((student_dir / name).is_file() for name in ("vocab.txt", "tokenizer.json")):
+        student, teacher = (Tokenizer.from_directory(directory) for directory in (student_dir, teacher_dir))
+        check_vocabulary(student.vocabulary, teacher.vocabulary, str(student_dir), str(teacher_dir))
 
 
 def _some_text(batches: Iterable[Mapping]) -> Iterator[Mapping]:

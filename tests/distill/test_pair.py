@@ -1,0 +1,164 @@
+"""Networks that do not belong together are refused before anything trains; labels are matched by name."""
+
+import keras
+import numpy as np
+import pytest
+
+from tinybert_tf.distill import Distiller, TinyBertObjective, check_inputs, check_vocabulary
+from tinybert_tf.errors import InputError
+
+PREDICTION = TinyBertObjective.prediction()
+
+
+@pytest.mark.parametrize(
+    ("objective", "student", "teacher", "message"),
+    [
+        (None, {"vocab_size": 60}, {}, "vocabulary of 60 words and the teacher of 50.*`vocab_size=50`"),
+        (
+            PREDICTION,
+            {"label2id": {"a": 0, "b": 1, "c": 2}},
+            {},
+            "student's labels are a, b, c, the teacher's no, maybe, yes",
+        ),
+        (PREDICTION, {}, {"label2id": {"no": 0, "yes": 1}}, "student has 3 labels and the teacher 2"),
+        (
+            PREDICTION,
+            {"label2id": {"score": 0}},
+            {"head": "regression", "label2id": None},
+            "head 'classification' and the",
+        ),
+        (
+            PREDICTION,
+            {"head": "token_classification"},
+            {},
+            "head 'token_classification' and the teacher 'classification'",
+        ),
+        (PREDICTION, {}, {"head": "encoder"}, "the prediction loss needs logits, but the teacher.*has none"),
+    ],
+)
+def test_networks_that_do_not_belong_together_are_refused(network, objective, student, teacher, message):
+    with pytest.raises(InputError, match=message):
+        Distiller(network(**teacher), network(**student), objective)
+
+
+def test_layers_can_be_matched_between_other_heads_and_labels(network):
+    assert Distiller(network(head="encoder"), network(label2id={"a": 0, "b": 1}))
+
+
+def test_a_network_cannot_teach_itself(network):
+    teacher = network()
+    with pytest.raises(InputError, match="one network or share weights"):
+        Distiller(teacher, teacher)
+    with pytest.raises(InputError, match="one network or share weights"):
+        Distiller(teacher, keras.Model(teacher.input, teacher.output["logits"]), PREDICTION)
+
+
+def test_what_is_no_network_is_named(network):
+    with pytest.raises(InputError, match="the teacher is a str, not a Keras model; load a directory with `load_model`"):
+        Distiller("runs/teacher", network())
+
+
+def test_labels_in_another_order_are_matched_by_name(network, batch):
+    """A student that equals its teacher but for the order has the loss of one that equals it whole."""
+    student, same = network(), network()
+    other = network(label2id={"yes": 0, "no": 1, "maybe": 2})
+    for model in (same, other):
+        model.set_weights(student.get_weights())
+    order = [0, 1, 2]  # the student's rows in the teacher's order: yes, no, maybe
+    order = [{"no": 0, "maybe": 1, "yes": 2}[label] for label in other.config.label2id]
+    kernel, bias = student.head_layer.get_weights()
+    other.head_layer.set_weights([kernel[:, order], bias[order]])
+    found = []
+    for teacher in (same, other):
+        distiller = Distiller(teacher, student, PREDICTION)
+        distiller.compile("adam")
+        found.append(distiller.evaluate(batch()[0], verbose=0, return_dict=True)["loss"])
+    assert found[1] == pytest.approx(found[0], rel=1e-6)
+
+
+def test_nameless_labels_are_taken_in_their_order(network):
+    nameless = {f"LABEL_{index}": index for index in range(3)}
+    assert Distiller(network(label2id=nameless), network(), PREDICTION)
+
+
+def test_vocabularies_are_compared_word_by_word():
+    check_vocabulary(["a", "b"], ["a", "b"], "student/vocab.txt", "teacher/vocab.txt")
+    with pytest.raises(InputError, match=r"has 3 words \(S\), the teacher's 2 \(T\)"):
+        check_vocabulary(["a", "b", "c"], ["a", "b"], "S", "T")
+    with pytest.raises(InputError, match="word 1 is 'c' in S and 'b' in T"):
+        check_vocabulary(["a", "c"], ["a", "b"], "S", "T")
+
+
+def test_inputs_that_a_network_cannot_read_are_refused(network, batch):
+    check_inputs(network(), "student", 16, pairs=True)
+    with pytest.raises(InputError, match="seq_len=17: the student has 16 positions; take a smaller one"):
+        check_inputs(network(), "student", 17, pairs=False)
+    with pytest.raises(InputError, match="type_vocab_size=1, but the task's pairs of texts need 2"):
+        check_inputs(network(type_vocab_size=1), "model", 16, pairs=True)
+    with pytest.raises(InputError, match="seq_len=20: the model has 16 positions"):
+        network()(batch(length=20)[0])
+
+
+# === Models that are no BertModel ===
+
+
+def bag_of_words(activation=None, names=("input_word_ids",)):
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
+    hidden = keras.layers.Embedding(50, 6)(inputs[names[0]])
+    hidden = keras.layers.GlobalAveragePooling1D()(hidden)
+    return keras.Model(inputs, keras.layers.Dense(3, activation=activation, name="answer")(hidden))
+
+
+@pytest.mark.parametrize("names", [("input_word_ids",), ("token_ids", "padding_mask")])
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_any_keras_classifier_takes_part_in_the_prediction_stage(network, batch, role, names):
+    """With TF-Models' names of the inputs, or with KerasHub's."""
+    plain = bag_of_words(names=names)
+    pair = (network(), plain) if role == "student" else (plain, network())
+    distiller = Distiller(*pair, TinyBertObjective.prediction())
+    distiller.compile(keras.optimizers.Adam(1e-2), metrics=["accuracy"])
+    features, labels, weight = batch()
+    history = distiller.fit(features, labels, sample_weight=weight, epochs=10, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0] and "accuracy" in history
+    assert distiller.predict(features, verbose=0).shape == (4, 3)
+
+
+def test_probabilities_teach_what_their_logits_teach(network, batch):
+    logits, probabilities = bag_of_words(), bag_of_words("softmax")
+    probabilities.set_weights(logits.get_weights())
+    student, found = network(), []
+    for teacher in (logits, probabilities):
+        distiller = Distiller(teacher, student, TinyBertObjective.prediction(temperature=3.0))
+        distiller.compile("adam")
+        found.append(distiller.evaluate(batch()[0], verbose=0, return_dict=True)["loss"])
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
+
+
+def test_a_subclassed_model_can_teach_once_it_has_weights(network, batch):
+    class Teacher(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner = bag_of_words()
+
+        def call(self, features):
+            return {"logits": self.inner({"input_word_ids": features["input_word_ids"]})}
+
+    teacher = Teacher()
+    with pytest.raises(InputError, match="has no weights yet; call it on a batch of features first"):
+        Distiller(teacher, network(), PREDICTION)
+    teacher(batch()[0])
+    distiller = Distiller(teacher, network(), PREDICTION)
+    distiller.compile("adam")
+    assert np.isfinite(distiller.evaluate(batch()[0], verbose=0, return_dict=True)["loss"])
+
+
+def test_layers_of_a_plain_model_cannot_be_matched(network):
+    with pytest.raises(InputError, match=r"read layers of a BertModel.*take TinyBertObjective.prediction\(\)"):
+        Distiller(network(), bag_of_words())
+
+
+def test_features_that_a_network_does_not_find_are_named(network, batch):
+    distiller = Distiller(bag_of_words(names=("words",)), network(), PREDICTION)
+    distiller.compile("adam")
+    with pytest.raises(InputError, match="reads words, but the features are input_word_ids, .*; words is missing"):
+        distiller.evaluate(batch()[0], verbose=0)

@@ -1,0 +1,198 @@
+"""The outputs of a network by name, for networks that Keras can cut, and the logits of any other Keras model.
+
+An output is named as in the dict that a network returns, with an index where that is a list:
+
+| name | shape | of a |
+|---|---|---|
+| `logits` | [B, C], or as the head gives them | any model: the output of that name, or its only one |
+| `hidden_states/0` (embeddings), ... | [B, S, D] | `BertModel` |
+| `attention_logits/0` (first layer), ... | [B, H, S, S] | `BertModel` |
+| `attention_probabilities/0`, ... | [B, H, S, S] | `BertModel` |
+| `queries/0`, `keys/0`, `values/0`, ... | [B, S, D], all heads, not scaled | `BertModel` |
+| `sequence_output`, `pooled_output` | [B, S, D], [B, D] | `BertModel` |
+| a key of the output dict, or the name of a layer | | any functional model |
+
+Indices count from 0, negative ones from the end.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from tinybert_tf.bert import BertModel
+from tinybert_tf.errors import InputError
+
+# KerasHub's names of BERT's inputs.
+KERASHUB_INPUTS = {"input_word_ids": "token_ids", "input_mask": "padding_mask", "input_type_ids": "segment_ids"}
+_OTHER_NAMES = KERASHUB_INPUTS | {theirs: ours for ours, theirs in KERASHUB_INPUTS.items()}
+_PROJECTIONS = {"queries": "query", "keys": "key", "values": "value"}
+
+
+def is_functional(model: keras.Model) -> bool:
+    """Whether the outputs of a model's layers can be had by themselves."""
+    return bool(getattr(model, "inputs", None)) and bool(getattr(model, "outputs", None))
+
+
+def output(model: keras.Model, name: str) -> Any:
+    """The symbolic tensor of a functional model by its name; see the table above.
+
+    Raises:
+        InputError: the model has no such output.
+    """
+    key, _, index = name.partition("/")
+    try:
+        if isinstance(model, BertModel) and key in _PROJECTIONS:
+            layer = model.transformer_layers[int(index)]
+            return getattr(layer.attention, _PROJECTIONS[key])(model.output["hidden_states"][:-1][int(index)])
+        if isinstance(model, BertModel) and key == "attention_probabilities":
+            return ops.softmax(model.output["attention_logits"][int(index)])
+        if isinstance(model.output, Mapping) and key in model.output:
+            found = model.output[key]
+        elif key == "logits" and len(model.outputs) == 1:
+            found = model.outputs[0]
+        else:
+            found = model.get_layer(key).output
+        found = found[int(index)] if index else found
+    except (IndexError, ValueError, AttributeError, TypeError):
+        raise InputError(f"{describe(model)} has no output {name!r}; {_what_it_has(model)}") from None
+    return _as_logits(found) if key == "logits" else found
+
+
+def _as_logits(tensor):
+    """The logarithm of probabilities, which is logits up to a constant that no softmax sees; logits as they are."""
+    operation = tensor._keras_history.operation
+    ends_in_softmax = isinstance(operation, keras.layers.Softmax)
+    ends_in_softmax |= getattr(operation, "activation", None) is keras.activations.softmax
+    return ops.log(ops.maximum(tensor, keras.config.epsilon())) if ends_in_softmax else tensor
+
+
+def describe(model: keras.Model) -> str:
+    """How messages name a model."""
+    head = f" with the head {model.head!r}" if isinstance(model, BertModel) else ""
+    return f"the model {model.name!r} ({type(model).__name__}{head})"
+
+
+def _what_it_has(model: keras.Model) -> str:
+    if isinstance(model, BertModel):
+        count, task = (
+            model.config.num_hidden_layers,
+            ", logits" if "logits" in model.output else "; load it with a task head",
+        )
+        return f"it has {count} layers, hidden_states/0 to hidden_states/{count}{task}"
+    if isinstance(model.output, Mapping):
+        return f"it has {', '.join(map(str, model.output))}"
+    return f"its layers are {', '.join(layer.name for layer in model.layers)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """A network reduced to the outputs that are read: layers that none of them depends on are not computed.
+
+    A plain object and not an attribute that Keras tracks: what is read shares its layers with the network.
+
+    Attributes:
+        network: the whole network.
+        names: of the outputs.
+        submodel: from the network's inputs to a dict of the outputs by name; None if the network is not functional.
+    """
+
+    network: keras.Model
+    names: tuple[str, ...]
+    submodel: keras.Model | None
+
+    def __call__(self, features, training: bool = False) -> dict[str, tf.Tensor]:
+        """The outputs by name."""
+        if not self.names:
+            return {}
+        inputs = arguments(self.network, features)
+        if self.submodel is not None:
+            return self.submodel(inputs, training=training)
+        returned = self.network(inputs, training=training)
+        return {"logits": returned["logits"] if isinstance(returned, Mapping) else returned}
+
+
+def reader(network: keras.Model, names: Sequence[str]) -> Reader:
+    """A function (features, training) -> outputs by name.
+
+    Args:
+        network: a Keras model; one that is not functional can be read its `logits` only.
+        names: of outputs.
+
+    Raises:
+        InputError: the network has no such output.
+    """
+    if not names:
+        return Reader(network, (), None)
+    if is_functional(network):
+        outputs = {name: output(network, name) for name in names}
+        return Reader(network, tuple(names), keras.Model(network.input, outputs, name=f"{network.name}_read"))
+    if other := [name for name in names if name != "logits"]:
+        raise InputError(
+            f"{describe(network)} is not functional: only its logits can be read, not {', '.join(other)}; build it with "
+            "keras.Model(inputs, outputs)"
+        )
+    if not network.built:
+        raise InputError(f"{describe(network)} has no weights yet; call it on a batch of features first")
+    return Reader(network, tuple(names), None)
+
+
+def arguments(network: keras.Model, features):
+    """Of `features`, what a network takes: inputs by name, also between TF-Models' and KerasHub's names."""
+    if not isinstance(features, Mapping) or not is_functional(network):
+        return features
+    taken = network.input
+    if not isinstance(taken, Mapping):
+        names = [tensor.name for tensor in network.inputs]
+        if not all(_find(features, name) is not None for name in names):
+            return features
+        found = [_find(features, name) for name in names]
+        return found if isinstance(taken, list | tuple) else found[0]
+    missing = [name for name in taken if _find(features, name) is None]
+    if missing:
+        raise InputError(
+            f"{describe(network)} reads {', '.join(taken)}, but the features are {', '.join(features)}; "
+            f"{', '.join(missing)} is missing"
+        )
+    return {name: _find(features, name) for name in taken}
+
+
+def _find(features: Mapping, name: str):
+    return features.get(name, features.get(_OTHER_NAMES.get(name)))
+
+
+def token_mask(features) -> tf.Tensor | None:
+    """int32 [B, S], 1 = token, or None where the features have no mask."""
+    mask = _find(features, "input_mask") if isinstance(features, Mapping) else None
+    return None if mask is None else tf.cast(mask, tf.int32)
+
+
+def head_of(network: keras.Model) -> str:
+    """What a network's logits are: the head of a `BertModel`; else told by their shape, "classification" or "regression"."""
+    if isinstance(network, BertModel):
+        return network.head
+    count = label_count(network)
+    return "regression" if count == 1 else "classification"
+
+
+def label_count(network: keras.Model) -> int | None:
+    """The last axis of a network's logits; None where it is not known."""
+    if isinstance(network, BertModel):
+        return network.config.num_labels
+    return output(network, "logits").shape[-1] if is_functional(network) else None
+
+
+def label_ids(network: keras.Model) -> dict[str, int] | None:
+    """Label -> row of the logits; None where the labels have no names."""
+    if not isinstance(network, BertModel) or not network.config.label2id:
+        return None
+    found = dict(network.config.label2id)
+    return None if all(label == f"LABEL_{index}" for label, index in found.items()) else found
+
+
+def width(network: keras.Model, name: str) -> int:
+    """The size of the last axis of an output."""
+    return output(network, name).shape[-1]

@@ -1,0 +1,354 @@
+"""What a student is asked to match: tables of terms, and TinyBERT's (Jiao et al. 2020, equations 6 and 11).
+
+An objective is worked out once, from two networks, as a table: each row, a `Match`, says which output of the student meets
+which output of the teacher in which loss, with which weight. What is computed of each network, the names of the terms, the
+projections and the loss all follow from the table.
+
+A loss of one's own is a function of two outputs and the batch that returns a value for each example (or each position):
+
+>>> import tensorflow as tf
+>>> import tinybert_tf as tb
+>>> def cls_distance(student, teacher, batch):
+...     return 1 + tf.keras.losses.cosine_similarity(teacher[:, 0], student[:, 0])  # [B, S, D] -> [B]
+>>> objective = [
+...     tb.TinyBertObjective.prediction(temperature=2.0),
+...     tb.Match("cls_loss", cls_distance, "hidden_states/-1", "hidden_states/-1", project=True),
+...     tb.objectives.HardLabels(weight=0.5),
+... ]
+>>> sizes = {"vocab_size": 30, "num_attention_heads": 2, "intermediate_size": 16, "label2id": {"no": 0, "yes": 1}}
+>>> teacher = tb.build_model(tb.BertConfig(num_hidden_layers=4, hidden_size=12, **sizes), head="classification")
+>>> student = tb.build_model(tb.BertConfig(num_hidden_layers=2, hidden_size=8, **sizes), head="classification")
+>>> distiller = tb.Distiller(teacher, student, objective)
+>>> [match.term for match in distiller.matches]
+['prediction_loss', 'cls_loss', 'label_loss']
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import keras
+import tensorflow as tf
+
+from tinybert_tf.bert import BertModel
+from tinybert_tf.distill import losses
+from tinybert_tf.distill.layer_map import layer_map
+from tinybert_tf.distill.networks import describe, head_of, token_mask
+from tinybert_tf.errors import InputError
+
+OVER = ("rows", "tokens", "pairs", "words")
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """A batch as Keras gives it to a training step.
+
+    Attributes:
+        features: what the networks read; a dict of tensors [B, S] for a `BertModel`.
+        labels: int [B], [B, S] or [B, 2], float [B], or None.
+        weight: float [B] of the examples, or [B, S] of the positions, or None.
+    """
+
+    features: Any
+    labels: tf.Tensor | None = None
+    weight: tf.Tensor | None = None
+
+    @property
+    def mask(self) -> tf.Tensor | None:
+        """int [B, S], 1 = token; None where the features have no mask."""
+        return token_mask(self.features)
+
+    @property
+    def rows(self):
+        """B."""
+        return tf.shape(tf.nest.flatten(self.features)[0])[0]
+
+    def weights(self, over: str) -> tf.Tensor:
+        """What a loss is the weighted mean over.
+
+        Args:
+            over: "rows": [B], one for each example; "tokens": [B, S], those of each example's tokens; "pairs": [B, S, S],
+                pairs of tokens; "words": [B, S], the weights of the positions themselves, where `weight` is [B, S].
+        """
+        if over == "rows":
+            return losses.row_weights(self.weight, self.rows)
+        if self.mask is None:
+            raise InputError(f"a loss over {over} needs the feature input_mask")
+        if over == "words" and self.weight is not None and self.weight.shape.rank == 2:
+            return tf.cast(self.mask, tf.float32) * tf.cast(self.weight, tf.float32)
+        return (losses.pair_weights if over == "pairs" else losses.token_weights)(self.mask, self.weight)
+
+
+Loss = Callable[[Any, Any, Batch], tf.Tensor]
+
+
+@keras.saving.register_keras_serializable(package="tinybert_tf")
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """One row of an objective's table. Rows of the same term are added up.
+
+    >>> def distance(student, teacher, batch):
+    ...     return tf.reduce_mean(tf.math.squared_difference(student, teacher), axis=-1)
+    >>> Match("pooled_loss", distance, "pooled_output", "pooled_output", weight=0.5).over
+    'rows'
+
+    Attributes:
+        term: the name in the logs.
+        loss: `loss(student's output, teacher's output, batch=Batch)` -> values [B, ...], whose first axes are those of
+            `over`. A Keras layer that is built already may have weights: they are trained with the student.
+        student: name of the student's output, see `tinybert_tf.distill.networks`; a tuple of names gives a tuple of outputs.
+        teacher: name of the teacher's output, or a tuple, or None for a loss that reads none.
+        weight: at least 0; a row of weight 0 is left out and nothing is computed for it.
+        over: what the loss is the mean over: "rows", "tokens", "pairs" or "words", see `Batch.weights`.
+        project: whether the student's output passes a learned dense layer to the width of the teacher's.
+
+    Raises:
+        InputError: a negative weight, or an unknown `over`.
+    """
+
+    term: str
+    loss: Loss
+    student: str | tuple[str, ...]
+    teacher: str | tuple[str, ...] | None = None
+    weight: float = 1.0
+    over: str = "rows"
+    project: bool = False
+
+    def __post_init__(self):
+        _check_weight("weight", self.weight)
+        if self.over not in OVER:
+            raise InputError(f"must be one of {', '.join(OVER)}", "over", repr(self.over))
+        if self.project and not (isinstance(self.student, str) and isinstance(self.teacher, str)):
+            raise InputError("needs one output of each network", "project", True)
+
+    def get_config(self) -> dict[str, Any]:
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return fields | {"loss": keras.saving.serialize_keras_object(self.loss)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Match":
+        names = {key: tuple(v) if isinstance(v := config[key], list) else v for key in ("student", "teacher")}
+        return cls(**(config | names | {"loss": keras.saving.deserialize_keras_object(config["loss"])}))
+
+
+class Objective(Protocol):
+    """Anything that works out its rows from the two networks; `serializable` lets a dataclass be saved with a `Distiller`."""
+
+    def matches(self, student: keras.Model, teacher: keras.Model) -> Sequence[Match]: ...
+
+
+def serializable(objective: type) -> type:
+    """A class decorator: lets a dataclass of plain values be saved with a `Distiller`."""
+    objective.get_config = lambda self: dataclasses.asdict(self)
+    objective.from_config = classmethod(lambda cls, config: cls(**config))
+    return keras.saving.register_keras_serializable(package="tinybert_tf")(objective)
+
+
+def table(
+    objective: "Objective | Match | Sequence[Objective | Match]", student: keras.Model, teacher: keras.Model
+) -> tuple[Match, ...]:
+    """The rows of an objective, of a row or of a list of both, without those of weight 0.
+
+    Raises:
+        InputError: no row is left, or something that is no objective.
+    """
+    parts = objective if isinstance(objective, Sequence) else [objective]
+    rows: list[Match] = []
+    for part in parts:
+        if not isinstance(part, Match) and not hasattr(part, "matches"):
+            raise InputError(
+                f"an objective is a Match, has a method `matches`, or is a list of both, not a {type(part).__name__}"
+            )
+        rows += [part] if isinstance(part, Match) else part.matches(student, teacher)
+    rows = [row for row in rows if row.weight]
+    if not rows:
+        raise InputError("the objective has no term: all weights are 0; give one of them a weight")
+    return tuple(rows)
+
+
+@serializable
+@dataclasses.dataclass(frozen=True)
+class TinyBertObjective:
+    """The weighted sum of attention, hidden, embedding and prediction losses (Jiao et al. 2020, equations 6 and 11).
+
+    A weight of 0 leaves a term out: neither network computes what only that term reads.
+
+    >>> TinyBertObjective.prediction(temperature=2.0).prediction_weight
+    1.0
+
+    Attributes:
+        layers: "uniform", "top", "bottom" or a list of teacher layers; see `layer_map`.
+        attention_weight: one number for every student layer, or one for each.
+        hidden_weight: one number for every student layer, or one for each.
+        embedding_weight: weight of the embedding loss.
+        prediction_weight: weight of the prediction loss, which is that of the head: `losses.prediction_loss`, `losses.span_loss`
+            or, of scores, `losses.regression_loss`.
+        temperature: t of the prediction loss. The paper uses 1.
+        padding: "exclude" leaves padded positions out of the means, "reference" counts them as the published code does.
+        reduction: of a classifier's prediction loss; see `losses.prediction_loss`.
+
+    Raises:
+        InputError: a negative weight, weights that are all 0, a temperature of 0 or below, an unknown padding or reduction.
+    """
+
+    layers: str | Sequence[int] = "uniform"
+    attention_weight: float | Sequence[float] = 1.0
+    hidden_weight: float | Sequence[float] = 1.0
+    embedding_weight: float = 1.0
+    prediction_weight: float = 0.0
+    temperature: float = 1.0
+    padding: str = "exclude"
+    reduction: str = "batch"
+
+    def __post_init__(self):
+        weights = ("attention_weight", "hidden_weight", "embedding_weight", "prediction_weight")
+        for name in weights:
+            _check_weight(name, getattr(self, name))
+        if not any(_any(getattr(self, name)) for name in weights):
+            raise InputError(f"all weights are 0: nothing would be learned; give one of {', '.join(weights)}")
+        if not self.temperature > 0:
+            raise InputError("must be above 0", "temperature", self.temperature)
+        for name, choices in (("padding", losses.PADDINGS), ("reduction", losses.REDUCTIONS)):
+            if getattr(self, name) not in choices:
+                raise InputError(f"must be {' or '.join(choices)}", name, repr(getattr(self, name)))
+
+    @classmethod
+    def intermediate(cls, **settings) -> "TinyBertObjective":
+        """Stage 1, and the first half of stage 2: attention, hidden and embedding losses."""
+        return cls(**settings)
+
+    @classmethod
+    def prediction(cls, **settings) -> "TinyBertObjective":
+        """The second half of stage 2: the prediction loss alone."""
+        off = {"attention_weight": 0.0, "hidden_weight": 0.0, "embedding_weight": 0.0, "prediction_weight": 1.0}
+        return cls(**(off | settings))
+
+    def matches(self, student: keras.Model, teacher: keras.Model) -> list[Match]:
+        """The table of two networks.
+
+        Raises:
+            InputError: networks that cannot be matched, with the ways out.
+        """
+        rows = []
+        if _any(self.attention_weight) or _any(self.hidden_weight) or self.embedding_weight:
+            rows += self._layer_matches(student, teacher)
+        if self.prediction_weight:
+            rows.append(self._prediction_match(head_of(student)))
+        return rows
+
+    def _layer_matches(self, student: keras.Model, teacher: keras.Model) -> list[Match]:
+        for network in (student, teacher):
+            if not isinstance(network, BertModel):
+                raise InputError(
+                    f"the attention, hidden and embedding losses read layers of a BertModel, which {describe(network)} is "
+                    "not; take TinyBertObjective.prediction()"
+                )
+        depth = student.config.num_hidden_layers
+        attention, hidden = (self._per_layer(name, depth) for name in ("attention_weight", "hidden_weight"))
+        heads = student.config.num_attention_heads, teacher.config.num_attention_heads
+        if any(attention) and heads[0] != heads[1]:
+            raise InputError(
+                f"the student has {heads[0]} attention heads and the teacher {heads[1]}: their attention logits cannot be "
+                f"matched head by head; build the student with `num_attention_heads={heads[1]}` or leave the term out with "
+                "`attention_weight=0`"
+            )
+        mapped = (0,) * depth
+        if any(attention) or any(hidden):
+            mapped = layer_map(self.layers, depth, teacher.config.num_hidden_layers)
+        pairs, tokens = ("rows", "rows") if self.padding == "reference" else ("pairs", "tokens")
+        logits_loss = functools.partial(_attention, padding=self.padding)
+
+        def attention_match(m: int, n: int) -> Match:
+            names = f"attention_logits/{m - 1}", f"attention_logits/{n - 1}"
+            return Match("attention_loss", logits_loss, *names, attention[m - 1], pairs)
+
+        def state_match(term: str, m: int, n: int, weight: float) -> Match:
+            return Match(term, _states, f"hidden_states/{m}", f"hidden_states/{n}", weight, tokens, project=True)
+
+        layers = list(enumerate(mapped, 1))
+        return [
+            *(attention_match(m, n) for m, n in layers),
+            *(state_match("hidden_loss", m, n, hidden[m - 1]) for m, n in layers),
+            state_match("embedding_loss", 0, 0, self.embedding_weight),
+        ]
+
+    def _prediction_match(self, head: str) -> Match:
+        if head == "regression":
+            loss = _scores
+        elif head == "span":
+            loss = functools.partial(_spans, temperature=self.temperature)
+        else:
+            loss = functools.partial(_predictions, temperature=self.temperature, reduction=self.reduction)
+        over = "words" if head == "token_classification" else "rows"
+        return Match("prediction_loss", loss, "logits", "logits", self.prediction_weight, over)
+
+    def _per_layer(self, name: str, layers: int) -> tuple[float, ...]:
+        given = getattr(self, name)
+        if isinstance(given, int | float):
+            return (given,) * layers
+        if len(given) != layers:
+            raise InputError(f"needs one number, or one for each of {layers} layers", name, list(given))
+        return tuple(given)
+
+
+@serializable
+@dataclasses.dataclass(frozen=True)
+class HardLabels:
+    """The loss of the labels themselves, to be mixed with a teacher's (Hinton et al. 2015, section 2).
+
+    >>> objective = [TinyBertObjective.prediction(), HardLabels(weight=0.5)]
+
+    Attributes:
+        weight: beside those of the other terms.
+    """
+
+    weight: float = 1.0
+
+    def __post_init__(self):
+        _check_weight("weight", self.weight)
+
+    def matches(self, student: keras.Model, teacher: keras.Model) -> list[Match]:
+        """The table of two networks."""
+        head = head_of(student)
+        over = "words" if head in ("token_classification", "masked_lm") else "rows"
+        return [Match("label_loss", functools.partial(_labels, head=head), "logits", None, self.weight, over)]
+
+
+def _attention(student, teacher, batch: Batch, padding: str):
+    return losses.attention_values(student, teacher, padding)
+
+
+def _states(student, teacher, batch: Batch):
+    return losses.hidden_values(student, teacher)
+
+
+def _predictions(student, teacher, batch: Batch, temperature: float, reduction: str):
+    return losses.prediction_values(student, teacher, temperature, reduction)
+
+
+def _scores(student, teacher, batch: Batch):
+    return losses.regression_values(student, teacher)
+
+
+def _spans(student, teacher, batch: Batch, temperature: float):
+    return losses.span_values(student, teacher, batch.mask, temperature)
+
+
+def _labels(student, teacher, batch: Batch, head: str):
+    if batch.labels is None:
+        raise InputError(
+            "the loss of the labels needs them: give batches (features, labels) or (features, labels, weight)"
+        )
+    return losses.label_values(batch.labels, student, head)
+
+
+def _any(weight: float | Sequence[float]) -> bool:
+    return any(weight) if isinstance(weight, Sequence) else bool(weight)
+
+
+def _check_weight(name: str, value: float | Sequence[float]) -> None:
+    for number in value if isinstance(value, Sequence) and not isinstance(value, str) else (value,):
+        if not isinstance(number, int | float) or not 0 <= number < math.inf:
+            raise InputError("must be a number of at least 0", name, value)
