@@ -1,0 +1,73 @@
+"""Methods beside each other: CSV, Markdown and a plot with mean, deviation and the paper's number."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tinybert_tf.files import written_aside
+from tinybert_tf.report.curves import BLACK, STAGE_COLORS, as_it_is
+from tinybert_tf.report.tables import Column, csv_table, markdown_table
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+COLUMNS = (
+    Column("method", "method"),
+    Column("task", "task"),
+    Column("score", "dev score", _points),
+    Column("deviation", "deviation", _points),
+    Column("seeds", "seeds"),
+    Column("paper", "the paper's, on its data", lambda value: f"{value:.1f}"),
+    Column("steps", "steps"),
+    Column("minutes", "minutes a run", lambda value: f"{value:.1f}"),
+    Column("parameters", "parameters"),
+    Column("encoder_flops", "encoder FLOPs", lambda value: f"{value / 1e9:.2f}B"),
+    Column("mb", "MB int8", lambda value: f"{value:.1f}"),
+    Column("ms", "ms int8", lambda value: f"{value:.2f}"),
+)
+
+
+def write_methods(directory: str | Path, rows: Sequence[Mapping[str, Any]], budget: str) -> None:
+    """Writes `results.csv`, `results.md` and `results.png`.
+
+    Args:
+        directory: made if it is missing.
+        rows: one for each method and task; keys as in `COLUMNS`, scores from 0 to 1.
+        budget: what the runs were equal in, in words.
+    """
+    directory = Path(directory)
+    page = [f"# Methods at {budget}", "", markdown_table(rows, COLUMNS), "", "![scores](results.png)", ""]
+    for name, text in (("results.csv", csv_table(rows, COLUMNS)), ("results.md", "\n".join(page))):
+        with written_aside(directory / name) as aside:
+            aside.write_text(text, encoding="utf-8")
+    with written_aside(directory / "results.png") as aside:
+        _plot(rows, budget).savefig(aside, format="png", facecolor="white")
+
+
+def _plot(rows: Sequence[Mapping[str, Any]], budget: str) -> Figure:
+    """A panel for each task: bars of the mean with the deviation, a mark at the paper's number."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    figure = Figure(figsize=(4.6 * len(tasks), 1.2 + 0.34 * len(methods)), dpi=130, layout="constrained")
+    axes = figure.subplots(1, len(tasks), squeeze=False, sharey=True)[0]
+    for axis, task in zip(axes, tasks, strict=True):
+        of_task = [row for row in rows if row["task"] == task]
+        places = np.array([methods.index(row["method"]) for row in of_task])
+        scores = np.array([100 * row["score"] for row in of_task])
+        deviations = [100 * (row.get("deviation") or 0.0) for row in of_task]
+        axis.barh(places, scores, xerr=deviations, color=STAGE_COLORS[0], alpha=0.75, capsize=2.5, height=0.7)
+        for place, row in zip(places, of_task, strict=True):
+            if row.get("paper") is not None:
+                axis.plot(row["paper"], place, marker="|", color=BLACK, markersize=12)
+        axis.set_yticks(range(len(methods)), [as_it_is(method) for method in methods], fontsize=8)
+        axis.invert_yaxis()
+        low = min(0.0, float(scores.min()))
+        axis.set_xlim(left=max(low, float(scores.min()) - 15) if low == 0 else low - 2)
+        axis.set_title(f"{as_it_is(task)}, at {budget}", fontsize=9, loc="left")
+        axis.grid(axis="x", alpha=0.3)
+    return figure
