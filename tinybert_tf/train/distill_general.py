@@ -14,6 +14,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.settings import nested, setting
 from tinybert_tf.train import plan
 from tinybert_tf.train.fit import Evaluation, fit
+from tinybert_tf.train.loss_scale import relative_weights
 from tinybert_tf.train.optimizer import bert_adamw
 from tinybert_tf.train.precision import Precision
 from tinybert_tf.train.run import Run, finished_result, recorded
@@ -68,7 +69,8 @@ def distill_general(settings: GeneralSettings) -> dict:
         corpus = read_corpus(text.corpus)
         teacher_dir = resolve_directory(settings.teacher)
         check_vocabulary(corpus, teacher_dir)
-        precision = Precision.of(recorded(settings), settings.run.dtype, matching.teacher_dtype)
+        earlier = recorded(settings)
+        precision = Precision.of(earlier, settings.run.dtype, matching.teacher_dtype)
         teacher = load_model(teacher_dir, head="encoder", dtype=precision.teacher_dtype)
         # `init` may name the directory instead of `student`.
         name, init = (settings.init, "auto") if Path(settings.init).is_dir() else (settings.student, settings.init)
@@ -87,7 +89,10 @@ def distill_general(settings: GeneralSettings) -> dict:
             matching.student_family,
             corpus.seq_len,
         )
-        objective = TinyBertObjective.intermediate(layers=matching.layers, padding=matching.counted_padding)
+        weights = earlier.get("loss_weights", {})
+        if matching.loss_scale == "relative" and not weights:
+            weights = relative_weights(teacher, student.config.num_hidden_layers, matching.layers, rows())
+        objective = TinyBertObjective.intermediate(layers=matching.layers, padding=matching.counted_padding, **weights)
         distiller = Distiller(teacher, student, objective, projections)
         read, steps = training_batches(text, settings.run, corpus, corpus.batches)
 
@@ -101,7 +106,7 @@ def distill_general(settings: GeneralSettings) -> dict:
             student_dropout=matching.has_dropout,
         )
         losses = held_out_means(distiller, corpus, corpus.batches, _with_weight)
-        run = Run(settings, dataclasses.asdict(precision))
+        run = Run(settings, dataclasses.asdict(precision) | {"loss_weights": weights})
 
         def keep(name: str) -> None:
             run.save(student, name, teacher_dir, also=distiller.save_projections)

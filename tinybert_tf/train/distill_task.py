@@ -17,6 +17,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.baseline import constant_score
 from tinybert_tf.evaluate.task_model import TaskModel
 from tinybert_tf.settings import check_one_of, check_positive, nested, setting
+from tinybert_tf.train.loss_scale import relative_weights
 from tinybert_tf.train.precision import Precision
 from tinybert_tf.train.run import Run, finished_result, recorded
 from tinybert_tf.train.settings import ExampleSettings, MatchingSettings, RunSettings
@@ -107,14 +108,17 @@ def distill_task(settings: DistillSettings) -> dict:
         teacher_score = earlier.get("teacher_score")
         if teacher_score is None and not settings.run.dry_run:
             teacher_score = _checked_teacher(data, of_teacher.score(data.dev), settings.allow_weak_teacher)
-        run = Run(
-            settings, dataclasses.asdict(precision) | {"teacher_score": teacher_score, "buckets": training.buckets}
-        )
+        weights = earlier.get("loss_weights", {})
+        if settings.matching.loss_scale == "relative" and settings.stage != "prediction" and not weights:
+            depth = student.config.num_hidden_layers
+            weights = relative_weights(teacher, depth, settings.matching.layers, training.texts())
+        found = {"teacher_score": teacher_score, "loss_weights": weights, "buckets": training.buckets}
+        run = Run(settings, dataclasses.asdict(precision) | found)
         trainer = Trainer(
             run, settings.run, student, training, evaluate, settings.examples.evaluations, tokenizer.spec, precision,
             settings.matching.has_dropout,
         )  # fmt: skip
-        scores = _both_stages(trainer, teacher, data, projections, settings)
+        scores = _both_stages(trainer, teacher, data, projections, settings, weights)
         retention = scores[data.task.main_metric] / teacher_score if scores and teacher_score > 0 else 0.0
         return trainer.finish(scores, teacher_score=teacher_score, retention=retention)
 
@@ -151,13 +155,13 @@ def _checked_teacher(data: TaskData, scores: Mapping[str, float], allow_weak: bo
 
 
 def _both_stages(
-    trainer: Trainer, teacher: BertModel, data: TaskData, projections, settings: DistillSettings
+    trainer: Trainer, teacher: BertModel, data: TaskData, projections, settings: DistillSettings, weights: Mapping
 ) -> dict[str, float] | None:
     """The stages that `settings.stage` asks for, in order; the dev scores of the model that is kept."""
     matching, scores = settings.matching, None
     if settings.stage in ("intermediate", "both"):
         epochs = settings.intermediate_epochs or data.task.intermediate_epochs
-        objective = TinyBertObjective.intermediate(layers=matching.layers, padding=matching.counted_padding)
+        objective = TinyBertObjective.intermediate(layers=matching.layers, padding=matching.counted_padding, **weights)
         is_last = settings.stage == "intermediate"
         trainer.learn_layers(
             teacher, objective, projections, epochs, settings.intermediate_learning_rate,

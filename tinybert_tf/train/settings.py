@@ -61,10 +61,14 @@ class MatchingSettings:
     padding: str | None = setting(
         None, "exclude padding from the losses, or reference: count it (recipe ours: exclude, published: reference)"
     )
+    loss_scale: str = setting(
+        "paper", "paper: intermediate terms with weight 1; relative: each divided by the variance of its target"
+    )
     teacher_dtype: str = setting("auto", f"precision of the teacher: {TEACHER_DTYPE_HELP}")
 
     def __post_init__(self):
         check_one_of(self, "recipe", "ours", "published")
+        check_one_of(self, "loss_scale", "paper", "relative")
         if self.padding is not None:
             check_one_of(self, "padding", "exclude", "reference")
         self.layers  # noqa: B018
