@@ -35,11 +35,12 @@ if keras.backend.backend() in ("jax", "torch", "numpy", "openvino"):
         "KERAS_BACKEND=tensorflow before anything imports Keras"
     )
 
+from tinybert_tf import objectives
 from tinybert_tf.augmentation import augment
 from tinybert_tf.bert import BertConfig, BertModel, build_model, logits_model
 from tinybert_tf.checkpoints import load_model, save_model
 from tinybert_tf.data import CustomFiles, Tokenizer, batches, load_task, task_from_lists
-from tinybert_tf.distill import Distiller, Match, TinyBertObjective, initialize_student, layer_map, losses, objectives
+from tinybert_tf.distill import Distiller, Match, TinyBertObjective, initialize_student, layer_map, losses
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.api import evaluate, predict
 from tinybert_tf.evaluate.describe import describe
