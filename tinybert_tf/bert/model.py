@@ -138,7 +138,7 @@ def build_model(config: BertConfig, head: str = "encoder", dtype: Any = None, na
     >>> from tinybert_tf.bert import BertConfig
     >>> model = build_model(BertConfig.named("2x8x2x16", vocab_size=30, label2id={"no": 0, "yes": 1}), head="classification")
     >>> model.count_params()
-    5546
+    5658
 
     Args:
         config: the network's family, sizes and labels.

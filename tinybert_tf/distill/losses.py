@@ -68,7 +68,10 @@ def row_weights(weight, rows) -> tf.Tensor:
     if weight is None:
         return tf.ones([rows])
     weight = tf.cast(weight, tf.float32)
-    return weight if weight.shape.rank == 1 else tf.reduce_max(weight, axis=-1)
+    if weight.shape.rank == 1:
+        return weight
+    # Keras may trace one graph for both kinds of weights, in which their rank is not known.
+    return tf.reduce_max(tf.reshape(weight, [tf.shape(weight)[0], -1]), axis=-1)
 
 
 def token_weights(mask, weight=None) -> tf.Tensor:

@@ -76,8 +76,9 @@ class Batch:
             return losses.row_weights(self.weight, self.rows)
         if self.mask is None:
             raise InputError(f"a loss over {over} needs the feature input_mask")
-        if over == "words" and self.weight is not None and self.weight.shape.rank == 2:
-            return tf.cast(self.mask, tf.float32) * tf.cast(self.weight, tf.float32)
+        if over == "words" and self.weight is not None:
+            mask, weight = tf.cast(self.mask, tf.float32), tf.cast(self.weight, tf.float32)
+            return mask * tf.reshape(weight, [tf.shape(weight)[0], -1])  # [B, 1] or [B, S]
         return (losses.pair_weights if over == "pairs" else losses.token_weights)(self.mask, self.weight)
 
 
