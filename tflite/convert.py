@@ -32,6 +32,10 @@ class ConvertSettings:
     max_mb: float | None = setting(None, "auto: the largest file; with it or --max_ms the most faithful file is kept")
     max_ms: float | None = setting(None, "auto: the longest median time of a text on one thread of this machine")
     text_input: str | None = setting(None, "single or pair: the tokenizer in the file, by TensorFlow Text's operations")
+    output_vector: str | None = setting(
+        None,
+        "pooled, mean or first_token: the encoder's vector instead of its head, for search and MediaPipe's TextEmbedder",
+    )
     output_dir: str | None = setting(None, "the folder of a relative --output")
     seed: int = setting(0, "without effect: nothing in a conversion is random")
 
@@ -51,6 +55,7 @@ def main(settings: ConvertSettings) -> dict:
             quantize=settings.quantize,
             calibration_texts=_calibration_texts(settings),
             text_input=settings.text_input,
+            output_vector=settings.output_vector,
         )
     needed = "with TensorFlow Text's tokenizer" if settings.text_input else "all builtin"
     print(f"wrote {report.path}: {report.mb:.1f} MB, {sum(report.operators.values())} operations, {needed}")
@@ -68,8 +73,9 @@ def main(settings: ConvertSettings) -> dict:
 
 
 def _try_all(settings: ConvertSettings, output: Path, lengths: list[int]):
-    if not settings.task or settings.text_input:
-        raise InputError("scores files on `task`, which is missing, and takes no `text_input`", "quantize", "auto")
+    if not settings.task or settings.text_input or settings.output_vector:
+        message = "scores files on `task`, which must be given, and takes no `text_input` and no `output_vector`"
+        raise InputError(message, "quantize", "auto")
     limits = Limits(settings.max_drop, settings.max_mb, settings.max_ms)
     report, trials = export_best(
         settings.model_dir,

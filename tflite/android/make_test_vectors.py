@@ -277,7 +277,7 @@ def write_real(folder: Path, data: Path) -> None:
 def characters() -> tuple[tuple[str, ...], list[str]]:
     """(vocabulary, texts): every character in and out of a word, and a vocabulary that tells apart what becomes of them.
 
-    A JVM knows as much of Unicode as was there in its time, so these are the characters of Unicode 3.2 and the emoji; U+1734,
+    The Unicode tables of JVMs differ by their age, so these are the characters of Unicode 3.2 and the emoji; U+1734,
     a mark that Unicode 14 declared to be spacing, is left out. So are most ideographs and Hangul.
     """
     alike = itertools.chain(

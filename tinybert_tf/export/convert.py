@@ -9,6 +9,7 @@ import numpy as np
 
 from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints import load_model, resolve_directory
+from tinybert_tf.checkpoints.load import read_checkpoint
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.writer import flatbuffer, integrity, metadata
@@ -18,7 +19,7 @@ from tinybert_tf.export.writer.graph import OUTPUT_NAMES, NetworkWriter
 from tinybert_tf.export.writer.quantization import QUANTIZE_MODES
 from tinybert_tf.export.writer.smoothing import smoothed
 from tinybert_tf.export.writer.text_input import write_with_tokenizer
-from tinybert_tf.export.writer.weights import folded_weights
+from tinybert_tf.export.writer.weights import VECTORS, folded_weights
 from tinybert_tf.files import written_aside
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ def export_tflite(
     tokenizer_from: str | Path | None = None,
     calibration_texts: Sequence[str | tuple[str, str]] | None = None,
     text_input: str | None = None,
+    output_vector: str | None = None,
 ) -> ExportReport:
     """Writes a model as TFLite, with vocabulary, labels and metadata inside.
 
@@ -72,7 +74,8 @@ def export_tflite(
     Task Library looks for that name), a span model `end_logits` and `start_logits` `[1, seq_len]`; all float32.
 
     Args:
-        model: a model directory, or a network with a classification, token_classification, regression or span head.
+        model: a model directory, or a network with a classification, token_classification, regression or span head; with
+            `output_vector` any encoder.
         output: the .tflite file; replaced if it exists, unchanged if the export fails.
         seq_len: the fixed length, special tokens included. Of several lengths the longest is `serving_default`, and each
             shorter one N has a signature `seq_N`: weights are shared, and a short text costs little. MediaPipe's tasks load
@@ -84,6 +87,8 @@ def export_tflite(
             and needs them.
         text_input: "single" or "pair" puts the tokenizer into the file, which then takes `text`, or `text` and `text_pair`,
             strings `[1]`, and needs TensorFlow Text's operators; one length only.
+        output_vector: "pooled", "mean" or "first_token" writes the encoder without its head, for search and for MediaPipe's
+            TextEmbedder: the file returns `embedding` `[1, hidden_size]`, whose length is not 1.
 
     Returns:
         the report of the file that was written.
@@ -103,11 +108,14 @@ def export_tflite(
     check_output(output)
     lengths = sorted({seq_len} if isinstance(seq_len, int) else set(seq_len), reverse=True)
     _check_form(quantize, text_input, lengths)
+    if output_vector not in (None, *VECTORS):
+        raise InputError(f"must be {', '.join(VECTORS)}", "output_vector", output_vector)
     if not isinstance(model, BertModel):
         directory = resolve_directory(model, "--model_dir")
         tokenizer_from = tokenizer_from or directory
-        model = load_model(directory, strict_head=True)
-    _check_model(model, lengths)
+        model = _load_encoder(directory, output_vector) if output_vector else load_model(directory, strict_head=True)
+    head = output_vector or model.head
+    _check_model(model, head, lengths)
     tokenizer = _read_tokenizer(tokenizer_from, model)
     if text_input and not _is_plain(tokenizer):
         raise InputError(
@@ -117,7 +125,7 @@ def export_tflite(
             text_input,
         )
     longest, mode = lengths[0], QUANTIZE_MODES[quantize]
-    network = folded_weights(model, longest)
+    network = folded_weights(model, longest, head)
     if mode.static and not calibration_texts:
         raise InputError(
             "takes the ranges of its attention from example texts: give `calibration_texts`, or in a program `task` with "
@@ -128,9 +136,9 @@ def export_tflite(
     calibration = None
     if calibration_texts and mode.integer_weights:
         features = _example_features(calibration_texts, tokenizer, longest)
-        network = smoothed(network, calibrate(model.config, network, model.head, features), mode.static)
-        calibration = calibrate(model.config, network, model.head, features, mode.static)
-    writer = NetworkWriter(model.config, network, model.head, mode, longest, calibration)
+        network = smoothed(network, calibrate(model.config, network, head, features), mode.static)
+        calibration = calibrate(model.config, network, head, features, mode.static)
+    writer = NetworkWriter(model.config, network, head, mode, longest, calibration)
     builder = ModelBuilder()
     if text_input:
         write_with_tokenizer(builder, writer, tokenizer, longest, pairs=text_input == "pair")
@@ -139,10 +147,10 @@ def export_tflite(
             with builder.graph("serving_default" if length == longest else f"seq_{length}") as graph:
                 writer.write(graph, length)
     file = builder.finish()
-    content = _with_metadata(file, model, tokenizer, text_input)
+    content = _with_metadata(file, model, head, tokenizer, text_input)
     with written_aside(output) as aside:
         aside.write_bytes(content)
-    task_api = _task_api(model.head, text_input, lengths)
+    task_api = _task_api(head, text_input, lengths)
     logger.info("%s: %s", output, task_api)
     return ExportReport(
         path=str(output),
@@ -150,7 +158,7 @@ def export_tflite(
         quantize=quantize,
         seq_len=longest,
         seq_lens=tuple(lengths),
-        head=model.head,
+        head=head,
         operators=flatbuffer.operators(file),
         calibrated=calibration is not None,
         static_layers=len(calibration.attention) if mode.static else 0,
@@ -167,23 +175,23 @@ def _task_api(head: str, text_input: str | None, lengths: Sequence[int]) -> str:
 
 
 def _with_metadata(
-    file: flatbuffer.schema.ModelT, model: BertModel, tokenizer: Tokenizer, text_input: str | None
+    file: flatbuffer.schema.ModelT, model: BertModel, head: str, tokenizer: Tokenizer, text_input: str | None
 ) -> bytes:
     """The complete file."""
-    labels = _labels(model)
+    labels = _labels(model, head)
     inputs = {None: metadata.INPUT_NAMES, "single": ("text",), "pair": ("text", "text_pair")}[text_input]
     settings = metadata.tokenizer_settings(tokenizer.spec)
-    metadata.add_description(file, model.head, labels=labels, inputs=inputs, settings=settings)
+    metadata.add_description(file, head, labels=labels, inputs=inputs, settings=settings)
     integrity.reserve_seal(file)
     vocabulary = None if text_input else tokenizer.vocabulary
     return integrity.sealed(metadata.with_files(flatbuffer.pack(file), vocabulary, labels))
 
 
-def _labels(model: BertModel) -> Sequence[str] | None:
+def _labels(model: BertModel, head: str) -> Sequence[str] | None:
     """Lines of labels.txt."""
-    if model.head in ("classification", "token_classification"):
+    if head in ("classification", "token_classification"):
         return sorted(model.config.label2id, key=model.config.label2id.get)
-    return metadata.REGRESSION_LABELS if model.head == "regression" else None
+    return metadata.REGRESSION_LABELS if head == "regression" else None
 
 
 def _example_features(texts, tokenizer: Tokenizer, seq_len: int) -> dict[str, np.ndarray]:
@@ -205,11 +213,17 @@ def _check_form(quantize: str, text_input: str | None, lengths: Sequence[int]) -
         raise InputError("must be one length; only files without `text_input` have several", "seq_len", given)
 
 
-def _check_model(model: BertModel, lengths: Sequence[int]) -> None:
-    if model.head not in OUTPUT_NAMES:
+def _load_encoder(directory: Path, output_vector: str) -> BertModel:
+    if output_vector == "pooled" and "bert.pooler.dense.weight" not in read_checkpoint(directory).tensors:
+        raise InputError(f"{directory} has no pooler; take mean or first_token", "output_vector", output_vector)
+    return load_model(directory, head="encoder")
+
+
+def _check_model(model: BertModel, head: str, lengths: Sequence[int]) -> None:
+    if head not in OUTPUT_NAMES:
         raise InputError(
-            f"a model with the head {model.head!r} has no TFLite form; there are {', '.join(OUTPUT_NAMES)}: "
-            "fine-tune it on a task first"
+            f"a model with the head {head!r} has no output for a file: fine-tune it on a task, or give `output_vector` "
+            f"({', '.join(VECTORS)})"
         )
     limit = model.config.max_position_embeddings
     for length in lengths:

@@ -1,4 +1,4 @@
-"""How large, how fast and how hungry are these files, side by side?"""
+"""Size, time and memory of files side by side."""
 
 import dataclasses
 import subprocess
@@ -16,7 +16,7 @@ from tinybert_tf.export.writer.delegation import delegation
 from tinybert_tf.export.writer.metadata import read_metadata
 from tinybert_tf.export.writer.other_runtimes import OnnxModel, TorchModel
 
-# One after another in short rounds, so that whatever else the machine does falls on all models alike.
+# Short rounds in turn, so that other load on the machine slows all models equally.
 _RUNS_PER_ROUND = 10
 # How often a file is loaded, at most. TinyBERT4's int8 file, loaded thirty times, had medians of 1.72 to 1.87 ms.
 _LOADS = 5
@@ -80,9 +80,9 @@ def benchmark(
     runs: int = 100,
     warmup: int = 10,
 ) -> list[LatencyReport]:
-    """Times models against each other: they take turns, so that their ratios are fair on a busy machine too.
+    """Times models side by side: they take turns, so that their ratios hold on a busy machine too.
 
-    Each is loaded several times, since where in memory its weights come to lie moves its time by a few percent.
+    Each is loaded several times, because the place of its weights in memory changes its time by a few percent.
 
     Args:
         paths: .tflite files; also .onnx and .pt (TorchScript) files where ONNX Runtime or PyTorch is installed.
@@ -98,7 +98,7 @@ def benchmark(
         InputError: a file that is no exported model or has none of the lengths, or a number that is not positive.
     """
     if not paths:
-        raise InputError("--models: name at least one .tflite file")
+        raise InputError("no model; name at least one .tflite file")
     if runs < 1 or warmup < 0 or not threads or min(threads) < 1:
         raise InputError(f"runs={runs}, warmup={warmup}, threads={list(threads)}: must be positive numbers")
     facts = {}
@@ -141,12 +141,12 @@ def _entries(path: Path, threads: int, lengths: Sequence[int] | None) -> list[_E
         raise InputError(f"{path}: must end in {', '.join(_READERS)}")
     model = _READERS[path.suffix](path, num_threads=threads)
     # A model without lengths of its own takes any.
-    there = sorted(model.seq_lens or lengths or (128,), reverse=True)
-    chosen = [length for length in there if lengths is None or length in lengths]
+    available = sorted(model.seq_lens or lengths or (128,), reverse=True)
+    chosen = [length for length in available if lengths is None or length in lengths]
     if not chosen:
         raise InputError(
-            f"{path}: has the lengths {', '.join(map(str, there))}, none of {', '.join(map(str, lengths))}; "
-            "export it with these --seq_len"
+            f"{path}: has the lengths {', '.join(map(str, available))}, none of {', '.join(map(str, lengths))}; "
+            "export it with a `seq_len` among these"
         )
     return [_Entry(path, model, length, _full_length_text(path, length)) for length in chosen]
 

@@ -33,9 +33,9 @@ class ParityReport:
     Attributes:
         keras_score, tflite_score: the metric of each; 0 to 1, higher is better.
         drop: keras_score - tflite_score.
-        max_logit_error: the largest difference between two logits. A classifier's file holds the softmax, which forgets
-            what its logits have in common, so both sides' are taken less their mean over the classes: there
-            log(probability) gives back the logits. For a regressor: the largest difference of two values.
+        max_logit_error: the largest difference between two logits. A classifier's file holds the softmax, which does not
+            change if a number is added to all logits, so both sides are compared after subtracting their mean over the
+            classes. For a regressor: the largest difference of two values.
         agreement: share of the answers with the same class, or the same position; None for a regressor.
         examples: number of rows that were compared.
     """

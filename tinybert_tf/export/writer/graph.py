@@ -21,7 +21,7 @@ from tinybert_tf.export.writer.quantization import (
     SeenAttention,
     quantized,
 )
-from tinybert_tf.export.writer.weights import FoldedBert, FoldedLayer, Matrix
+from tinybert_tf.export.writer.weights import VECTORS, FoldedBert, FoldedLayer, Matrix
 
 # Outputs in the signature, by head. Order and names of the span's are those of the Task Library's BertQuestionAnswerer.
 OUTPUT_NAMES = {
@@ -29,6 +29,7 @@ OUTPUT_NAMES = {
     "token_classification": ("probability",),
     "regression": ("score",),
     "span": ("end_logits", "start_logits"),
+    **dict.fromkeys(VECTORS, ("embedding",)),
 }
 
 # Smaller matrices stay float32, except in static attention: quantizing them saves nothing.
@@ -93,7 +94,7 @@ class NetworkWriter:
             with graph.scope(f"layer_{number}"):
                 reads_first_token = number == last
                 normal = self._layer(graph, layer, normal, of_first if reads_first_token else of_all, reads_first_token)
-        outputs = self._head(graph, normal)
+        outputs = self._head(graph, normal, mask)
         for name in OUTPUT_NAMES[self.head]:
             graph.output(name, outputs[name])
 
@@ -199,10 +200,16 @@ class NetworkWriter:
         contexts = graph.reshape(self._dense(graph, "value", layer.value, answered), (heads, heads, size))
         return graph.reshape(graph.sum(graph.mul(contexts, own), axis=0), (1, read.shape[1]))
 
-    def _head(self, graph: GraphBuilder, normal: Tensor) -> dict[str, Tensor]:
+    def _head(self, graph: GraphBuilder, normal: Tensor, mask: Tensor) -> dict[str, Tensor]:
         if self.network.pooler is not None:
             pooled = self._dense(graph, "pooler", self.network.pooler, normal)
             normal = self._activation(graph, pooled, self.config.pooler_activation)
+        elif self.head in VECTORS:
+            gamma, beta = map(graph.constant, self.network.output_norm)
+            mean = self._mean(graph, normal, mask) if self.head == "mean" else normal
+            normal = graph.add(graph.mul(mean, gamma), beta)
+        if self.head in VECTORS:
+            return {"embedding": normal}
         logits = self._dense(graph, "classifier", self.network.classifier, normal)
         if self.head == "span":
             start, end = graph.split(graph.transpose(logits, (1, 0)), 2, axis=0)  # [1, S] each
@@ -210,6 +217,14 @@ class NetworkWriter:
         if self.head == "token_classification":
             return {"probability": graph.softmax(graph.reshape(logits, (1, *logits.shape)))}
         return {"score": logits} if self.head == "regression" else {"probability": graph.softmax(logits)}
+
+    def _mean(self, graph: GraphBuilder, x: Tensor, mask: Tensor) -> Tensor:
+        """The mean of the rows [S, D] whose mask is 1, [1, D]."""
+        weights = graph.cast(graph.reshape(mask, (1, x.shape[0])))
+        root = graph.rsqrt(graph.mul(graph.mean(weights), graph.constant(np.float32(x.shape[0]))))
+        # As a product with x transposed, which the kernels of all modes have.
+        total = graph.batch_matmul(weights, graph.transpose(x, (1, 0)), transpose_y=True)
+        return graph.mul(total, graph.mul(root, root))
 
     def _first_token(self, graph: GraphBuilder, x: Tensor) -> Tensor:
         return graph.slice(x, (0, 0), (1, x.shape[1]))

@@ -81,6 +81,15 @@ class HeadMetadata:
         return tuple(name for name, _ in self.outputs)
 
 
+def _vector(description: str) -> HeadMetadata:
+    return HeadMetadata(
+        "BERT text encoder",
+        "Gives a vector for a text: of texts that mean similar things the cosine is large. Its length is not 1.",
+        (("embedding", description),),
+        "MediaPipe's TextEmbedder and the Task Library's take it, for single texts; their option l2_normalize makes lengths 1",
+    )
+
+
 # The Task Library's classifiers end the process if no output is called "probability".
 HEADS = {
     "classification": HeadMetadata(
@@ -111,6 +120,9 @@ HEADS = {
         ),
         "the Task Library's BertQuestionAnswerer takes it, with 384 tokens; MediaPipe has no such task",
     ),
+    "pooled": _vector("The pooler's output for [CLS]."),
+    "mean": _vector("The mean of the outputs for all tokens of the text, [CLS] and [SEP] included."),
+    "first_token": _vector("The output for [CLS]."),
 }
 # labels.txt of a regression file, since the Task Library wants a label for each value.
 REGRESSION_LABELS = ("score",)
@@ -127,7 +139,7 @@ class Metadata:
         labels: classes by id; None for a model that does not classify.
         lower_case: whether texts are lower-cased before they are split.
         settings: how texts are prepared; see `tokenizer_settings`.
-        head: "classification", "token_classification", "regression" or "span"; None in files of earlier versions.
+        head: a key of `HEADS`; None in files of earlier versions.
     """
 
     name: str

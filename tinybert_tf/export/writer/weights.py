@@ -18,6 +18,9 @@ import numpy as np
 
 from tinybert_tf.bert import BertModel
 
+# What an encoder's file returns instead of a head's output: the pooler's, the mean over a text's tokens, or that of [CLS].
+VECTORS = ("pooled", "mean", "first_token")
+
 
 @dataclasses.dataclass(frozen=True)
 class Matrix:
@@ -49,10 +52,11 @@ class FoldedLayer:
 
 @dataclasses.dataclass(frozen=True)
 class FoldedBert:
-    """word [V, E], position [positions, E], token_type [types, E]; `pooler` is None if the head does not read it.
+    """word [V, E], position [positions, E], token_type [types, E]; `pooler` and `classifier` are None if there is none.
 
     `token_type`, `bias` by relative position [H, longest, longest] and the `projection` of an ELECTRA's embeddings [E, D] are
     None in families without them. With a projection the first layer reads its output, which is not normalized.
+    `output_norm` is the last normalization's gamma and beta, which a vector needs and a classifier carries.
     """
 
     word: np.ndarray
@@ -62,21 +66,25 @@ class FoldedBert:
     projection: Matrix | None
     layers: tuple[FoldedLayer, ...]
     pooler: Matrix | None
-    classifier: Matrix
+    classifier: Matrix | None
+    output_norm: tuple[np.ndarray, np.ndarray]
+    reads_first_token: bool
 
     @property
     def first_token_layer(self) -> int | None:
-        """The layer of which only the first token is read: the last one, if a pooler follows; else None."""
-        return None if self.pooler is None else len(self.layers) - 1
+        """The layer of which only the first token is read: the last one or None."""
+        return len(self.layers) - 1 if self.reads_first_token else None
 
 
-def folded_weights(model: BertModel, longest: int | None = None) -> FoldedBert:
-    """The rearranged weights of a model with a classification, regression, token_classification or span head.
+def folded_weights(model: BertModel, longest: int | None = None, head: str | None = None) -> FoldedBert:
+    """The rearranged weights of a model.
 
     Args:
-        model: in any precision.
+        model: with a classification, regression, token_classification or span head, in any precision; any for a vector.
         longest: tokens that a bias by relative position is made for; by default all positions.
+        head: None, that of the model; or one of `VECTORS`.
     """
+    head = head or model.head
     arrays = {variable.path: np.asarray(variable.numpy(), np.float32) for variable in model.weights}
 
     def dense(path: str) -> Matrix:
@@ -114,8 +122,10 @@ def folded_weights(model: BertModel, longest: int | None = None) -> FoldedBert:
             )
         )
         gamma, beta = norm(f"{name}/output_layer_norm")
-    has_pooler = model.head in ("classification", "regression")
-    classifier = dense("classifier")
+    has_pooler = head in ("classification", "regression", "pooled")
+    classifier = None if head in VECTORS else dense("classifier")
+    if classifier is not None and not has_pooler:
+        classifier = _after_norm(classifier, gamma, beta)
     return FoldedBert(
         word=arrays["embeddings/word_embeddings/embeddings"],
         position=arrays["embeddings/position_embeddings/embeddings"],
@@ -124,7 +134,9 @@ def folded_weights(model: BertModel, longest: int | None = None) -> FoldedBert:
         projection=projection,
         layers=tuple(layers),
         pooler=_after_norm(dense("pooler/dense"), gamma, beta) if has_pooler else None,
-        classifier=classifier if has_pooler else _after_norm(classifier, gamma, beta),
+        classifier=classifier,
+        output_norm=(gamma, beta),
+        reads_first_token=has_pooler or head == "first_token",
     )
 
 
