@@ -40,13 +40,6 @@ def test_a_configuration_cannot_be_changed(config):
         config().hidden_size = 1
 
 
-@pytest.mark.parametrize(
-    "values", [{"id2label": {"0": "no", "1": "yes"}}, {"label2id": {"no": 0, "yes": 1}, "id2label": {"0": "other"}}]
-)
-def test_labels_are_read_from_either_key(values):
-    assert BertConfig.from_dict(values).label2id == {"no": 0, "yes": 1}
-
-
 def test_labels_that_have_only_a_number_get_names():
     assert BertConfig.from_dict({"num_labels": 2}).label2id == {"LABEL_0": 0, "LABEL_1": 1}
 
@@ -61,6 +54,8 @@ def test_labels_that_have_only_a_number_get_names():
         ({"model_type": "roberta"}, ["model_type='roberta'", "'bert'"]),
         ({"position_embedding_type": "relative_key"}, ["relative_key", "'absolute'"]),
         ({"problem_type": "multi_label_classification"}, ["problem_type", "multi_label", "'regression'"]),
+        ({"label2id": {"a": 0, "b": 1}, "id2label": {"0": "b", "1": "a"}}, ["label2id", "id2label", "contradict"]),
+        ({"num_labels": 3, "id2label": {"0": "b", "1": "a"}}, ["num_labels=3", "2 classes"]),
         ({"is_decoder": True}, ["is_decoder=True", "not supported"]),
         ({"pruned_heads": {"0": [1]}}, ["pruned_heads", "not supported"]),
         ({"quantization_config": {"bits": 4}}, ["quantization_config"]),
@@ -79,3 +74,16 @@ def test_what_cannot_be_built_is_refused_by_name(values, words):
 def test_an_unknown_size_is_answered_with_the_known_ones():
     with pytest.raises(InputError, match=r"'tinybert5'.*tinybert4, tinybert6"):
         BertConfig.named("tinybert5")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"label2id": {"no": "0", "yes": "1"}},
+        {"id2label": {"0": "no", "1": "yes"}},
+        {"label2id": {"no": 0, "yes": 1}, "id2label": {"0": "LABEL_0", "1": "LABEL_1"}, "num_labels": 2},
+        {"label2id": {"LABEL_0": 0, "LABEL_1": 1}, "id2label": {"0": "no", "1": "yes"}},
+    ],
+)
+def test_labels_are_read_from_wherever_they_have_names(values):
+    assert BertConfig.from_dict(values).label2id == {"no": 0, "yes": 1}

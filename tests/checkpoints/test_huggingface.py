@@ -210,10 +210,17 @@ QUERY = "bert.encoder.layer.1.attention.self.query.weight"
         ({"max_position_embeddings": 8}, dict, ["position_embeddings", "[16, 24]", "max_position_embeddings"]),
         ({"type_vocab_size": 3}, dict, ["token_type_embeddings", "[2, 24]", "[3, 24]", "type_vocab_size"]),
         ({"intermediate_size": 48}, dict, ["layer.0.intermediate.dense", "[40, 24]", "[48, 24]", "intermediate_size"]),
-        ({"label2id": {"a": 0, "b": 1}}, dict, ["classifier.weight", "[3, 24]", "[2, 24]", "label2id"]),
+        (
+            {"label2id": {"a": 0, "b": 1}, "id2label": {"0": "a", "1": "b"}},
+            dict,
+            ["classifier.weight", "[3, 24]", "[2, 24]", "label2id"],
+        ),
+        ({"label2id": {"a": 0, "b": 1}}, dict, ["config.json", "label2id", "id2label", "contradict"]),
         ({"num_attention_heads": 5}, dict, ["config.json", "hidden_size=24", "num_attention_heads=5"]),
         ({"hidden_size": "24"}, dict, ["config.json", "hidden_size='24'"]),
         ({"model_type": "roberta"}, dict, ["config.json", "'roberta'", "'bert'"]),
+        ({"problem_type": "multi_label_classification"}, dict, ["config.json", "problem_type='multi_label"]),
+        ({"problem_type": "regression"}, dict, ["config.json", "problem_type='regression'", "3 outputs"]),
     ],
 )
 def test_what_does_not_fit_is_named_with_both_sides(saved, config, edit, words):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tinybert_tf.checkpoints import load_model, presets, save_model
+from tinybert_tf import presets
+from tinybert_tf.checkpoints import load_model, read_config, save_model
 from tinybert_tf.errors import InputError
 
 
@@ -21,8 +22,9 @@ def test_a_configuration_without_a_checkpoint_is_no_model(tmp_path):
 def test_a_model_in_a_package_goes_by_its_name(network, difference, monkeypatch, tmp_path):
     model = network()
     save_model(model, tmp_path / "model")
-    monkeypatch.setattr(presets, "resolve_directory", lambda name: tmp_path / "model")
+    monkeypatch.setattr(presets, "_folders", lambda name, preset: [tmp_path / "model"])
     assert difference(model, load_model("minilm_l6")) == 0
+    assert read_config("minilm_l6")[0] == model.config
 
 
 def test_neither_a_directory_nor_a_preset_is_answered_with_both():

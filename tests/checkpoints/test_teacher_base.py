@@ -6,7 +6,8 @@ import zipfile
 
 import pytest
 
-from tinybert_tf.checkpoints import presets, resolve_directory
+from tinybert_tf import presets
+from tinybert_tf.checkpoints import resolve_directory
 from tinybert_tf.checkpoints.teacher_base import join_parts
 from tinybert_tf.errors import InputError
 

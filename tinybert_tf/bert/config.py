@@ -174,12 +174,7 @@ class BertConfig:
             del kept["pad_token_id"]
         if isinstance(act := kept.get("hidden_act"), str):
             kept["hidden_act"] = _SAME_ACTIVATIONS.get(act, act)
-        if not kept.get("label2id"):
-            count = values.get("num_labels") or 0
-            if type(count) is not int or not 0 <= count <= _MOST_LABELS:
-                raise InputError(f"num_labels={count!r}: must be a whole number up to {_MOST_LABELS}")
-            named = values.get("id2label") or {index: f"LABEL_{index}" for index in range(count)}
-            kept["label2id"] = {label: int(index) for index, label in named.items()} or None
+        kept["label2id"] = _labels(values)
         return cls(**kept)
 
     def to_dict(self) -> dict[str, Any]:
@@ -215,6 +210,28 @@ class BertConfig:
     def num_labels(self) -> int:
         """Outputs of a classification or regression head; 1 without named labels."""
         return len(self.label2id) if self.label2id else 1
+
+
+def _labels(values: Mapping[str, Any]) -> dict[str, int] | None:
+    """The classes of a parsed config.json, which has them under three keys."""
+    count = values.get("num_labels") or 0
+    if type(count) is not int or not 0 <= count <= _MOST_LABELS:
+        raise InputError(f"num_labels={count!r}: must be an integer up to {_MOST_LABELS}")
+    by_name = {label: _as_integer(index) for label, index in (values.get("label2id") or {}).items()}
+    by_id = {label: _as_integer(index) for index, label in (values.get("id2label") or {}).items()}
+    is_named = lambda labels: any(label != f"LABEL_{index}" for label, index in labels.items())
+    if by_name != by_id and is_named(by_name) and is_named(by_id):
+        raise InputError(f"label2id={by_name} and id2label={by_id} contradict each other; correct one of them")
+    labels = by_name if is_named(by_name) or not by_id else by_id
+    labels = labels or {f"LABEL_{index}": index for index in range(count)}
+    if count and len(labels) != count:
+        raise InputError(f"num_labels={count}, but label2id or id2label has {len(labels)} classes; correct one of them")
+    return labels or None
+
+
+def _as_integer(index: Any) -> Any:
+    """Ids are keys of JSON objects, so text, and some files have text as values as well."""
+    return int(index) if isinstance(index, str) and index.isdecimal() else index
 
 
 def encoder_flops(config: BertConfig, seq_len: int) -> int:

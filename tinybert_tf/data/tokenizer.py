@@ -8,6 +8,7 @@ import tensorflow_text as tf_text
 
 from tinybert_tf.data.mediapipe import MediaPipeWordPiece
 from tinybert_tf.errors import InputError
+from tinybert_tf.presets import locate
 from tinybert_tf.tokenizer_files import AddedToken, Vocabulary, open_vocabulary, read_vocabulary
 
 # Put around added tokens. BERT removes control characters from texts, so one for another changes nothing.
@@ -60,7 +61,7 @@ class Tokenizer:
     @classmethod
     def from_directory(cls, directory: str | Path) -> "Tokenizer":
         """The tokenizer of a model directory; see `open_vocabulary`."""
-        return cls(open_vocabulary(directory))
+        return cls(open_vocabulary(locate(directory) or directory))
 
     def tokenize(self, texts) -> tf.RaggedTensor:
         """Strings [B] -> ragged int32 word pieces [B, (pieces)], no special tokens."""

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from tinybert_tf.bert import BertConfig, BertModel, build_model, size_of
 from tinybert_tf.checkpoints import load_model, resolve_directory
-from tinybert_tf.checkpoints.presets import PRESETS
 from tinybert_tf.corpus import Corpus, read_corpus
 from tinybert_tf.distribution import all_reduce_sum, distributed
 from tinybert_tf.errors import InputError
+from tinybert_tf.presets import PRESETS
 from tinybert_tf.settings import check_one_of, nested, setting
 from tinybert_tf.train import plan
 from tinybert_tf.train.fit import Evaluation, fit
