@@ -10,11 +10,18 @@ from tinybert_tf.pipeline.run_task import RunTaskSettings
 from tinybert_tf.settings import compose, flat_fields
 from tinybert_tf.train.distill_general import GeneralSettings
 from tinybert_tf.train.distill_task import DistillSettings
+from tinybert_tf.train.finetune import FinetuneSettings
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 TASKS = sorted((CONFIGS / "task").glob("*.yaml"))
 GENERAL = sorted((CONFIGS / "general").glob("*.yaml"))
-SETTINGS = {"run_task": RunTaskSettings, "distill_task": DistillSettings, "distill_general": GeneralSettings}
+METHODS = sorted(path for folder in ("ablations", "rivals") for path in (CONFIGS / folder).glob("*.yaml"))
+SETTINGS = {
+    "run_task": RunTaskSettings,
+    "distill_task": DistillSettings,
+    "distill_general": GeneralSettings,
+    "finetune": FinetuneSettings,
+}
 
 
 def check(settings, values):
@@ -23,7 +30,7 @@ def check(settings, values):
         assert not isinstance(value, str) or "str" in fields[name], f"{name} must be a number"
 
 
-@pytest.mark.parametrize("path", [*TASKS, *GENERAL], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*TASKS, *GENERAL, *METHODS], ids=lambda path: path.stem)
 def test_a_configuration_says_how_to_run_it_and_what_is_proven(path):
     text = path.read_text()
     header = [line for line in text.splitlines() if line.startswith("#")]
@@ -31,8 +38,13 @@ def test_a_configuration_says_how_to_run_it_and_what_is_proven(path):
     assert any(f"--config_file={path.relative_to(CONFIGS.parent)}" in line for line in header)
     assert any("unproven" in line or "Score:" in line for line in header)
     values = yaml.safe_load(text)
-    required = {"output_dir": "o", "teacher": "t"} | ({"corpus": "c"} if program == "distill_general" else {})
-    check(compose(SETTINGS[program], **values | required), values)
+    about = values.pop("method", {})
+    assert about.get("program", program) == program
+    required = {"output_dir": "o", "teacher": "t", "task": "mrpc"} | (
+        {"corpus": "c"} if program == "distill_general" else {}
+    )
+    required = {name: value for name, value in required.items() if name in flat_fields(SETTINGS[program])}
+    check(compose(SETTINGS[program], **required | values), values)
 
 
 @pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)

@@ -122,6 +122,7 @@ def read_yaml(settings_class: type, source: str, text: str | bytes) -> dict[str,
         ) from None
     if not isinstance(values, dict):
         raise InputError(f"{source}: holds a {type(values).__name__}, not settings as name: value")
+    values.pop("method", None)  # for bin/compare.py: which program the file is for, and the paper's number
     fields = flat_fields(settings_class)
     for name in values:
         if name not in fields:

@@ -11,8 +11,8 @@ from tinybert_tf.pipeline.compare import CompareSettings, Method, compare
 
 @pytest.fixture
 def methods(tmp_path):
-    (tmp_path / "both.yaml").write_text("stage: both\npaper: 75.6\nlearning_rate_of_nobody: null\n")
-    (tmp_path / "alone.yaml").write_text("program: finetune\nlearning_rate: 1.0e-4\n")
+    (tmp_path / "both.yaml").write_text("stage: both\nmethod: {paper: 75.6}\n")
+    (tmp_path / "alone.yaml").write_text("method: {program: finetune}\nlearning_rate: 1.0e-4\n")
     return f"{tmp_path}/both.yaml,{tmp_path}/alone.yaml"
 
 
@@ -87,7 +87,7 @@ def test_bad_settings_are_refused(methods, calls, tmp_path, changes, message):
 
 
 def test_a_file_that_is_no_method_is_refused(tmp_path):
-    (tmp_path / "bad.yaml").write_text("program: format_disk\n")
+    (tmp_path / "bad.yaml").write_text("method: {program: format_disk}\n")
     with pytest.raises(InputError, match="program is 'format_disk'"):
         Method.read(tmp_path / "bad.yaml")
     with pytest.raises(InputError, match="no such file"):

@@ -24,9 +24,7 @@ from tinybert_tf.settings import check_at_least_one, setting
 
 logger = logging.getLogger(__name__)
 
-PROGRAMS = {"distill_task": "--teacher", "finetune": "--model"}
-# Keys of a method's file that are no settings of its program.
-_OF_METHOD = ("program", "paper")
+PROGRAMS = ("distill_task", "finetune")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,11 +86,11 @@ class Method:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise InputError(f"{path}: holds no settings as name: value")
-        program = values.get("program", "distill_task")
+        about = values.pop("method", None) or {}
+        program = about.get("program", "distill_task")
         if program not in PROGRAMS:
             raise InputError(f"{path}: program is {program!r}, but must be {' or '.join(PROGRAMS)}")
-        settings = {name: value for name, value in values.items() if name not in _OF_METHOD}
-        return cls(path.stem, path, program, settings, values.get("paper"))
+        return cls(path.stem, path, program, values, about.get("paper"))
 
 
 @dataclasses.dataclass(frozen=True)

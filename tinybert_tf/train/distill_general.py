@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.corpus import read_corpus
-from tinybert_tf.distill import Distiller, TinyBertObjective
+from tinybert_tf.distill import Distiller
 from tinybert_tf.distribution import distributed
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import nested, setting
@@ -34,6 +34,14 @@ class GeneralSettings:
     student: str = setting("tinybert4", "a named size, or a model directory to continue from")
     init: str = setting("auto", f"the student's weights: a model directory to continue from, or {INIT_HELP}")
     accumulation_steps: int = setting(1, "parts that a batch is computed in, one after the other, to save memory")
+
+    def __post_init__(self):
+        if not self.matching.compares_layers:
+            raise InputError(
+                "compares no layers, and there are no labels in plain text; take one of tinybert, minilm, minilmv2, mobilebert",
+                "objective",
+                self.matching.objective,
+            )
 
     def check_batch_size(self, replicas: int) -> None:
         """Raises InputError for a batch that cannot be divided equally."""
@@ -92,7 +100,7 @@ def distill_general(settings: GeneralSettings) -> dict:
         weights = earlier.get("loss_weights", {})
         if matching.loss_scale == "relative" and not weights:
             weights = relative_weights(teacher, student.config.num_hidden_layers, matching.layers, rows())
-        objective = TinyBertObjective.intermediate(layers=matching.layers, padding=matching.counted_padding, **weights)
+        objective = matching.layer_objective(weights)
         distiller = Distiller(teacher, student, objective, projections)
         read, steps = training_batches(text, settings.run, corpus, corpus.batches)
 

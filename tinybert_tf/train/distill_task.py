@@ -11,7 +11,6 @@ from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
 from tinybert_tf.data import TaskData
 from tinybert_tf.data.settings import DataSettings
-from tinybert_tf.distill import TinyBertObjective
 from tinybert_tf.distribution import distributed
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.baseline import constant_score
@@ -57,6 +56,12 @@ class DistillSettings:
 
     def __post_init__(self):
         check_one_of(self, "stage", "intermediate", "prediction", "both")
+        if not self.matching.compares_layers and self.stage != "prediction":
+            raise InputError(
+                "compares no layers, so it has no intermediate stage; set `stage=prediction`",
+                "objective",
+                self.matching.objective,
+            )
         if self.prediction_target is not None:
             check_one_of(self, "prediction_target", "teacher", "label")
         check_positive(self, "intermediate_epochs", "prediction_epochs", "temperature")
@@ -161,7 +166,7 @@ def _both_stages(
     matching, scores = settings.matching, None
     if settings.stage in ("intermediate", "both"):
         epochs = settings.intermediate_epochs or data.task.intermediate_epochs
-        objective = TinyBertObjective.intermediate(layers=matching.layers, padding=matching.counted_padding, **weights)
+        objective = matching.layer_objective(weights)
         is_last = settings.stage == "intermediate"
         trainer.learn_layers(
             teacher, objective, projections, epochs, settings.intermediate_learning_rate,
@@ -176,10 +181,13 @@ def _both_stages(
             # As the paper does for STS-B: replaced words change how similar two sentences are.
             original = data.train.limit(settings.examples.max_train_examples)
             trainer.training = dataclasses.replace(trainer.training, split=original)
+        if not matching.compares_layers:
+            trainer.training = trainer.training.labelled()
+        if matching.objective == "theseus":
+            return trainer.replace_modules(teacher, epochs, settings.prediction_learning_rate)
         if settings.learns_labels(data.task.kind):
             trainer.training = trainer.training.labelled()
             return trainer.learn_labels("prediction", epochs, settings.prediction_learning_rate)
-        reduction = "reference" if matching.is_published else "batch"
-        objective = TinyBertObjective.prediction(temperature=settings.temperature, reduction=reduction)
+        objective = matching.prediction_objective(settings.temperature)
         scores = trainer.learn_predictions(teacher, objective, epochs, settings.prediction_learning_rate)
     return scores

@@ -1,8 +1,11 @@
 """Groups of settings that the programs which train share."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 from tinybert_tf.distill.layer_map import KINDS
+from tinybert_tf.distill.objectives import Objective, TinyBertObjective
+from tinybert_tf.distill.rivals import LAYER_OBJECTIVES, OBJECTIVES
 from tinybert_tf.distribution import DeviceSettings
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import check_at_least_one, check_one_of, check_seed, integers, nested, setting
@@ -14,6 +17,10 @@ SAVE_EVERY_SECONDS = 300.0
 
 # Settings that the recipe now decides where they are not given, and what they were in earlier versions.
 FORMER_DEFAULTS = {"padding": "exclude", "student_dropout": False, "prediction_target": "teacher"}
+
+
+# A BiLSTM is no model directory: it is built, distilled and saved in Python (tb.objectives.build_bilstm).
+PROGRAM_OBJECTIVES = (*(name for name in OBJECTIVES if name != "bilstm_soft"), "theseus")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +61,11 @@ class ExampleSettings:
 class MatchingSettings:
     """How a student is matched with its teacher, in general distillation and on a task."""
 
+    objective: str = setting("tinybert", f"the method: {', '.join(PROGRAM_OBJECTIVES)}")
     layer_map: str = setting("uniform", "uniform, top, bottom, or a teacher layer for each student layer: 3,6,9,12")
+    attention_weight: float = setting(1.0, "of TinyBERT's attention loss; 0 leaves it out")
+    hidden_weight: float = setting(1.0, "of TinyBERT's hidden-state loss; 0 leaves it out")
+    embedding_weight: float = setting(1.0, "of TinyBERT's embedding loss; 0 leaves it out")
     student_family: str = setting("auto", FAMILY_HELP)
     recipe: str = setting("ours", "ours, or published: what the published code does, see docs/recipes.md")
     student_dropout: bool | None = setting(None, "keep the student's dropout on (recipe ours: off, published: on)")
@@ -67,6 +78,7 @@ class MatchingSettings:
     teacher_dtype: str = setting("auto", f"precision of the teacher: {TEACHER_DTYPE_HELP}")
 
     def __post_init__(self):
+        check_one_of(self, "objective", *PROGRAM_OBJECTIVES)
         check_one_of(self, "recipe", "ours", "published")
         check_one_of(self, "loss_scale", "paper", "relative")
         if self.padding is not None:
@@ -86,6 +98,30 @@ class MatchingSettings:
             ) from None
 
     @property
+    def compares_layers(self) -> bool:
+        """Whether the method has an intermediate stage."""
+        return self.objective in LAYER_OBJECTIVES
+
+    def layer_objective(self, scales: Mapping[str, float | Sequence[float]]) -> Objective:
+        """What the intermediate stage matches.
+
+        Args:
+            scales: factors of TinyBERT's terms, by the name of the weight; see `tinybert_tf.train.loss_scale`.
+        """
+        if self.objective != "tinybert":
+            return OBJECTIVES[self.objective]()
+        names = ("attention_weight", "hidden_weight", "embedding_weight")
+        weights = {name: _scaled(getattr(self, name), scales.get(name, 1.0)) for name in names}
+        return TinyBertObjective.intermediate(layers=self.layers, padding=self.counted_padding, **weights)
+
+    def prediction_objective(self, temperature: float) -> Objective:
+        """What the prediction stage matches: the method's own losses, or TinyBERT's soft cross-entropy after its layers."""
+        if not self.compares_layers:
+            return OBJECTIVES[self.objective]()
+        reduction = "reference" if self.is_published else "batch"
+        return TinyBertObjective.prediction(temperature=temperature, reduction=reduction)
+
+    @property
     def is_published(self) -> bool:
         """Whether the published code's choices are taken where nothing else is given."""
         return self.recipe == "published"
@@ -99,3 +135,7 @@ class MatchingSettings:
     def counted_padding(self) -> str:
         """`padding` of the losses."""
         return self.padding or ("reference" if self.is_published else "exclude")
+
+
+def _scaled(weight: float, scale: float | Sequence[float]) -> float | list[float]:
+    return weight * scale if isinstance(scale, int | float) else [weight * each for each in scale]

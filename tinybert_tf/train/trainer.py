@@ -9,6 +9,7 @@ import keras
 
 from tinybert_tf.bert import BertModel, logits_model
 from tinybert_tf.distill import Distiller, TinyBertObjective, losses
+from tinybert_tf.distill.rivals import Theseus
 from tinybert_tf.tokenizer_files import Vocabulary
 from tinybert_tf.train import plan
 from tinybert_tf.train.fit import Evaluation, fit
@@ -101,6 +102,15 @@ class Trainer:
         distiller = Distiller(teacher, self.model, objective)
         return self._fit_scored(
             "prediction", distiller, epochs, learning_rate, frozen=teacher, student_dropout=self.student_dropout
+        )
+
+    def replace_modules(self, teacher: BertModel, epochs: float, learning_rate: float) -> dict[str, float] | None:
+        """BERT-of-Theseus: the network's layers replace the teacher's over the first half of the steps."""
+        _, steps = self.training.batches(epochs, self.settings.max_steps)
+        trained = Theseus(teacher, self.model, replacing_steps=max(1, steps // 2))
+        loss = _LABEL_LOSSES[self.model.head]()
+        return self._fit_scored(
+            "prediction", trained, epochs, learning_rate, frozen=teacher, loss=loss, jit_compile=False
         )
 
     def finish(self, scores: dict[str, float] | None, **more: Any) -> dict[str, Any]:

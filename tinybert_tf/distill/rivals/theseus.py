@@ -103,9 +103,11 @@ class Theseus(keras.Model):
 
 
 def _run(module, hidden, mask):
+    """The teacher's layers, in whatever precision they compute, between states of the student's precision."""
+    dtype = hidden.dtype
     for layer in module:
         hidden = layer(hidden, mask, training=False)[0]
-    return hidden
+    return tf.cast(hidden, dtype)
 
 
 def _check(teacher: keras.Model, student: keras.Model) -> None:

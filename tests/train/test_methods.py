@@ -1,0 +1,52 @@
+"""Published methods train by the programs' flags, and what they cannot do is refused before anything trains."""
+
+import pytest
+
+from tinybert_tf.errors import InputError
+from tinybert_tf.settings import compose
+from tinybert_tf.train.distill_general import GeneralSettings
+from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.settings import PROGRAM_OBJECTIVES, MatchingSettings
+
+LABELS = {"negative": 0, "positive": 1}
+SHORT = {"train_batch_size": 8, "evaluations": 1, "max_steps": 2, "seq_len": 16, "allow_weak_teacher": True}
+
+
+def settings(glue, teacher, tmp_path, **changes):
+    named = {"task": "sst2", "data_dir": str(glue), "output_dir": str(tmp_path / "run"), "teacher": str(teacher)}
+    return compose(DistillSettings, **named | SHORT | {"student": "2x12x2x24", "init": "random"} | changes)
+
+
+@pytest.mark.parametrize("name", ["minilmv2", "pkd", "distilbert", "theseus"])
+def test_a_method_is_a_flag(name, glue, make_directory, tmp_path):
+    teacher = make_directory("teacher", "classification", label2id=LABELS)
+    changes = {"objective": name, "stage": "both" if name == "minilmv2" else "prediction"}
+    if name == "theseus":
+        changes["student"] = "2x16x2x32"
+    result = distill_task(settings(glue, teacher, tmp_path, **changes))
+    assert 0 <= result["score"] <= 1 and result["steps"] == (4 if name == "minilmv2" else 2)
+
+
+def test_a_method_without_layers_has_no_intermediate_stage(tmp_path):
+    with pytest.raises(InputError, match="objective=pkd: compares no layers.*`stage=prediction`"):
+        settings("glue", "teacher", tmp_path, objective="pkd")
+    with pytest.raises(InputError, match="objective=vanilla_kd: compares no layers, and there are no labels"):
+        compose(GeneralSettings, corpus="c", output_dir="o", teacher="t", objective="vanilla_kd")
+    with pytest.raises(InputError, match="objective=albert: must be"):
+        MatchingSettings(objective="albert")
+
+
+def test_weights_of_terms_multiply_their_scales():
+    matching = MatchingSettings(attention_weight=0.5, hidden_weight=0.0)
+    objective = matching.layer_objective({"attention_weight": [2.0, 4.0], "embedding_weight": 3.0})
+    assert (list(objective.attention_weight), objective.hidden_weight, objective.embedding_weight) == (
+        [1.0, 2.0],
+        0.0,
+        3.0,
+    )
+
+
+def test_every_name_has_an_objective():
+    for name in set(PROGRAM_OBJECTIVES) - {"theseus"}:
+        matching = MatchingSettings(objective=name)
+        assert matching.layer_objective({}) if matching.compares_layers else matching.prediction_objective(1.0)
