@@ -29,7 +29,10 @@ const PAGES = {
     };
     window.ready = true;
   </script>`,
-  'litert-js': `<script type="module">
+  'litert-js': `<script type="importmap">
+    {"imports": {"@litertjs/wasm-utils": "/modules/@litertjs/wasm-utils/dist/index.js"}}
+  </script>
+  <script type="module">
     import {loadLiteRt, loadAndCompile, Tensor} from '/modules/@litertjs/core/dist/index.js';
     window.load = () => loadLiteRt('/modules/@litertjs/core/wasm/');
     window.run = async (test) => {
@@ -39,7 +42,8 @@ const PAGES = {
         const inputs = ['ids', 'mask', 'segment_ids'].map(
           (name) => new Tensor(Int32Array.from(test.rows[name][row]), [1, test.rows[name][row].length]));
         const outputs = await model.run(inputs);
-        results.push(outputs.flatMap((output) => Array.from(output.toTypedArray())));
+        const values = await Promise.all(outputs.map((output) => output.data()));
+        results.push(values.flatMap((data) => Array.from(data)));
         [...inputs, ...outputs].forEach((tensor) => tensor.delete());
       }
       model.delete();
@@ -92,7 +96,7 @@ for (const entry of cases.filter((entry) => !skipped.split(',').includes(entry.n
   let error = null;
   try {
     await page.goto(`http://127.0.0.1:${server.address().port}/`);
-    await page.waitForFunction(() => window.ready, null, {timeout: 60_000});
+    await page.waitForFunction(() => window.ready, null, {timeout: 30_000});
     const {path: _, ...test} = {...entry, url: `/cases/${entry.name}.tflite`};
     const results = await page.evaluate(async (test) => { await window.load(); return window.run(test); }, test);
     fs.writeFileSync(path.join(outputDir, `${entry.name}.json`), JSON.stringify(results));

@@ -20,7 +20,7 @@ Key = tuple[str, str, str]
 def last_ratios(program: str, text: str, after: int = 0) -> dict[Key, float]:
     """(program, case, variant) -> ratio, of the last row of each in a CSV text without its first `after` rows."""
     rows = list(csv.DictReader(io.StringIO(text)))[after:]
-    return {(program, row["case"], row["variant"]): float(row["ratio"]) for row in rows if row["ratio"]}
+    return {(program, row["case"], row["variant"]): float(row["ratio"]) for row in rows if row.get("ratio")}
 
 
 def compare(committed: dict[Key, float], now: dict[Key, float]) -> tuple[list[str], int]:
