@@ -18,7 +18,7 @@ ROOMS = {
     "evaluate": {"bert", "checkpoints", "data"},
     "export": {"bert", "checkpoints", "data", "evaluate"},
     "prune": {"bert", "checkpoints", "data", "distill", "export"},
-    "train": {"bert", "checkpoints", "corpus", "data", "distill", "evaluate"},
+    "train": {"bert", "checkpoints", "corpus", "data", "distill", "evaluate", "export", "prune"},
     "pipeline": {
         "augmentation",
         "bert",

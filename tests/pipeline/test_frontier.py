@@ -4,16 +4,17 @@ import pytest
 
 from tinybert_tf.errors import InputError
 from tinybert_tf.pipeline.frontier import FrontierSettings, frontier
-from tinybert_tf.settings import replace
+from tinybert_tf.settings import build, replace
 
 
 @pytest.fixture
 def settings(glue, make_directory, tmp_path):
     teacher = make_directory("teacher", "classification", label2id={"negative": 0, "positive": 1}, num_hidden_layers=3)
-    return FrontierSettings(
-        task="sst2", data_dir=str(glue), teacher=str(teacher), output_dir=str(tmp_path / "out"), layers="1", widths="17",
-        vocab_sizes="0", quantize="int8,int4", minutes=0.001, train_batch_size=8, seq_len=16,
-    )  # fmt: skip
+    values = {
+        "task": "sst2", "data_dir": str(glue), "teacher": str(teacher), "output_dir": str(tmp_path / "out"), "seq_len": 16,
+        "layers": "1", "widths": "17", "vocab_sizes": "0", "quantize": "int8,int4", "minutes": 0.001, "train_batch_size": 8,
+    }  # fmt: skip
+    return build(FrontierSettings, values | {"allow_weak_teacher": True})
 
 
 def test_every_size_is_distilled_exported_and_measured_once(settings, tmp_path, caplog):

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints import load_model, resolve_directory
+from tinybert_tf.checkpoints.grid import read_grid
 from tinybert_tf.checkpoints.load import read_checkpoint
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
@@ -110,10 +111,14 @@ def export_tflite(
     _check_form(quantize, text_input, lengths)
     if output_vector not in (None, *VECTORS):
         raise InputError(f"must be {', '.join(VECTORS)}", "output_vector", output_vector)
+    is_on_grid = False
     if not isinstance(model, BertModel):
         directory = resolve_directory(model, "--model_dir")
         tokenizer_from = tokenizer_from or directory
         model = _load_encoder(directory, output_vector) if output_vector else load_model(directory, strict_head=True)
+        # Scaling inputs and weights against each other would take weights off the integers that they were trained to be.
+        trained_for = read_grid(directory)
+        is_on_grid = trained_for is not None and QUANTIZE_MODES[trained_for].weights == QUANTIZE_MODES[quantize].weights
     head = output_vector or model.head
     _check_model(model, head, lengths)
     tokenizer = _read_tokenizer(tokenizer_from, model)
@@ -136,7 +141,8 @@ def export_tflite(
     calibration = None
     if calibration_texts and mode.integer_weights:
         features = _example_features(calibration_texts, tokenizer, longest)
-        network = smoothed(network, calibrate(model.config, network, head, features), mode.static)
+        if not is_on_grid:
+            network = smoothed(network, calibrate(model.config, network, head, features), mode.static)
         calibration = calibrate(model.config, network, head, features, mode.static)
     writer = NetworkWriter(model.config, network, head, mode, longest, calibration)
     builder = ModelBuilder()

@@ -3,19 +3,11 @@
 import dataclasses
 import logging
 import math
-import time
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
-
-from tinybert_tf.bert import BertConfig, build_model
 from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
-from tinybert_tf.data import Tokenizer, batches, label_ids, load_task
-from tinybert_tf.data.custom import CustomFiles
-from tinybert_tf.data.settings import TASK_HELP
-from tinybert_tf.distill import Distiller, TinyBertObjective
+from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.export import QUANTIZE_MODES, benchmark, example_texts, export_tflite, score_file
@@ -28,8 +20,6 @@ from tinybert_tf.train.distill_task import DistillSettings, distill_task
 
 logger = logging.getLogger(__name__)
 
-# Batches that the time of a step is measured on, after as many that are not timed.
-_PROBE = 8
 # Shares of the teacher's score: what TinyBERT4 keeps of BERT_BASE's in the paper, and what is often asked for.
 RETENTIONS = (0.968, 0.99)
 
@@ -38,26 +28,24 @@ RETENTIONS = (0.968, 0.99)
 class FrontierSettings:
     """The grid of sizes and how long each is distilled."""
 
-    task: str = setting("", TASK_HELP, required=True)
+    data: DataSettings = nested(DataSettings)
     teacher: str = setting("", "a model directory that was fine-tuned on the task", required=True)
     output_dir: str = setting("", "where everything is written", required=True)
-    data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
-    custom: CustomFiles = nested(CustomFiles)
     layers: str = setting("2,3,4,6", "numbers of layers")
     widths: str = setting("128,192,256,312", "hidden sizes; each is rounded to a multiple of the teacher's heads")
     vocab_sizes: str = setting("6000,0", "numbers of word pieces; 0: all")
     quantize: str = setting("int8,int4", f"files of each size: {', '.join(QUANTIZE_MODES)}")
     minutes: float = setting(5.0, "that each size is distilled for on this machine, both stages together")
     train_batch_size: int = setting(32, "examples in a step")
-    seq_len: int | None = setting(None, "longest length in tokens, and that of the files; absent: the task's")
     max_train_examples: int | None = setting(None, "use only the first rows of the training set")
     intermediate_learning_rate: float = setting(3e-4, "peak of the schedule of the intermediate stage")
     prediction_learning_rate: float = setting(1e-4, "peak of the schedule of the prediction stage")
+    allow_weak_teacher: bool = setting(False, "distil a teacher although its dev score is no better than chance")
     seed: int = setting(0, "of initial values and order")
 
     def __post_init__(self):
         check_seed(self.seed)
-        check_at_least_one(self, "train_batch_size", "seq_len", "max_train_examples")
+        check_at_least_one(self, "train_batch_size", "max_train_examples")
         if not self.minutes > 0:
             raise InputError("must be above 0", "minutes", self.minutes)
         for mode in self.modes:
@@ -113,9 +101,9 @@ def frontier(settings: FrontierSettings) -> dict:
         {"model": name, **fact, "retention": fact["score"] / teacher_score if teacher_score else 0.0, **times[name]}
         for name, fact in facts.items()
     ]
-    write_frontier(settings.output_dir, rows, settings.task)
+    write_frontier(settings.output_dir, rows, settings.data.task)
     best = max(rows, key=lambda row: row["score"])
-    result = {"task": settings.task, "score": best["score"], "metrics": {"score": best["score"]}}
+    result = {"task": settings.data.task, "score": best["score"], "metrics": {"score": best["score"]}}
     return result | {"teacher_score": teacher_score, "rows": with_frontier(rows), "keeps": _keeps(rows)}
 
 
@@ -148,8 +136,8 @@ class _Job:
     def __init__(self, settings: FrontierSettings):
         self.settings, self.root = settings, Path(settings.output_dir)
         self.source = resolve_directory(settings.teacher)
-        self.data = load_task(settings.task, settings.data_dir, settings.custom)
-        self.seq_len = settings.seq_len or self.data.task.seq_len
+        self.data = settings.data.load()
+        self.seq_len = settings.data.seq_len or self.data.task.seq_len
         self.config, head = read_config(self.source)
         if head != self.data.task.head:
             raise InputError(
@@ -159,9 +147,7 @@ class _Job:
             )
         self.steps = Steps(self.root)
         self.sizes = self._sizes()
-        self.shared = {name: getattr(settings, name) for name in ("task", "data_dir", "seq_len")} | flat_values(
-            settings.custom
-        )
+        self.shared = flat_values(settings.data)
 
     def _sizes(self) -> list[_Size]:
         """From small to large, so that a frontier that is interrupted has its interesting part."""
@@ -190,63 +176,49 @@ class _Job:
 
     def distill(self, size: _Size, teacher: Path) -> Path:
         """A student of that size."""
-        own = self.settings
-        probe = lambda _: self._steps_in(own.minutes, size, teacher)
-        planned = self.steps.run(
-            f"plan/{size.name}", probe, {"minutes": own.minutes, "student": size.student}, teacher=teacher
-        )
-        rows = sum(1 for _ in self.data.train.limit(own.max_train_examples))
-        epochs = planned * own.train_batch_size / rows + 1  # enough for `max_steps` to decide
         names = (
             "train_batch_size",
             "max_train_examples",
             "intermediate_learning_rate",
             "prediction_learning_rate",
+            "allow_weak_teacher",
             "seed",
         )
-        values = self.shared | {name: getattr(own, name) for name in names}
-        distilling = build(
-            DistillSettings,
-            values | {
-                "teacher": str(teacher), "student": size.student, "output_dir": size.name, "max_steps": planned,
-                "intermediate_epochs": epochs, "prediction_epochs": epochs, "evaluations": 3,
-            },
-        )  # fmt: skip
+        values = self.shared | {name: getattr(self.settings, name) for name in names}
+        values |= {"teacher": str(teacher), "student": size.student, "output_dir": size.name, "evaluations": 3}
+        steps = self.steps.run(
+            f"plan/{size.name}",
+            lambda _: self._steps_for(size, values),
+            values | {"minutes": self.settings.minutes},
+            teacher=teacher,
+        )
+        distilling = build(DistillSettings, values | self._epochs(steps) | {"max_steps": steps})
         return Path(self.steps.run_program(size.name, distill_task, distilling, teacher=teacher)["model"])
 
-    def _steps_in(self, minutes: float, size: _Size, teacher_dir: Path) -> int:
-        """Steps of each of the two stages that take so many minutes, by the time of a few."""
-        layers, hidden, heads, neurons = map(int, size.student.split("x"))
-        teacher = load_model(teacher_dir)
-        config: BertConfig = teacher.config.replace(
-            num_hidden_layers=layers, hidden_size=hidden, num_attention_heads=heads, intermediate_size=neurons
-        )
-        distiller = Distiller(teacher, build_model(config, teacher.head), TinyBertObjective.intermediate())
-        distiller.compile(keras.optimizers.Adam(1e-6))
-        batch = self.settings.train_batch_size
-        ids = label_ids(self.data.task, teacher.config.label2id)
-        rows = batches(
-            self.data.train.limit(2 * _PROBE * batch), Tokenizer.from_directory(teacher_dir), self.data.task,
-            batch_size=batch, seq_len=self.seq_len, ids=ids, epochs=2 * _PROBE,
-        )  # fmt: skip
-        rows = rows.take(_PROBE).cache()
-        distiller.fit(rows, verbose=0)
-        begin = time.perf_counter()
-        distiller.fit(rows, verbose=0)
-        seconds = (time.perf_counter() - begin) / _PROBE
-        planned = max(1, round(minutes * 60 / seconds / 2))
-        logger.info("%s: %.0f ms for each step, so %d steps for each stage", size.name, 1e3 * seconds, planned)
-        return planned
+    def _steps_for(self, size: _Size, values: dict[str, Any]) -> int:
+        """Steps of each of the two stages that take so many minutes, by a dry run."""
+        tried = 1000
+        trial = values | self._epochs(tried) | {"max_steps": tried, "dry_run": True}
+        minutes = distill_task(build(DistillSettings, trial))["minutes"]
+        steps = max(1, round(tried * self.settings.minutes / max(minutes, 1e-3)))
+        logger.info("%s: %d steps for each of the two stages", size.name, steps)
+        return steps
+
+    def _epochs(self, steps: int) -> dict[str, float]:
+        """As many as it takes for `max_steps` to decide."""
+        rows = sum(1 for _ in self.data.train.limit(self.settings.max_train_examples))
+        epochs = steps * self.settings.train_batch_size / rows + 1
+        return {"intermediate_epochs": epochs, "prediction_epochs": epochs}
 
     def files(self, size: _Size, model: Path) -> dict[str, dict[str, Any]]:
         """The files of a size: mode -> `path`, `mb` and `score`."""
 
         def make(output: Path) -> dict[str, dict[str, Any]]:
-            found, texts = {}, example_texts(self.data.train)
+            found, texts, own = {}, example_texts(self.data.train), self.settings.data
             for mode in self.settings.modes:
                 path = output / f"{size.name}_{mode}.tflite"
                 report = export_tflite(model, path, seq_len=self.seq_len, quantize=mode, calibration_texts=texts)
-                score = score_file(path, self.settings.task, self.settings.data_dir, self.settings.custom)
+                score = score_file(path, own.task, own.data_dir, own.custom)
                 logger.info("%s %s: %.2f MB, score %.4f", size.name, mode, report.mb, score)
                 found[mode] = {"path": str(path), "mb": report.mb, "score": score}
             return found
@@ -260,7 +232,7 @@ class _Job:
     def times(self, files: dict[str, str]) -> dict[str, dict[str, float]]:
         """Milliseconds of each file on one thread, all taking turns."""
         reports = benchmark(list(files.values()), runs=50)
-        return {name: {"ms": float(np.round(report.median_ms, 4))} for name, report in zip(files, reports, strict=True)}
+        return {name: {"ms": report.median_ms} for name, report in zip(files, reports, strict=True)}
 
     def teacher_score(self) -> float:
         """The teacher's dev score in float32."""

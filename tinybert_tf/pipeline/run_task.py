@@ -111,10 +111,10 @@ class _Job:
             grid = replace(grid, augmented_data_dir=str(augmented), max_train_examples=None)
         files = {"teacher": self.teacher, "augmented": augmented} | self._data_files()
         if stage in ("intermediate", "both"):
-            first = replace(grid.distill, stage="intermediate")
+            first = replace(grid.distill, stage="intermediate", quantize_aware=None)
             student = first.student if Path(first.student).is_dir() else None
             result = self.steps.run_program("intermediate", distill_task, first, student=student, **files)
-            grid = replace(grid, student=result["model"], init="auto")
+            grid = replace(grid, student=result["model"], init="auto", prune_to=None, prune_rounds=1)
         student = grid.distill.student
         if stage == "intermediate":
             return Path(student)

@@ -1,7 +1,6 @@
 """A model directory in, a smaller one out."""
 
 import dataclasses
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -209,9 +208,8 @@ def _check_output(output_dir: Path, sources: Mapping[str, Path]) -> None:
 
 def _write(pruned: _Pruned, output_dir: Path) -> None:
     """Writes the network, its projections if it has any and, in a folder of its own below, its teacher: all or nothing."""
-    with tempfile.TemporaryDirectory() as folder, written_aside(output_dir) as aside:
-        pruned.vocabulary.write(folder)
+    with written_aside(output_dir) as aside:
         for name, model in pruned.models.items():
-            save_model(model, aside / name, tokenizer_from=folder)
+            save_model(model, aside / name, tokenizer_from=pruned.vocabulary)
         if pruned.projections is not None:
             write_projections(dict(enumerate(pruned.projections)), aside)

@@ -9,6 +9,7 @@ import keras
 
 from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
+from tinybert_tf.checkpoints.grid import MODES
 from tinybert_tf.data import TaskData
 from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.distribution import distributed
@@ -16,6 +17,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.baseline import constant_score
 from tinybert_tf.evaluate.task_model import TaskModel
 from tinybert_tf.settings import check_one_of, check_positive, nested, setting
+from tinybert_tf.train.gradual import PruningSettings, pruned_student
 from tinybert_tf.train.loss_scale import relative_weights
 from tinybert_tf.train.precision import Precision
 from tinybert_tf.train.run import Run, finished_result, recorded
@@ -38,6 +40,7 @@ class DistillSettings:
     examples: ExampleSettings = nested(ExampleSettings)
     matching: MatchingSettings = nested(MatchingSettings)
     run: RunSettings = nested(RunSettings)
+    pruning: PruningSettings = nested(PruningSettings)
     augmented_data_dir: str | None = setting(None, AUGMENTED_HELP)
     teacher: str = setting("", "a model directory that was fine-tuned on the task", required=True)
     student: str = setting("tinybert4", "a model directory, or a size: a name, or LAYERSxHIDDENxHEADSxINTERMEDIATE")
@@ -51,6 +54,9 @@ class DistillSettings:
     prediction_target: str | None = setting(
         None,
         "teacher, or label: what the prediction stage learns from (recipe published: label for scores, else teacher)",
+    )
+    quantize_aware: str | None = setting(
+        None, "int8 or int4: train the prediction stage through the rounding of this file's weights"
     )
     allow_weak_teacher: bool = setting(False, "distil a teacher although its dev score is no better than chance")
 
@@ -66,6 +72,18 @@ class DistillSettings:
             check_one_of(self, "prediction_target", "teacher", "label")
         check_positive(self, "intermediate_epochs", "prediction_epochs", "temperature")
         check_augmented(self.augmented_data_dir, self.data.task)
+        if self.quantize_aware is not None:
+            check_one_of(self, "quantize_aware", *MODES)
+            if self.stage == "intermediate":
+                raise InputError(
+                    "weights are rounded in the prediction stage; set `stage=both` or `stage=prediction`",
+                    "quantize_aware",
+                    self.quantize_aware,
+                )
+            if self.matching.objective == "theseus":
+                raise InputError("is not for `objective=theseus`", "quantize_aware", self.quantize_aware)
+            if self.run.devices.strategy != "one_device":
+                raise InputError("runs on one device; set `strategy=one_device`", "quantize_aware", self.quantize_aware)
 
     def learns_labels(self, kind: str) -> bool:
         """Whether the prediction stage of a kind of task learns from labels and not from the teacher."""
@@ -88,9 +106,12 @@ def distill_task(settings: DistillSettings) -> dict:
     """
     if finished := finished_result(settings):
         return finished
+    original = settings
+    if settings.pruning.prune_to is not None and not settings.run.dry_run:
+        settings = pruned_student(settings, distill_task)
     with distributed(settings.run.devices, settings.examples.train_batch_size):
         keras.utils.set_random_seed(settings.run.seed)
-        data, earlier = settings.data.load(), recorded(settings)
+        data, earlier = settings.data.load(), recorded(original)
         precision = Precision.of(earlier, settings.run.dtype, settings.matching.teacher_dtype)
         teacher_dir = _teacher_for(data, settings.teacher)
         teacher = load_model(teacher_dir, head=data.task.head, dtype=precision.teacher_dtype, strict_head=True)
@@ -118,7 +139,7 @@ def distill_task(settings: DistillSettings) -> dict:
             depth = student.config.num_hidden_layers
             weights = relative_weights(teacher, depth, settings.matching.layers, training.texts())
         found = {"teacher_score": teacher_score, "loss_weights": weights, "buckets": training.buckets}
-        run = Run(settings, dataclasses.asdict(precision) | found)
+        run = Run(original, dataclasses.asdict(precision) | found)
         trainer = Trainer(
             run, settings.run, student, training, evaluate, settings.examples.evaluations, tokenizer.spec, precision,
             settings.matching.has_dropout,
@@ -165,7 +186,7 @@ def _both_stages(
     """The stages that `settings.stage` asks for, in order; the dev scores of the model that is kept."""
     matching, scores = settings.matching, None
     if settings.stage in ("intermediate", "both"):
-        epochs = settings.intermediate_epochs or data.task.intermediate_epochs
+        epochs = (settings.intermediate_epochs or data.task.intermediate_epochs) / settings.pruning.prune_rounds
         objective = matching.layer_objective(weights)
         is_last = settings.stage == "intermediate"
         trainer.learn_layers(
@@ -187,7 +208,11 @@ def _both_stages(
             return trainer.replace_modules(teacher, epochs, settings.prediction_learning_rate)
         if settings.learns_labels(data.task.kind):
             trainer.training = trainer.training.labelled()
-            return trainer.learn_labels("prediction", epochs, settings.prediction_learning_rate)
+            return trainer.learn_labels(
+                "prediction", epochs, settings.prediction_learning_rate, settings.quantize_aware
+            )
         objective = matching.prediction_objective(settings.temperature)
-        scores = trainer.learn_predictions(teacher, objective, epochs, settings.prediction_learning_rate)
+        scores = trainer.learn_predictions(
+            teacher, objective, epochs, settings.prediction_learning_rate, settings.quantize_aware
+        )
     return scores

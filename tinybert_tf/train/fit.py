@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -172,6 +172,7 @@ def fit(
     evaluation: Evaluation | None = None,
     frozen: keras.Model | None = None,
     save_every_seconds: float = SAVE_EVERY_SECONDS,
+    around_steps: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Trains a compiled model for `steps` batches, from the last checkpoint on if there is one of this stage.
 
@@ -183,6 +184,7 @@ def fit(
         evaluation: scores the model during training.
         frozen: a part of the model that does not train.
         save_every_seconds: seconds between two checkpoints.
+        around_steps: callbacks that act before and directly after each step.
 
     Raises:
         KeyboardInterrupt: SIGINT or SIGTERM came in; a checkpoint of the last whole step is written.
@@ -205,7 +207,14 @@ def fit(
         for callback in callbacks:
             callback.first_step = first
         data = sharded(batches(first), batch_size)
-        model.fit(data, epochs=1, steps_per_epoch=steps - first, shuffle=False, verbose=0, callbacks=callbacks)
+        model.fit(
+            data,
+            epochs=1,
+            steps_per_epoch=steps - first,
+            shuffle=False,
+            verbose=0,
+            callbacks=[*around_steps, *callbacks],
+        )
 
 
 def _resumed_step(run: Run, stage: str, steps: int, variables, evaluation: Evaluation | None) -> int:

@@ -1,5 +1,6 @@
 """One network that learns a task: its training set, its evaluation, and the stages that it goes through."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from tinybert_tf.train import plan
 from tinybert_tf.train.fit import Evaluation, fit
 from tinybert_tf.train.optimizer import bert_adamw
 from tinybert_tf.train.precision import Precision
+from tinybert_tf.train.quantization import QuantizeAware
 from tinybert_tf.train.run import Run
 from tinybert_tf.train.settings import RunSettings
 from tinybert_tf.train.training_set import SpanTrainingSet, TrainingSet
@@ -56,11 +58,22 @@ class Trainer:
     student_dropout: bool = False
     steps: int = 0
 
-    def learn_labels(self, stage: str, epochs: float, learning_rate: float) -> dict[str, float] | None:
-        """Fits the network to the labels; the best dev scores, whose weights are kept in `run.model_dir`."""
+    def learn_labels(
+        self, stage: str, epochs: float, learning_rate: float, quantize_aware: str | None = None
+    ) -> dict[str, float] | None:
+        """Fits the network to the labels; the best dev scores, whose weights are kept in `run.model_dir`.
+
+        Args:
+            stage: its name.
+            epochs: passes over the training set.
+            learning_rate: peak of the schedule.
+            quantize_aware: the file whose rounding the weights are trained through; see `QuantizeAware`.
+        """
         loss = _LABEL_LOSSES[self.model.head]()
         # Keras would turn XLA on, which loses bfloat16 products on a CPU and compiles once for each batch length.
-        return self._fit_scored(stage, logits_model(self.model), epochs, learning_rate, loss=loss, jit_compile=False)
+        return self._fit_scored(
+            stage, logits_model(self.model), epochs, learning_rate, quantize_aware, loss=loss, jit_compile=False
+        )
 
     def learn_layers(
         self,
@@ -96,12 +109,23 @@ class Trainer:
         self.run.save(self.model, save_as, self.tokenizer_from, also=distiller.save_projections)
 
     def learn_predictions(
-        self, teacher: BertModel, objective: TinyBertObjective, epochs: float, learning_rate: float
+        self,
+        teacher: BertModel,
+        objective: TinyBertObjective,
+        epochs: float,
+        learning_rate: float,
+        quantize_aware: str | None = None,
     ) -> dict[str, float] | None:
         """The prediction stage; as `learn_labels`, with the teacher's logits for labels."""
         distiller = Distiller(teacher, self.model, objective)
         return self._fit_scored(
-            "prediction", distiller, epochs, learning_rate, frozen=teacher, student_dropout=self.student_dropout
+            "prediction",
+            distiller,
+            epochs,
+            learning_rate,
+            quantize_aware,
+            frozen=teacher,
+            student_dropout=self.student_dropout,
         )
 
     def replace_modules(self, teacher: BertModel, epochs: float, learning_rate: float) -> dict[str, float] | None:
@@ -121,17 +145,27 @@ class Trainer:
         result = {"task": task.name, "score": scores[task.main_metric], "metrics": scores}
         return self.run.finish(result | {"model": str(self.run.model_dir), "steps": self.steps} | more)
 
-    def _fit_scored(self, stage, trained, epochs, learning_rate, frozen=None, **compiling) -> dict[str, float] | None:
+    def _fit_scored(
+        self, stage, trained, epochs, learning_rate, quantize_aware=None, frozen=None, **compiling
+    ) -> dict[str, float] | None:
         batches, steps = self.training.batches(epochs, self.settings.max_steps)
         self.steps += steps
         trained.compile(self.precision.optimizer(bert_adamw(learning_rate, steps)), **compiling)
+        aware = QuantizeAware(self.model, quantize_aware) if quantize_aware else None
+        rounded = aware.rounded if aware else contextlib.nullcontext
 
-        def keep() -> None:
-            self.run.save(self.model, "model", self.tokenizer_from)
+        def evaluate() -> dict[str, float]:
+            with rounded():
+                return self.evaluate()
 
-        evaluation = Evaluation(self.run, stage, self.evaluate, keep, steps, self.evaluations)
-        self._fit(stage, trained, batches, steps, frozen=frozen, evaluation=evaluation)
-        self.run.save(self.model, "last", self.tokenizer_from)
+        def save(name: str) -> None:
+            with rounded():
+                self.run.save(self.model, name, self.tokenizer_from, also=aware and aware.mark)
+
+        evaluation = Evaluation(self.run, stage, evaluate, lambda: save("model"), steps, self.evaluations)
+        around = [aware] if aware else []
+        self._fit(stage, trained, batches, steps, frozen=frozen, evaluation=evaluation, around_steps=around)
+        save("last")
         return evaluation.best
 
     def _fit(self, stage, trained, batches, steps, **options) -> None:

@@ -33,7 +33,7 @@ OUTPUT_NAMES = {
 }
 
 # Smaller matrices stay float32, except in static attention: quantizing them saves nothing.
-_FEWEST_QUANTIZED = 1024
+FEWEST_QUANTIZED = 1024
 # The scale of integers that a MUL scales afterwards.
 _ONE = np.ones(1, np.float32)
 
@@ -247,7 +247,7 @@ class NetworkWriter:
 
     def _dense(self, graph: GraphBuilder, name: str, dense: Matrix, x: Tensor) -> Tensor:
         """float32 -> float32."""
-        stored = self.mode.weights if dense.kernel.size >= _FEWEST_QUANTIZED else "float32"
+        stored = self.mode.weights if dense.kernel.size >= FEWEST_QUANTIZED else "float32"
         with graph.scope(name):
             if stored in INTEGER_BITS and self.mode.scales_behind:
                 return self._dense_scaled_behind(graph, dense, x)

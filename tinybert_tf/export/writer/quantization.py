@@ -17,11 +17,11 @@ import numpy as np
 PROBABILITY_STEP = 1 / 255
 
 INTEGER_BITS = {"int4": 4, "int8": 8, "int16": 16}
-_LARGEST = {4: 7, 8: 127, 16: 32767}
+LARGEST = {4: 7, 8: 127, 16: 32767}
 _DTYPES = {4: np.int8, 8: np.int8, 16: np.int16}
 # Shares of a channel's largest value that its last step may stand for: with 15 steps, clipping a little pays. Clipping
 # more would lower the squared error further, but shrinks the weights and with them the logits.
-_CLIPPING = {4: (1.0, 0.95, 0.9, 0.85, 0.8), 8: (1.0,), 16: (1.0,)}
+CLIPPING = {4: (1.0, 0.95, 0.9, 0.85, 0.8), 8: (1.0,), 16: (1.0,)}
 
 # Added to the diagonal of the moments, as a share of its mean: few examples say little about rare directions.
 _DAMPING = 0.01
@@ -152,8 +152,8 @@ def quantized(
     # A channel of zeros gets a scale like the others': kernels refuse one that is far from its result's.
     unused = largest.min(where=largest > 0, initial=largest.max() or 1.0)
     best_scales, least = None, None
-    for share in _CLIPPING[bits]:
-        scales = (np.where(largest > 0, largest, unused) * share / _LARGEST[bits]).astype(np.float32)
+    for share in CLIPPING[bits]:
+        scales = (np.where(largest > 0, largest, unused) * share / LARGEST[bits]).astype(np.float32)
         error = np.square(_nearest(values, scales, bits) * scales - values).sum(axis=others, keepdims=True)
         if best_scales is None:
             best_scales, least = scales, error
@@ -161,12 +161,12 @@ def quantized(
     if moments is None:
         integers = _nearest(values, best_scales, bits)
     else:
-        integers = rounded(values / best_scales, _LARGEST[bits], moments)
+        integers = rounded(values / best_scales, LARGEST[bits], moments)
     return integers.astype(_DTYPES[bits]), best_scales
 
 
 def _nearest(values: np.ndarray, scales: np.ndarray, bits: int) -> np.ndarray:
-    return np.clip(np.round(values / scales), -_LARGEST[bits], _LARGEST[bits])
+    return np.clip(np.round(values / scales), -LARGEST[bits], LARGEST[bits])
 
 
 def rounded(weights: np.ndarray, largest: int, moments: np.ndarray) -> np.ndarray:

@@ -1,0 +1,53 @@
+"""Distillation that prunes on the way, and distillation for a file's rounded weights."""
+
+import pytest
+
+from tinybert_tf.checkpoints import load_model
+from tinybert_tf.checkpoints.grid import read_grid
+from tinybert_tf.errors import InputError
+from tinybert_tf.settings import build, replace
+from tinybert_tf.train.distill_task import DistillSettings, distill_task
+
+
+@pytest.fixture
+def settings(glue, make_directory, tmp_path):
+    teacher = make_directory("teacher")
+    values = {
+        "task": "sst2", "data_dir": str(glue), "output_dir": str(tmp_path / "run"), "seq_len": 16, "train_batch_size": 8,
+        "teacher": str(teacher), "student": str(teacher), "intermediate_epochs": 2.0, "prediction_epochs": 1.0,
+        "evaluations": 1, "allow_weak_teacher": True, "teacher_dtype": "float32",
+    }  # fmt: skip
+    return build(DistillSettings, values)
+
+
+def test_a_student_is_pruned_and_distilled_in_rounds(settings, tmp_path):
+    settings = replace(settings, prune_to="2x8x2x16", prune_rounds=2)
+    result = distill_task(settings)
+    config = load_model(result["model"]).config
+    assert (config.num_hidden_layers, config.hidden_size, config.intermediate_size) == (2, 8, 16)
+    between = load_model(tmp_path / "run" / "pruning" / "distilled_1" / "model").config
+    assert (between.num_hidden_layers, between.hidden_size, between.intermediate_size) == (3, 12, 24)
+    assert result["steps"] == 5 + 5  # one of the two passes of the intermediate stage, and the prediction stage
+    assert distill_task(settings) == result
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"prune_to": "4x8"}, "prune_to=4x8: must be a size"),
+        ({"prune_to": "2x9x2x16"}, "prune_to=2x9x2x16: 9 must be a multiple of 2"),
+        ({"prune_to": "2x8x2x16", "student": "tinybert4"}, "student=tinybert4: .* give a model directory"),
+        ({"prune_to": "9x8x2x16"}, "num_hidden_layers=9: the model has 4"),
+        ({"quantize_aware": "int3"}, "quantize_aware=int3: must be int8 or int4"),
+        ({"quantize_aware": "int8", "stage": "intermediate"}, "quantize_aware=int8: .* in the prediction stage"),
+        ({"quantize_aware": "int8", "strategy": "mirrored"}, "quantize_aware=int8: runs on one device"),
+    ],
+)
+def test_what_does_not_fit_is_named(settings, changes, said):
+    with pytest.raises(InputError, match=said):
+        distill_task(replace(settings, **changes))
+
+
+def test_a_network_that_is_trained_for_a_file_says_so(settings, tmp_path):
+    result = distill_task(replace(settings, quantize_aware="int4", stage="prediction", max_steps=2))
+    assert read_grid(result["model"]) == "int4" and read_grid(tmp_path / "run" / "last") == "int4"

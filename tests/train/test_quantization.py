@@ -1,0 +1,122 @@
+"""Weights that are trained as a file rounds them."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tinybert_tf.bert import BertConfig, build_model, logits_model
+from tinybert_tf.checkpoints import save_model
+from tinybert_tf.errors import InputError
+from tinybert_tf.export.writer.quantization import quantized
+from tinybert_tf.export.writer.weights import folded_weights
+from tinybert_tf.train.quantization import QuantizeAware, fake_quantized
+
+
+@pytest.fixture
+def network():
+    """A function that builds a small network whose normalizations differ from their initial values."""
+
+    def make(head: str = "classification"):
+        labels = {"no": 0, "yes": 1} if "classification" in head else None
+        config = BertConfig(
+            vocab_size=60, hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96,
+            max_position_embeddings=16, initializer_range=0.2, label2id=labels,
+        )  # fmt: skip
+        model = build_model(config, head)
+        random = np.random.default_rng(0)
+        for weight in model.weights:
+            if weight.path.endswith("gamma"):
+                weight.assign(random.uniform(0.3, 2.0, weight.shape))
+        return model
+
+    return make
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_values_are_rounded_as_the_exporter_rounds_them(bits):
+    values = np.random.default_rng(0).normal(size=(50, 20)).astype(np.float32)
+    values[:, 3] *= 20
+    integers, scales = quantized(values, bits, axis=1)
+    assert np.allclose(fake_quantized(tf.constant(values), bits), integers * scales, atol=1e-6)
+
+
+@pytest.mark.parametrize(("mode", "bits"), [("int8", 8), ("int4", 4)])
+@pytest.mark.parametrize("head", ["classification", "span"])
+def test_the_exporter_finds_the_scales_of_rounded_weights(network, head, mode, bits):
+    model = network(head)
+    before = folded_weights(model)
+    with QuantizeAware(model, mode).rounded():
+        after = folded_weights(model)
+    for old, new in zip(before.layers, after.layers, strict=True):
+        for name in ("query", "key", "value", "attention_output", "intermediate", "output"):
+            values, rounded = getattr(old, name).kernel.T, getattr(new, name).kernel.T
+            integers, scales = quantized(values, bits, axis=0)
+            again, same_scales = quantized(rounded, bits, axis=0)
+            assert np.array_equal(again, integers) and np.allclose(same_scales, scales, rtol=1e-5)
+            assert np.allclose(again * same_scales, rounded, atol=1e-5)
+    integers, scales = quantized(before.word, bits, axis=1)
+    assert np.allclose(after.word, integers * scales, atol=1e-6)
+    assert np.array_equal(folded_weights(model).word, before.word)  # as it was before
+
+
+def test_a_step_changes_the_exact_weights_by_the_gradient_at_the_rounded_ones(network):
+    model, twin = network(), network()
+    twin.set_weights(model.get_weights())
+    exact = [np.array(weight) for weight in model.weights]
+    aware = QuantizeAware(model, "int4")
+    with QuantizeAware(twin, "int4").rounded():
+        rounded = [np.array(weight) for weight in twin.weights]
+    twin.set_weights(rounded)
+    features = {
+        "input_word_ids": np.random.randint(0, 60, (8, 10)),
+        "input_mask": np.ones((8, 10), np.int32),
+        "input_type_ids": np.zeros((8, 10), np.int32),
+    }
+    labels = np.arange(8) % 2
+    for network_, callbacks in ((model, [aware]), (twin, [])):
+        trained = logits_model(network_)
+        trained.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        for layer in network_._flatten_layers():
+            if isinstance(layer, keras.layers.Dropout):
+                layer.rate = 0.0
+        trained.fit(features, labels, batch_size=8, epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
+    for old, start, new, stepped in zip(exact, rounded, model.weights, twin.weights, strict=True):
+        assert np.allclose(np.array(new) - old, np.array(stepped) - start, atol=1e-5)
+
+
+def test_bad_modes_and_heads_are_named(network):
+    with pytest.raises(InputError, match="quantize_aware=int3: must be int8 or int4"):
+        QuantizeAware(network(), "int3")
+    with pytest.raises(InputError, match="head 'encoder' has no file"):
+        QuantizeAware(network("encoder"), "int8")
+
+
+def test_the_file_of_rounded_weights_answers_like_the_network(network, tmp_path):
+    """Its weights are not moved: what is left are the activations, which the file rounds to eight bits."""
+    from tinybert_tf.export import TFLiteModel, export_tflite
+
+    model, aware_model = network(), network()
+    aware_model.set_weights(model.get_weights())
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{number}" for number in range(55))]
+    (tmp_path / "vocab.txt").write_text("".join(f"{word}\n" for word in words))
+    texts = [" ".join(f"w{(7 * row + 3 * word) % 55}" for word in range(row % 10 + 2)) for row in range(40)]
+    aware = QuantizeAware(aware_model, "int4")
+    features = {
+        "input_word_ids": np.random.randint(5, 60, (32, 16)).astype(np.int32),
+        "input_mask": np.ones((32, 16), np.int32),
+        "input_type_ids": np.zeros((32, 16), np.int32),
+    }
+    errors = []
+    with aware.rounded():
+        for name, trained in (("plain", model), ("aware", aware_model)):
+            save_model(trained, tmp_path / name, tokenizer_from=tmp_path)
+            if trained is aware_model:
+                aware.mark(tmp_path / name)
+            file = tmp_path / f"{name}.tflite"
+            export_tflite(tmp_path / name, file, seq_len=16, quantize="int4", calibration_texts=texts)
+            logits = np.asarray(trained(features)["logits"])
+            found = np.log(TFLiteModel(file).predict(features))
+            difference = (logits - logits.mean(axis=1, keepdims=True)) - (found - found.mean(axis=1, keepdims=True))
+            errors.append(np.sqrt(np.square(difference).mean()))
+    assert errors[1] < 0.35 * errors[0]

@@ -1,0 +1,108 @@
+"""Distillation while pruning: a student gets smaller in rounds, with a part of the intermediate stage after each."""
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tinybert_tf.bert import BertConfig, size_of
+from tinybert_tf.checkpoints import read_config, resolve_directory
+from tinybert_tf.data.settings import DataSettings
+from tinybert_tf.distill import layer_map
+from tinybert_tf.errors import InputError
+from tinybert_tf.files import read_json_object, write_json
+from tinybert_tf.prune import prune
+from tinybert_tf.prune.texts import split_texts
+from tinybert_tf.settings import check_at_least_one, replace, setting
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class PruningSettings:
+    """Whether a student is pruned on the way, and in how many rounds."""
+
+    prune_to: str | None = setting(
+        None, "prune the student, a model directory or the teacher itself, to LAYERSxHIDDENxHEADSxINTERMEDIATE"
+    )
+    prune_rounds: int = setting(
+        1, "1: prune, then distil; more: prune a part, distil a part of the intermediate stage, prune again"
+    )
+
+    def __post_init__(self):
+        check_at_least_one(self, "prune_rounds")
+        if self.prune_to is not None and size_of(self.prune_to) is None:
+            raise InputError(
+                "must be a size, such as 4x312x12x1200 (layers, width, heads, neurons)", "prune_to", self.prune_to
+            )
+
+
+def pruned_student(settings: Any, distill: Callable[[Any], dict]) -> Any:
+    """The settings of the last round: their student is pruned, and the layer map is that of the layers it kept.
+
+    Everything is written to `pruning/` in the run directory; a round that is complete is not repeated.
+
+    Args:
+        settings: of task distillation, with `pruning.prune_to`.
+        distill: runs the intermediate stage between two rounds.
+
+    Raises:
+        InputError: a student that is no model directory, or a size that is larger than its own.
+    """
+    if size_of(settings.student) is not None and not Path(settings.student).is_dir():
+        raise InputError(
+            "`prune_to` makes a trained network smaller: give a model directory, such as the teacher's",
+            "student",
+            settings.student,
+        )
+    rounds, directory = settings.pruning.prune_rounds, Path(settings.run.output_dir) / "pruning"
+    student = resolve_directory(settings.student, "--student")
+    config, _ = read_config(student)
+    teacher, _ = read_config(resolve_directory(settings.teacher))
+    layers = layer_map(settings.matching.layers, config.num_hidden_layers, teacher.num_hidden_layers)
+    for number in range(1, rounds + 1):
+        target = _sizes(config, size_of(settings.pruning.prune_to), number / rounds)
+        kept = _prune(student, directory / f"pruned_{number}", settings.data, settings.run.seed, target)
+        layers = tuple(layers[layer - 1] for layer in kept)
+        student = directory / f"pruned_{number}"
+        settings = replace(settings, student=str(student), layer_map=",".join(map(str, layers)))
+        if number < rounds:
+            output = directory / f"distilled_{number}"
+            distill(replace(settings, prune_to=None, stage="intermediate", output_dir=str(output)))
+            student = output / "model"
+    return settings
+
+
+def _prune(student: Path, output: Path, data: DataSettings, seed: int, sizes: dict[str, int]) -> list[int]:
+    """Prunes a student, unless it is done; the layers that are left, counted from 1."""
+    record = output.with_suffix(".json")
+    if (output / "config.json").is_file() and record.is_file():
+        found = read_json_object(record)
+        if found.get("sizes") == sizes:
+            return found["layers"]
+    task = data.load()
+    logger.info("pruning to %s", "x".join(map(str, sizes.values())))
+    texts, seq_len = split_texts(task.train), data.seq_len or task.task.seq_len
+    report = prune(student, output, texts, held_out=texts, seq_len=seq_len, seed=seed, **sizes)
+    write_json(record, {"sizes": sizes, "layers": report.layers})
+    return list(report.layers)
+
+
+def _sizes(config: BertConfig, target: tuple[int, int, int, int], share: float) -> dict[str, int]:
+    """Sizes on the way from a network to a target; heads and their width each take their own part of it."""
+    layers, hidden, heads, neurons = target
+    if hidden % heads:
+        raise InputError(
+            f"{hidden} must be a multiple of {heads}, all heads being equally wide",
+            "prune_to",
+            "x".join(map(str, target)),
+        )
+    between = lambda begin, end: round(begin + (end - begin) * share)
+    now = between(config.num_attention_heads, heads)
+    return {
+        "num_hidden_layers": between(config.num_hidden_layers, layers),
+        "hidden_size": now * between(config.attention_head_size, hidden // heads),
+        "num_attention_heads": now,
+        "intermediate_size": between(config.intermediate_size, neurons),
+    }
