@@ -1,8 +1,10 @@
 """A model card holds the hub's metadata and says how to load the model."""
 
+import dataclasses
+
 import yaml
 
-from tinybert_tf.checkpoints.model_card import ModelCard, model_card_text, write_model_card
+from tinybert_tf.checkpoints.model_card import ModelCard, add_measured, model_card_text, write_model_card
 
 CARD = ModelCard(
     head="classification",
@@ -47,3 +49,18 @@ def test_an_encoder_has_no_scores_and_is_written_beside_its_weights(tmp_path):
     path = write_model_card(tmp_path, card)
     text = path.read_text()
     assert path.name == "README.md" and "## Scores" not in text and "AutoModel.from_pretrained" in text
+
+
+def test_figures_that_are_added_replace_those_of_the_same_name(tmp_path):
+    path = write_model_card(tmp_path, CARD)
+    add_measured(tmp_path, {"int8 file": "14.6 MB, 1.83 ms"})
+    card = dataclasses.replace(CARD, measured={"int8 file": "14.6 MB, 1.83 ms"})
+    assert path.read_text() == model_card_text(card, tmp_path.name)
+
+
+def test_a_readme_of_another_kind_and_a_model_without_one_are_left_alone(tmp_path):
+    add_measured(tmp_path, {"int8 file": "1 MB"})
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "README.md").write_text("# Mine\n")
+    add_measured(tmp_path, {"int8 file": "1 MB"})
+    assert (tmp_path / "README.md").read_text() == "# Mine\n"

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,8 @@ def test_a_task_runs_from_its_teacher_to_the_device_once(settings, glue, tmp_pat
 
     caplog.clear()
     assert run_task(settings) == first
+    card = (Path(first["model"]) / "README.md").read_text()
+    assert "| int8 file | " in card and " ms |" in card and str(tmp_path) not in card
     said = [line for line in caplog.messages if line.startswith("[step")]
     assert len(said) == 7 and all(line.endswith("done already") for line in said)
 

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 
 from tinybert_tf.checkpoints import load_model, read_projections
 from tinybert_tf.errors import InputError
@@ -29,6 +30,12 @@ def test_a_teacher_learns_and_what_was_kept_of_its_student_scores_as_was_said(gl
     assert taught["score"] == 1.0
     student = make_directory("s", num_hidden_layers=2, hidden_size=8, intermediate_size=16)
     result = distill_task(distill_settings(glue, taught["model"], student, tmp_path / "d", temperature=2.0))
+    assert (tmp_path / "d" / "model" / "README.md").read_text().count("distilled from t (dev score 100.0)") == 1
+    card = (tmp_path / "t" / "model" / "README.md").read_text()
+    metadata = yaml.safe_load(card.split("---\n")[1])
+    assert metadata["model-index"][0]["results"][0]["metrics"] == [{"type": "accuracy", "value": 1.0}]
+    assert "40 examples of sst2 (train.tsv)" in card and "| epochs | `20" in card
+    assert str(tmp_path) not in card and "output_dir" not in card
     again = evaluate_model(compose(EvaluateSettings, model_dir=result["model"], task="sst2", data_dir=str(glue)))
     assert (again["score"], again["metrics"]) == (result["score"], result["metrics"])
 

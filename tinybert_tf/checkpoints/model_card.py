@@ -59,6 +59,26 @@ def write_model_card(directory: str | Path, card: ModelCard) -> Path:
     return path
 
 
+def add_measured(directory: str | Path, measured: Mapping[str, str]) -> None:
+    """Adds figures to the sizes in a model directory's card, in place of those of the same names; no card, no figures.
+
+    Args:
+        directory: of the model.
+        measured: see `ModelCard`.
+    """
+    path = Path(directory) / "README.md"
+    if not path.is_file():
+        return
+    replaced = tuple(f"| {_text(name)} |" for name in measured)
+    lines = [line for line in path.read_text(encoding="utf-8").split("\n") if not line.startswith(replaced)]
+    sizes = [number for number, line in enumerate(lines) if line.startswith("| parameters |")]
+    if not sizes or not measured:
+        return
+    lines[sizes[0] + 1 : sizes[0] + 1] = _rows(measured)
+    with written_aside(path) as aside:
+        aside.write_text("\n".join(lines), encoding="utf-8")
+
+
 def model_card_text(card: ModelCard, name: str) -> str:
     """The card as Markdown.
 
@@ -118,8 +138,11 @@ def _loading(card: ModelCard, name: str) -> str:
 
 
 def _table(left: str, right: str, rows: Mapping[str, str]) -> str:
-    lines = [f"| {left} | {right} |", "|---|---|", *(f"| {_text(k)} | {_text(str(v))} |" for k, v in rows.items())]
-    return "\n".join(lines)
+    return "\n".join([f"| {left} | {right} |", "|---|---|", *_rows(rows)])
+
+
+def _rows(rows: Mapping[str, str]) -> list[str]:
+    return [f"| {_text(name)} | {_text(value)} |" for name, value in rows.items()]
 
 
 def _text(value: str | None) -> str:

@@ -16,7 +16,7 @@ from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.files import read_json, written_aside
 from tinybert_tf.pipeline.diagnosis import diagnose
 from tinybert_tf.pipeline.steps import Steps, open_devices
-from tinybert_tf.pipeline.summary import FILES, convert, measure, model_row, plot_attention_of
+from tinybert_tf.pipeline.summary import FILES, add_to_card, convert, measure, model_row, plot_attention_of
 from tinybert_tf.report import write_report
 from tinybert_tf.settings import compose, flat_values, nested, setting
 from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
@@ -89,6 +89,7 @@ def quickstart(settings: QuickstartSettings) -> dict:
     convert_all = lambda output: convert(deployed, output, job.seq_len, job.data.train)
     files = job.steps.run("tflite", convert_all, {"seq_len": job.seq_len, "modes": FILES}, **deployed)
     measured = job.steps.run("latency", lambda output: measure(files), {}, **files)
+    add_to_card("student", models["student"], measured)
     rows = [
         model_row(name, folder, scores[name], scores["teacher"], job.seq_len, measured)
         for name, folder in models.items()

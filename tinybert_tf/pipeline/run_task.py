@@ -14,7 +14,7 @@ from tinybert_tf.evaluate.predict import PredictSettings, predict
 from tinybert_tf.files import read_json
 from tinybert_tf.pipeline.diagnosis import diagnose
 from tinybert_tf.pipeline.steps import Steps, open_devices
-from tinybert_tf.pipeline.summary import FILES, convert, measure, model_row, plot_attention_of
+from tinybert_tf.pipeline.summary import FILES, add_to_card, convert, measure, model_row, plot_attention_of
 from tinybert_tf.report import write_report
 from tinybert_tf.settings import compose, flat_values, nested, replace, setting
 from tinybert_tf.train.distill_task import distill_task
@@ -61,6 +61,7 @@ def run_task(settings: RunTaskSettings) -> dict:
     convert_all = lambda output: convert(models, output, job.seq_len, job.data.train)
     files = job.steps.run("tflite", convert_all, {"seq_len": job.seq_len, "modes": FILES}, **models)
     measured = job.steps.run("latency", lambda _: measure(files), {}, **files)
+    add_to_card("student", models["student"], measured)
     metric = job.data.task.main_metric
     rows = [
         model_row(name, folder, scores[name][metric], scores["teacher"][metric], job.seq_len, measured)

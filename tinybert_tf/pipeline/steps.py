@@ -108,9 +108,13 @@ def _with_defaults(record: dict[str, Any], defaults: Mapping[str, Any]) -> dict[
 
 
 def _identity(path: str | Path) -> list[list]:
-    """What tells that a file, or any file in a directory, has changed: [[name, bytes, time of change], ...]."""
+    """What tells that a file, or any file in a directory, has changed: [[name, bytes, time of change], ...].
+
+    A run's model card is left out: a later step adds its measurements.
+    """
     path = Path(path)
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    files = [file for file in files if file.parts[-2:] != ("model", "README.md")]
     return [
         [file.relative_to(path).as_posix(), file.stat().st_size, file.stat().st_mtime_ns]
         for file in files

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tinybert_tf.bert import encoder_flops
 from tinybert_tf.checkpoints import load_model, read_config
+from tinybert_tf.checkpoints.model_card import add_measured
 from tinybert_tf.data import Split, Tokenizer
 from tinybert_tf.distill import layer_map
 from tinybert_tf.export import benchmark, example_texts, export_tflite
@@ -56,6 +57,12 @@ def model_row(
         found = measured.get(f"{name} {kind}", {})
         row |= {f"{'float' if kind == 'float32' else kind}_{key}": value for key, value in found.items()}
     return row
+
+
+def add_to_card(name: str, folder: Path, measured: Mapping[str, dict]) -> None:
+    """Adds size and time of a model's files, as `measure` gives them, to its card."""
+    found = {kind: measured[f"{name} {kind}"] for kind in FILES if f"{name} {kind}" in measured}
+    add_measured(folder, {f"{kind} file": f"{file['mb']:.1f} MB, {file['ms']:.2f} ms" for kind, file in found.items()})
 
 
 def plot_attention_of(

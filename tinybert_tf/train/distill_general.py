@@ -13,6 +13,7 @@ from tinybert_tf.distribution import distributed
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import nested, setting
 from tinybert_tf.train import plan
+from tinybert_tf.train.card import place_name, write_card
 from tinybert_tf.train.fit import Evaluation, fit
 from tinybert_tf.train.loss_scale import relative_weights
 from tinybert_tf.train.optimizer import bert_adamw
@@ -131,6 +132,7 @@ def distill_general(settings: GeneralSettings) -> dict:
             return {"task": "general"} | plan.summary(run.plan, 4 * student.count_params())
         keep("last")
         scores = evaluation.best
+        write_card(run, student, f"{corpus.examples:,} examples of plain text ({place_name(text.corpus)})")
         return run.finish({"task": "general", "score": scores["score"], "metrics": scores, "model": str(run.model_dir)})
 
 

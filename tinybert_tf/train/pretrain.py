@@ -15,6 +15,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.presets import PRESETS
 from tinybert_tf.settings import check_one_of, nested, setting
 from tinybert_tf.train import plan
+from tinybert_tf.train.card import place_name, write_card
 from tinybert_tf.train.fit import Evaluation, fit
 from tinybert_tf.train.optimizer import bert_adamw
 from tinybert_tf.train.precision import Precision
@@ -147,6 +148,7 @@ def pretrain(settings: PretrainSettings) -> dict:
             return {"task": "masked_lm"} | plan.summary(run.plan, 4 * model.count_params())
         run.save(model, "last", vocabulary)
         scores = evaluation.best
+        write_card(run, model, f"{corpus.examples:,} examples of plain text ({place_name(text.corpus)})")
         return run.finish(
             {"task": "masked_lm", "score": scores["accuracy"], "metrics": scores, "model": str(run.model_dir)}
         )

@@ -13,6 +13,7 @@ from tinybert_tf.distill import Distiller, TinyBertObjective, losses
 from tinybert_tf.distill.rivals import Theseus
 from tinybert_tf.tokenizer_files import Vocabulary
 from tinybert_tf.train import plan
+from tinybert_tf.train.card import place_name, write_card
 from tinybert_tf.train.fit import Evaluation, fit
 from tinybert_tf.train.optimizer import bert_adamw
 from tinybert_tf.train.precision import Precision
@@ -143,6 +144,8 @@ class Trainer:
         if self.run.plan is not None:
             return {"task": task.name} | plan.summary(self.run.plan, 4 * self.model.count_params())
         result = {"task": task.name, "score": scores[task.main_metric], "metrics": scores}
+        data = f"{self.training.rows:,} examples of {task.name} ({place_name(self.training.split.source)})"
+        write_card(self.run, self.model, data, task=task.name, scores=scores, teacher_score=more.get("teacher_score"))
         return self.run.finish(result | {"model": str(self.run.model_dir), "steps": self.steps} | more)
 
     def _fit_scored(
