@@ -107,7 +107,7 @@ def cached_table(folder: str, task: str) -> list[Measured]:
 
     shards, _ = text_shards(task, folder)
     taught = distiller("prediction", "bfloat16", "float32")
-    cache = TeacherCache(folder, shards, taught)
+    cache = TeacherCache(folder, shards, taught.teacher_reader)
     cache.compute(np.concatenate(list(itertools.islice(shards.row_numbers(TEXT_BATCH, 0), FLAGS.batches))))
     alone = logits_model(distiller("prediction", "bfloat16", "float32").student)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -280,7 +280,7 @@ class TransformerLayer(BertLayer):
         context, logits = self.attention.attend(rows, hidden, attention_mask, training)
         attended = rows + self.dropout(self.attention.output_dense(context), training=training)
         middle = self.attention_layer_norm(attended)
-        expanded = self.activation(self.intermediate(middle))
+        expanded = self._expand(middle)
         contracted = middle + self.dropout(self.output_dense(expanded), training=training)
         outputs = self.output_layer_norm(contracted)
         return LayerStates(logits, context, attended, middle, expanded, contracted, outputs)
@@ -288,6 +288,16 @@ class TransformerLayer(BertLayer):
     def call(self, hidden, attention_mask, training=False):
         states = self.intermediates(hidden, attention_mask, training=training)
         return states.outputs, states.attention_logits
+
+    def _expand(self, hidden):
+        """[B, S, D] -> [B, S, intermediate], after the activation."""
+        if self.compute_dtype == "float32":
+            return self.activation(self.intermediate(hidden))
+        # A GELU in bfloat16 by itself takes a CPU as long as the product. TensorFlow fuses product, bias and GELU into one
+        # kernel, but only in two dimensions.
+        batch, seq, size = ops.shape(hidden)
+        expanded = self.activation(self.intermediate(ops.reshape(hidden, (-1, size))))
+        return ops.reshape(expanded, (batch, seq, self.config.intermediate_size))
 
     def compute_output_spec(self, hidden, attention_mask, training=False):
         return self.attention.compute_output_spec(hidden, attention_mask)

@@ -1,7 +1,7 @@
 """The Keras model that trains a student on its teacher."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tinybert_tf.checkpoints.projections import Projection, write_projections
 from tinybert_tf.distill import losses
-from tinybert_tf.distill.networks import Reader, reader, width
+from tinybert_tf.distill.networks import TEACHER, Reader, reader, width
 from tinybert_tf.distill.objectives import Batch, Match, Objective, TinyBertObjective, table
 from tinybert_tf.distill.pair import check_pair, label_order
 from tinybert_tf.distribution import all_reduce_sum, logs_per_worker
@@ -100,6 +100,11 @@ class Distiller(keras.Model):
     def teacher(self) -> keras.Model:
         """The network that is learned from."""
         return self._frozen.teacher
+
+    @property
+    def teacher_reader(self) -> Reader:
+        """What the objective reads of the teacher. Features named `teacher/` and an output's name take that output's place."""
+        return self._frozen.teacher_reader
 
     def __dir__(self):
         # Keras saves the weights of every attribute that is listed here; the teacher's do not change.
@@ -308,7 +313,10 @@ class _Frozen:
     read_student: Reader
 
     def read_teacher(self, features) -> dict[str, tf.Tensor]:
-        outputs = dict(self.teacher_reader(features))
+        given = {}
+        if isinstance(features, Mapping):
+            given = {name: features[TEACHER + name] for name in self.teacher_reader.names if TEACHER + name in features}
+        outputs = given or dict(self.teacher_reader(features))
         if self.order is not None:
             outputs["logits"] = tf.gather(outputs["logits"], self.order, axis=-1)
         return outputs
@@ -369,6 +377,8 @@ def _projection_key(match: Match) -> str:
 def _projections(student, teacher, matches: Sequence[Match], values) -> dict[str, keras.layers.Dense]:
     """The dense layers of the rows that ask for one, by the index of the hidden state, or by the name of another output."""
     rows = {_projection_key(match): match for match in matches if match.project}
+    compute_dtype = student.dtype_policy.compute_dtype
+    policy = "float32" if compute_dtype == "float32" else f"mixed_{compute_dtype}"  # float32 weights, as the student's
     projections = {}
     for key in sorted(rows, key=lambda key: (not key.isdigit(), int(key) if key.isdigit() else key)):
         inputs, outputs = width(student, rows[key].student), width(teacher, rows[key].teacher)
@@ -376,7 +386,7 @@ def _projections(student, teacher, matches: Sequence[Match], values) -> dict[str
             outputs,
             kernel_initializer="identity" if inputs == outputs else keras.initializers.TruncatedNormal(stddev=0.02),
             name=f"projection_{key}".replace("/", "_"),
-            dtype="float32",
+            dtype=policy,
         )
         layer.build((None, None, inputs))
         if values is not None and key.isdigit():

@@ -26,6 +26,8 @@ from keras import ops
 from tinybert_tf.bert import BertModel
 from tinybert_tf.errors import InputError
 
+# Features whose names begin so are what a teacher gives for a batch, by the names of its outputs: it is not computed then.
+TEACHER = "teacher/"
 # KerasHub's names of BERT's inputs.
 KERASHUB_INPUTS = {"input_word_ids": "token_ids", "input_mask": "padding_mask", "input_type_ids": "segment_ids"}
 _OTHER_NAMES = KERASHUB_INPUTS | {theirs: ours for ours, theirs in KERASHUB_INPUTS.items()}

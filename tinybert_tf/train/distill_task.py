@@ -20,6 +20,7 @@ from tinybert_tf.settings import check_one_of, check_positive, nested, setting
 from tinybert_tf.train.gradual import PruningSettings, pruned_student
 from tinybert_tf.train.loss_scale import relative_weights
 from tinybert_tf.train.precision import Precision
+from tinybert_tf.train.reading import TEACHER_CACHE_HELP, TEACHER_CACHES
 from tinybert_tf.train.run import Run, finished_result, recorded
 from tinybert_tf.train.settings import ExampleSettings, MatchingSettings, RunSettings
 from tinybert_tf.train.student import INIT_HELP, make_student
@@ -58,6 +59,7 @@ class DistillSettings:
     quantize_aware: str | None = setting(
         None, "int8 or int4: train the prediction stage through the rounding of this file's weights"
     )
+    teacher_cache: str = setting("auto", TEACHER_CACHE_HELP)
     allow_weak_teacher: bool = setting(False, "distil a teacher although its dev score is no better than chance")
 
     def __post_init__(self):
@@ -68,6 +70,7 @@ class DistillSettings:
                 "objective",
                 self.matching.objective,
             )
+        check_one_of(self, "teacher_cache", *TEACHER_CACHES)
         if self.prediction_target is not None:
             check_one_of(self, "prediction_target", "teacher", "label")
         check_positive(self, "intermediate_epochs", "prediction_epochs", "temperature")
@@ -142,7 +145,7 @@ def distill_task(settings: DistillSettings) -> dict:
         run = Run(original, dataclasses.asdict(precision) | found)
         trainer = Trainer(
             run, settings.run, student, training, evaluate, settings.examples.evaluations, tokenizer.spec, precision,
-            settings.matching.has_dropout,
+            settings.matching.has_dropout, settings.teacher_cache, settings.examples.cache_dir,
         )  # fmt: skip
         scores = _both_stages(trainer, teacher, data, projections, settings, weights)
         retention = scores[data.task.main_metric] / teacher_score if scores and teacher_score > 0 else 0.0

@@ -18,8 +18,13 @@ BUCKETS_HELP = (
 CACHE_DIR_HELP = (
     "keeps tokenized examples and teachers' outputs for several runs; absent: in output_dir until the run is finished"
 )
+TEACHER_CACHES = ("auto", "none", "logits", "states")
+TEACHER_CACHE_HELP = (
+    "outputs of the teacher that are computed once and then read from disk: none, logits (of the prediction stage), states "
+    "(also those that the intermediate stage reads, in half precision), or auto: logits, and states where that is faster"
+)
 # Settings that say nothing of which examples there are.
-_NOT_OF_EXAMPLES = {"output_dir", "cache_dir", "save_every_seconds", "strategy", "num_devices"}
+_NOT_OF_EXAMPLES = {"output_dir", "cache_dir", "teacher_cache", "save_every_seconds", "strategy", "num_devices"}
 
 
 def bucket_lengths(buckets: str, seq_len: int, has_accelerator: bool = False) -> tuple[int, ...]:
@@ -60,9 +65,9 @@ def has_accelerator() -> bool:
     return bool(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
 
 
-def cache_folder(settings: Any) -> Path:
+def cache_folder(output_dir: str | Path, cache_dir: str | None) -> Path:
     """Where a run on a task keeps what it reads again. Of several workers each has its own folder."""
-    folder = Path(settings.examples.cache_dir or Path(settings.run.output_dir) / "cache")
+    folder = Path(cache_dir or Path(output_dir) / "cache")
     return folder if is_chief() else folder / f"worker_{worker_number()}"
 
 

@@ -11,6 +11,7 @@ import keras
 from tinybert_tf.bert import BertModel, logits_model
 from tinybert_tf.distill import Distiller, TinyBertObjective, losses
 from tinybert_tf.distill.rivals import Theseus
+from tinybert_tf.distribution import several_workers
 from tinybert_tf.tokenizer_files import Vocabulary
 from tinybert_tf.train import plan
 from tinybert_tf.train.card import place_name, write_card
@@ -18,9 +19,11 @@ from tinybert_tf.train.fit import Evaluation, fit
 from tinybert_tf.train.optimizer import bert_adamw
 from tinybert_tf.train.precision import Precision
 from tinybert_tf.train.quantization import QuantizeAware
+from tinybert_tf.train.reading import cache_folder
 from tinybert_tf.train.run import Run
 from tinybert_tf.train.settings import RunSettings
-from tinybert_tf.train.training_set import SpanTrainingSet, TrainingSet
+from tinybert_tf.train.teacher_cache import TeacherCache
+from tinybert_tf.train.training_set import Extra, SpanTrainingSet, TrainingSet
 
 # The loss that each head is fine-tuned with.
 _LABEL_LOSSES: dict[str, Callable[[], Any]] = {
@@ -45,6 +48,8 @@ class Trainer:
         tokenizer_from: whose vocabulary is saved with the model; see `save_model`.
         precision: `model` has its `dtype`.
         student_dropout: whether dropout is on while a teacher teaches.
+        teacher_cache: which of the teacher's outputs are kept, see `TEACHER_CACHE_HELP`.
+        cache_dir: where they are kept, see `cache_folder`.
         steps: updates over all stages so far.
     """
 
@@ -57,6 +62,8 @@ class Trainer:
     tokenizer_from: str | Path | Vocabulary
     precision: Precision
     student_dropout: bool = False
+    teacher_cache: str = "none"
+    cache_dir: str | None = None
     steps: int = 0
 
     def learn_labels(
@@ -98,11 +105,13 @@ class Trainer:
             constant_rate: keep the rate constant, without warm-up and decay, as the published code does in this stage.
             save_as: name of the directory.
         """
-        batches, steps = self.training.batches(epochs, self.settings.max_steps)
-        self.steps += steps
         if self.run.resumed is not None and self.run.resumed.stage == "prediction":
+            self.steps += self.training.batches(epochs, self.settings.max_steps)[1]
             return  # it is done, and its student's weights are in the checkpoint
         distiller = Distiller(teacher, self.model, objective, projections)
+        extra = self._teacher_outputs("intermediate", distiller, epochs)
+        batches, steps = self.training.batches(epochs, self.settings.max_steps, extra)
+        self.steps += steps
         constant = {"warmup_proportion": 0.0, "decay": False} if constant_rate else {}
         optimizer = self.precision.optimizer(bert_adamw(learning_rate, steps, **constant))
         distiller.compile(optimizer, student_dropout=self.student_dropout)
@@ -151,7 +160,8 @@ class Trainer:
     def _fit_scored(
         self, stage, trained, epochs, learning_rate, quantize_aware=None, frozen=None, **compiling
     ) -> dict[str, float] | None:
-        batches, steps = self.training.batches(epochs, self.settings.max_steps)
+        extra = self._teacher_outputs(stage, trained, epochs) if isinstance(trained, Distiller) else None
+        batches, steps = self.training.batches(epochs, self.settings.max_steps, extra)
         self.steps += steps
         trained.compile(self.precision.optimizer(bert_adamw(learning_rate, steps)), **compiling)
         aware = QuantizeAware(self.model, quantize_aware) if quantize_aware else None
@@ -170,6 +180,22 @@ class Trainer:
         self._fit(stage, trained, batches, steps, frozen=frozen, evaluation=evaluation, around_steps=around)
         save("last")
         return evaluation.best
+
+    def _teacher_outputs(self, stage: str, distiller: Distiller, epochs: float) -> Extra | None:
+        """Features with the teacher's outputs for all examples of a stage, computed here; None where each step computes them."""
+        has_rows = self.training.shards is not None and distiller.teacher_reader.submodel is not None
+        if self.teacher_cache == "none" or not has_rows or several_workers():
+            return None
+        folder = cache_folder(self.run.directory, self.cache_dir)
+        cache = TeacherCache(folder, self.training.shards, distiller.teacher_reader)
+        if stage == "intermediate":
+            excludes_padding = getattr(distiller.objective, "padding", None) == "exclude"
+            if not (excludes_padding and cache.keeps_states(self.teacher_cache, epochs)):
+                return None
+        resumed = self.run.resumed
+        first = resumed.step if resumed is not None and resumed.stage == stage else 0
+        cache.compute(self.training.rows_of(epochs, self.settings.max_steps, first))
+        return cache.features()
 
     def _fit(self, stage, trained, batches, steps, **options) -> None:
         options |= {"batch_size": self.training.batch_size, "save_every_seconds": self.settings.save_every_seconds}

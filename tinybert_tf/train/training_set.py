@@ -205,11 +205,18 @@ def training_set(settings: Any, trained: TaskModel, has_teacher: bool = False) -
             )
         unlabelled = trained.data.split("unlabelled") if has_unlabelled else None
         label_weights = class_weights(weights, task, split) if weights else None
+        if not settings.run.dry_run and reads_shards(settings):
+            sizes["shards_in"] = cache_folder(settings.run.output_dir, settings.examples.cache_dir)
         training = TrainingSet(
-            split, trained.tokenizer, task, trained.ids, **sizes, unlabelled=unlabelled, label_weights=label_weights,
-            shards_in=None if settings.run.dry_run or not reads_shards(settings) else cache_folder(settings),
+            split,
+            trained.tokenizer,
+            task,
+            trained.ids,
+            **sizes,
+            unlabelled=unlabelled,
+            label_weights=label_weights,
             identity=examples_identity(settings),
-        )  # fmt: skip
+        )
     if not training.rows:  # which reads them all: a malformed row is named before anything is written
         raise InputError(f"{split.source}: no examples to train on")
     return training
