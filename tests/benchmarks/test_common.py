@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -91,3 +92,10 @@ def test_the_pytorch_loop_has_the_papers_losses(load):
     steps = [loop.step(words, 0 * words, mask, np.zeros(3)) for _ in range(30)]
     assert steps[-1] < steps[0]
     assert all(torch.equal(old, new) for old, new in zip(before, loop.teacher.parameters(), strict=True))
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there may be a GPU")
+def test_without_a_gpu_its_benchmark_says_so_in_one_line():
+    done = subprocess.run([sys.executable, str(BENCHMARKS / "gpu.py")], capture_output=True, text=True)
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr.splitlines() == ["benchmarks/gpu.py: TensorFlow sees no GPU here; --cpu rehearses on the CPU"]
