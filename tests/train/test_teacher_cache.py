@@ -74,6 +74,17 @@ def test_outputs_come_through_a_dataset(setting, tmp_path):
     assert np.isfinite(history.history["loss"][0])
 
 
+def test_states_are_kept_where_that_loses_nothing_and_pays(setting, tmp_path, monkeypatch):
+    shards, make = setting
+    objective = TinyBertObjective.intermediate()
+    half, single = (TeacherCache(tmp_path, shards, make(objective, t).teacher_reader) for t in ("bfloat16", "float32"))
+    assert half.keeps_states("auto", epochs=20) and not half.keeps_states("auto", epochs=1)
+    assert not single.keeps_states("auto", epochs=20) and single.keeps_states("states", epochs=1)
+    assert not half.keeps_states("logits", epochs=20)
+    monkeypatch.setattr(teacher_cache, "_SPARE_BYTES", 1 << 60)
+    assert not half.keeps_states("auto", epochs=20)
+
+
 def test_only_missing_rows_are_computed(setting, tmp_path, monkeypatch):
     shards, make = setting
     distiller = make(TinyBertObjective.prediction())

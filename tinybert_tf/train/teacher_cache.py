@@ -60,12 +60,14 @@ class TeacherCache:
         """Whether hidden states and attention logits are to be kept under `teacher_cache=choice`.
 
         "auto" keeps them where nothing is lost (they are in half precision anyway), where they are read often enough, and where
-        they fit into the page cache, so that reading is faster than computing.
+        they fit on the disk and into the page cache, so that reading is faster than computing.
         """
         if choice != "auto":
             return choice == "states"
         lossless = all(tf.as_dtype(output.dtype).size == 2 for output in self._outputs.values())
-        return lossless and epochs >= _AUTO_EPOCHS and self.size <= _AUTO_BYTES
+        folder = next(parent for parent in self.folder.absolute().parents if parent.is_dir())
+        room = min(_AUTO_BYTES, shutil.disk_usage(folder).free - _SPARE_BYTES)
+        return lossless and epochs >= _AUTO_EPOCHS and self.size <= room
 
     def compute(self, rows: np.ndarray | None = None) -> None:
         """Computes what is not known yet of some rows, by default of all.
