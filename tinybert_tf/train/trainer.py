@@ -188,7 +188,7 @@ class Trainer:
             return None
         folder = cache_folder(self.run.directory, self.cache_dir)
         cache = TeacherCache(folder, self.training.shards, distiller.teacher_reader)
-        if stage == "intermediate":
+        if distiller.teacher_reader.names != ("logits",):
             excludes_padding = getattr(distiller.objective, "padding", None) == "exclude"
             if not (excludes_padding and cache.keeps_states(self.teacher_cache, epochs)):
                 return None
