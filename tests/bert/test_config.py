@@ -59,6 +59,8 @@ def test_labels_that_have_only_a_number_get_names():
         ({"is_decoder": True}, ["is_decoder=True", "not supported"]),
         ({"pruned_heads": {"0": [1]}}, ["pruned_heads", "not supported"]),
         ({"quantization_config": {"bits": 4}}, ["quantization_config"]),
+        ({"auto_map": {"AutoModel": "modeling.Net"}}, ["auto_map", "custom code"]),
+        ({"classifier_activation": "tanh"}, ["classifier_activation", "'relu'"]),
         ({"model_type": "mpnet"}, ["type_vocab_size=2", "'mpnet' has 0"]),
         ({"embedding_size": 16}, ["embedding_size=16", "'bert'"]),
         ({"model_type": "electra", "embedding_size": "16"}, ["embedding_size='16'"]),

@@ -46,6 +46,28 @@ def test_what_is_saved_comes_back_equal(saved, difference, head):
     assert again.config == (model.config if labelled else model.config.replace(label2id=None))
 
 
+@pytest.mark.parametrize("head", ["classification", "regression"])
+def test_a_relu_before_the_classifier_is_kept(saved, difference, features, head):
+    model, directory = saved(head, classifier_activation="relu")
+    assert json.loads((directory / "config.json").read_text())["classifier_activation"] == "relu"
+    again = load_model(directory)
+    assert difference(model, again) == 0
+    outputs = model(features)
+    rectified = np.maximum(outputs["pooled_output"], 0)
+    np.testing.assert_allclose(outputs["logits"], model.head_layer(rectified), atol=1e-6)
+    np.testing.assert_allclose(
+        model.head_layer(model.text_features(outputs["sequence_output"])), outputs["logits"], atol=1e-6
+    )
+
+
+def test_a_relu_before_the_classifier_can_be_asked_for(saved, features):
+    model, directory = saved()
+    assert "classifier_activation" not in json.loads((directory / "config.json").read_text())
+    rectified = load_model(directory, classifier_activation="relu")
+    expected = model.head_layer(np.maximum(model(features)["pooled_output"], 0))
+    np.testing.assert_allclose(rectified(features)["logits"], expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16"])
 def test_a_network_in_half_precision_is_stored_as_float32(network, difference, policy, tmp_path):
     model = network(dtype=policy)
@@ -126,7 +148,7 @@ def test_a_missing_head_is_reported_by_name(saved, difference, caplog):
     model, directory = saved("encoder")
     again = load_model(directory, head="classification", label2id={"no": 0, "yes": 1})
     assert difference(again, model, ["hidden_states", "pooled_output"]) == 0
-    assert "freshly initialised: classifier.weight, classifier.bias" in caplog.text
+    assert "initialized at random: classifier.weight, classifier.bias" in caplog.text
 
 
 def test_a_head_that_is_not_used_is_reported_by_name(saved, difference, caplog):
@@ -147,7 +169,7 @@ def test_another_task_gets_a_head_of_its_own(saved, caplog):
     _, directory = saved("classification")
     for head in ("regression", "token_classification", "span"):
         assert load_model(directory, head=head).head == head
-        assert f"freshly initialised: {'qa_outputs' if head == 'span' else 'classifier'}.weight" in caplog.text
+        assert f"initialized at random: {'qa_outputs' if head == 'span' else 'classifier'}.weight" in caplog.text
         caplog.clear()
 
 
@@ -166,7 +188,7 @@ def test_other_labels_get_a_classifier_of_their_own(saved, difference, caplog):
     assert again.config.label2id == {"bad": 0, "fair": 1, "good": 2}
     assert difference(model, again, ["pooled_output"]) == 0
     assert difference(model, again, ["logits"]) > 0.01
-    assert "freshly initialised: classifier.weight" in caplog.text
+    assert "initialized at random: classifier.weight" in caplog.text
 
 
 def test_a_teacher_has_to_have_its_head(saved):

@@ -91,3 +91,14 @@ def test_a_preset_without_weights_is_one_line(backbone, tmp_path):
 def test_a_hugging_face_handle_is_not_bent_into_a_preset():
     with pytest.raises(InputError, match=r"hf://.*give the directory"):
         kerashub.read("hf://someone/bert")
+
+
+@pytest.mark.parametrize(("classes", "head"), [(3, "classification"), (1, "regression")])
+def test_a_saved_classifier_keeps_its_classifier(backbone, features, classes, head, tmp_path):
+    classifier = keras_hub.models.BertTextClassifier(backbone, num_classes=classes, dropout=0.3)
+    classifier.save_to_preset(str(tmp_path))
+    model = load_model(tmp_path)
+    assert (model.head, model.config.classifier_dropout) == (head, 0.3)
+    names = {"input_word_ids": "token_ids", "input_mask": "padding_mask", "input_type_ids": "segment_ids"}
+    expected = classifier({names[name]: value for name, value in features.items()})
+    np.testing.assert_allclose(model(features)["logits"], expected, atol=1e-4)

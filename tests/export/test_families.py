@@ -1,4 +1,4 @@
-"""Files of other families than BERT answer like their networks, at every length."""
+"""Files of other families, and of a BERT with a ReLU before its classifier, answer like their networks, at every length."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tinybert_tf.bert import build_model
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.export import export_tflite
 
-FAMILIES = {"mpnet": {}, "electra": {"embedding_size": 16}, "distilbert": {}}
+FAMILIES = {"bert": {"classifier_activation": "relu"}, "mpnet": {}, "electra": {"embedding_size": 16}, "distilbert": {}}
 # As for BERT.
 TOLERANCES = {"none": 1e-5, "float16": 5e-3, "dynamic": 6e-2, "int8": 0.12}
 
@@ -18,6 +18,8 @@ TOLERANCES = {"none": 1e-5, "float16": 5e-3, "dynamic": 6e-2, "int8": 0.12}
 @pytest.mark.parametrize(
     ("family", "quantize", "head"),
     [
+        ("bert", "none", "classification"),
+        ("bert", "int8", "regression"),
         ("mpnet", "none", "classification"),
         ("mpnet", "none", "token_classification"),
         ("mpnet", "float16", "classification"),

@@ -62,6 +62,7 @@ _UNSUPPORTED: dict[str, tuple] = {
     "add_cross_attention": (None, False),
     "pruned_heads": (None, {}, []),
     "quantization_config": (None, {}),
+    "auto_map": (None, {}),
 }
 
 
@@ -78,7 +79,8 @@ class BertConfig:
     `hidden_act` is `"gelu"` (exact, with erf), `"gelu_new"` or `"gelu_pytorch_tanh"` (the tanh form), or `"relu"`.
     `label2id` names the classes of a classifier; a regressor has none. `model_type` is the family, one of `FAMILIES`; see
     `of_family`. An MPNet has `type_vocab_size` 0 and `relative_attention_num_buckets` 32, an ELECTRA embeddings of
-    `embedding_size` numbers (None: of `hidden_size`).
+    `embedding_size` numbers (None: of `hidden_size`). `classifier_activation` is `"relu"` for a ReLU between the pooler and the
+    classifier of a text, as TinyBERT's published code has it, or None.
 
     Raises:
         InputError: sizes that do not fit each other or the family, or an unknown activation.
@@ -102,6 +104,7 @@ class BertConfig:
     model_type: str = "bert"
     relative_attention_num_buckets: int = 0
     embedding_size: int | None = None
+    classifier_activation: str | None = None
 
     def __post_init__(self):
         if self.model_type not in FAMILIES:
@@ -133,6 +136,8 @@ class BertConfig:
             )
         if self.hidden_act not in ACTIVATIONS:
             raise InputError(f"hidden_act={self.hidden_act!r} is not one of {', '.join(ACTIVATIONS)}")
+        if self.classifier_activation not in (None, "relu"):
+            raise InputError(f"classifier_activation={self.classifier_activation!r}: only 'relu' or none is supported")
         if self.label2id is not None:
             ids = list(self.label2id.values())
             if any(type(id) is not int for id in ids) or sorted(ids) != list(range(len(ids))):
@@ -167,6 +172,10 @@ class BertConfig:
             if values.get(key) not in without:
                 supported = ", ".join(repr(value) for value in without if value)
                 remedy = f"only {supported}" if supported else "this is not supported; leave it out if it is not meant"
+                if key == "auto_map":
+                    remedy = (
+                        "the network is custom code of its publisher, which is not run; take one that transformers has"
+                    )
                 raise InputError(f"{key}={values[key]!r}: {remedy}")
         known = {field.name for field in dataclasses.fields(cls)}
         kept = {key: value for key, value in values.items() if key in known}

@@ -96,6 +96,10 @@ class BertModel(keras.Model):
         if head != "encoder":
             head_layer = _head_layer(config, head, embeddings.word_embeddings, policy)
             features = pooled if head in ("classification", "regression") else hidden
+            if features is pooled and config.classifier_activation:
+                features = layers.Activation(config.classifier_activation, name="classifier_activation", dtype=policy)(
+                    features
+                )
             if head in ("classification", "regression", "token_classification"):
                 rate = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
                 features = layers.Dropout(rate, name="classifier_dropout", dtype=policy)(features)
@@ -112,6 +116,11 @@ class BertModel(keras.Model):
         self.transformer_layers = transformer_layers
         self.pooler = pooler
         self.head_layer = head_layer
+
+    def text_features(self, hidden):
+        """What the classifier of a text reads, [B, D], from the last hidden states: the pooler's output, and its ReLU if any."""
+        pooled = self.pooler(hidden)
+        return keras.ops.relu(pooled) if self.config.classifier_activation else pooled
 
     def additive_mask(self, input_mask):
         """What is added to the attention logits: [B, 1, 1, S], with a bias by relative position [B, H, S, S]."""

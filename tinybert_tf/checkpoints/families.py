@@ -238,7 +238,7 @@ def config_to(family: Family, config: BertConfig, vocabulary: Vocabulary | None)
         values |= family.special_ids
     values["embedding_size"] = config.embedding_width if family.name == "Electra" else None
     # What the family does not have is not mentioned.
-    for key in ("relative_attention_num_buckets", "type_vocab_size", "embedding_size"):
+    for key in ("relative_attention_num_buckets", "type_vocab_size", "embedding_size", "classifier_activation"):
         if not values[key]:
             del values[key]
     return {family.keys.get(key, key): value for key, value in values.items()}

@@ -1,4 +1,4 @@
-"""KerasHub: the encoder of a BertBackbone preset, by name or as a directory written by `save_to_preset`."""
+"""KerasHub: the encoder of a BERT preset, by name or as a directory written by `save_to_preset`, there with its classifier."""
 
 from pathlib import Path
 
@@ -6,32 +6,38 @@ from tinybert_tf.bert import BertConfig
 from tinybert_tf.checkpoints import names
 from tinybert_tf.checkpoints.weights import Checkpoint
 from tinybert_tf.errors import InputError
+from tinybert_tf.files import read_json_object
 
-_LAYER, _THEIRS = "transformer_layer_{}", "bert.encoder.layer.{}"
+_LAYER, _HF_LAYER = "transformer_layer_{}", "bert.encoder.layer.{}"
 _MODULES = {
     "token_embedding": "bert.embeddings.word_embeddings",
     "position_embedding": "bert.embeddings.position_embeddings",
     "segment_embedding": "bert.embeddings.token_type_embeddings",
     "embeddings_layer_norm": "bert.embeddings.LayerNorm",
-    f"{_LAYER}/self_attention_layer/query": f"{_THEIRS}.attention.self.query",
-    f"{_LAYER}/self_attention_layer/key": f"{_THEIRS}.attention.self.key",
-    f"{_LAYER}/self_attention_layer/value": f"{_THEIRS}.attention.self.value",
-    f"{_LAYER}/self_attention_layer/attention_output": f"{_THEIRS}.attention.output.dense",
-    f"{_LAYER}/self_attention_layer_norm": f"{_THEIRS}.attention.output.LayerNorm",
-    f"{_LAYER}/feedforward_intermediate_dense": f"{_THEIRS}.intermediate.dense",
-    f"{_LAYER}/feedforward_output_dense": f"{_THEIRS}.output.dense",
-    f"{_LAYER}/feedforward_layer_norm": f"{_THEIRS}.output.LayerNorm",
+    f"{_LAYER}/self_attention_layer/query": f"{_HF_LAYER}.attention.self.query",
+    f"{_LAYER}/self_attention_layer/key": f"{_HF_LAYER}.attention.self.key",
+    f"{_LAYER}/self_attention_layer/value": f"{_HF_LAYER}.attention.self.value",
+    f"{_LAYER}/self_attention_layer/attention_output": f"{_HF_LAYER}.attention.output.dense",
+    f"{_LAYER}/self_attention_layer_norm": f"{_HF_LAYER}.attention.output.LayerNorm",
+    f"{_LAYER}/feedforward_intermediate_dense": f"{_HF_LAYER}.intermediate.dense",
+    f"{_LAYER}/feedforward_output_dense": f"{_HF_LAYER}.output.dense",
+    f"{_LAYER}/feedforward_layer_norm": f"{_HF_LAYER}.output.LayerNorm",
     "pooled_dense": "bert.pooler.dense",
+    "logits": "classifier",
 }
 
 
 def read(preset: str | Path) -> Checkpoint:
-    """Reads the encoder of a preset; one that is only a name is fetched.
+    """Reads the encoder of a preset, and the classifier of a directory that a BertTextClassifier was saved to.
+
+    A preset that is only a name is fetched. One class is a score; classes have no names in KerasHub.
 
     Raises:
         InputError: no such preset, one that is no BERT, or a hub that cannot be reached.
     """
-    backbone = _from_preset("BertBackbone", preset, dtype="float32")
+    classifier = _from_preset("BertTextClassifier", preset, dtype="float32") if _has_classifier(preset) else None
+    backbone = classifier.backbone if classifier else _from_preset("BertBackbone", preset, dtype="float32")
+    classes = classifier.num_classes if classifier else 0
     config = BertConfig(
         vocab_size=backbone.vocabulary_size,
         hidden_size=backbone.hidden_dim,
@@ -43,9 +49,17 @@ def read(preset: str | Path) -> Checkpoint:
         attention_probs_dropout_prob=backbone.dropout,
         max_position_embeddings=backbone.max_sequence_length,
         type_vocab_size=backbone.num_segments,
+        classifier_dropout=classifier.dropout if classifier else None,
+        label2id={f"LABEL_{number}": number for number in range(classes)} if classes > 1 else None,
     )
-    variables = ((variable.path, variable.numpy()) for variable in backbone.weights)
-    return Checkpoint(str(preset), config, "encoder", names.to_hugging_face(variables, _MODULES))
+    head = "encoder" if not classifier else "classification" if classes > 1 else "regression"
+    variables = ((variable.path, variable.numpy()) for variable in (classifier or backbone).weights)
+    return Checkpoint(str(preset), config, head, names.to_hugging_face(variables, _MODULES))
+
+
+def _has_classifier(preset: str | Path) -> bool:
+    task = Path(preset) / "task.json"
+    return task.is_file() and read_json_object(task).get("class_name") == "BertTextClassifier"
 
 
 def read_vocabulary(preset: str | Path) -> tuple[list[str], bool]:

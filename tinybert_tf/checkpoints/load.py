@@ -46,11 +46,12 @@ def load_model(
     dtype: str | None = None,
     label2id: Mapping[str, int] | None = None,
     strict_head: bool = False,
+    classifier_activation: str | None = None,
 ) -> BertModel:
     """Builds the network of a checkpoint and fills it with its weights.
 
-    What the file lacks (a pooler, a head) keeps its fresh initial values, and what the network does not use is passed
-    over; both are logged by name.
+    What the file lacks (a pooler, a head) keeps its random initial values, and what the network does not use is
+    ignored; both are logged by name.
 
     Args:
         directory_or_preset: a Hugging Face BERT directory; one with bert_config.json and a TensorFlow checkpoint
@@ -60,7 +61,9 @@ def load_model(
         dtype: Keras dtype policy of the network; any precision on disk will do.
         label2id: the classes of a classifier, by default those that it was saved with. One that was saved with the same
             classes under other ids is put in this order, one whose classes have no names (LABEL_0, ...) takes these, and
-            one for other classes is replaced by a fresh one.
+            one for other classes is replaced by random values.
+        classifier_activation: "relu" for task checkpoints of TinyBERT's published code, which has a ReLU between pooler and
+            classifier; by default what config.json says.
         strict_head: refuse a checkpoint that lacks weights on which the logits depend (for evaluation and teaching).
 
     Raises:
@@ -69,6 +72,9 @@ def load_model(
     checkpoint = read_checkpoint(directory_or_preset)
     head = head or checkpoint.head
     checkpoint, keeps_classifier = _with_labels(checkpoint, head, label2id)
+    if classifier_activation is not None:
+        config = checkpoint.config.replace(classifier_activation=classifier_activation)
+        checkpoint = dataclasses.replace(checkpoint, config=config)
     names.check_sizes(checkpoint.source, checkpoint.tensors, checkpoint.config)
     model = build_model(checkpoint.config, head, dtype=dtype)
     report = fill(model, checkpoint.tensors, checkpoint.source, skip=() if keeps_classifier else ("classifier",))
@@ -81,7 +87,9 @@ def load_model(
         )
     if report.missing:
         logger.warning(
-            "%s: not taken from the file, freshly initialised: %s", checkpoint.source, ", ".join(report.missing)
+            "%s: not in the file or not for these classes, initialized at random: %s",
+            checkpoint.source,
+            ", ".join(report.missing),
         )
     if report.unused:
         logger.warning("%s: in the file, not used: %s", checkpoint.source, ", ".join(report.unused))

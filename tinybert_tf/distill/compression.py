@@ -269,8 +269,10 @@ def _compress_heads(student: BertModel, teacher: BertModel, read: Projection, to
     if by_pooled:
         head, head_bias = teacher.head_layer.get_weights()
         student.head_layer.set_weights([head[kept], head_bias])
-        logits = np.asarray(teacher.head_layer(pooled))
-        _correct(student.head_layer, np.asarray(student.pooler.dense(first)), logits)
+        read_by = [np.asarray(student.pooler.dense(first)), pooled]
+        if teacher.config.classifier_activation:
+            read_by = [np.maximum(features, 0) for features in read_by]
+        _correct(student.head_layer, read_by[0], np.asarray(teacher.head_layer(read_by[1])))
     elif same_head and student.head in ("token_classification", "span"):
         head, head_bias = teacher.head_layer.get_weights()
         student.head_layer.set_weights([kernel @ head, shift @ head + head_bias])

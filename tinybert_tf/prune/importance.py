@@ -107,5 +107,5 @@ def _computed(model: BertModel, features: Mapping, layers: Sequence[int]) -> dic
     outputs = {"sequence_output": hidden}
     if model.head_layer is not None:
         pooled = model.head in ("classification", "regression")
-        outputs["logits"] = model.head_layer(model.pooler(hidden) if pooled else hidden)
+        outputs["logits"] = model.head_layer(model.text_features(hidden) if pooled else hidden)
     return {name: keras.ops.convert_to_tensor(value) for name, value in outputs.items()}

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 # Fewer dev examples do not tell a weak teacher from chance.
 _ENOUGH_EXAMPLES = 30
+# Heads that have a ReLU after the pooler in the published code.
+_WITH_RELU = ("classification", "regression")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +119,10 @@ def distill_task(settings: DistillSettings) -> dict:
         data, earlier = settings.data.load(), recorded(original)
         precision = Precision.of(earlier, settings.run.dtype, settings.matching.teacher_dtype)
         teacher_dir = _teacher_for(data, settings.teacher)
-        teacher = load_model(teacher_dir, head=data.task.head, dtype=precision.teacher_dtype, strict_head=True)
+        teacher = load_model(
+            teacher_dir, head=data.task.head, dtype=precision.teacher_dtype, strict_head=True,
+            classifier_activation="relu" if settings.matching.is_published and data.task.head in _WITH_RELU else None,
+        )  # fmt: skip
         tokenizer = settings.data.open_tokenizer(teacher_dir)
         of_teacher = TaskModel.of(teacher, tokenizer, data, settings.data.seq_len, source=teacher_dir)
         training = training_set(settings, of_teacher, has_teacher=True)

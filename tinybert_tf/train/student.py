@@ -65,8 +65,8 @@ def make_student(
         if init != "auto":
             logger.warning("init=%s is not used: the student %s has weights", init, name)
         source = resolve_directory(name, "--student")
-        labels = teacher.config.label2id
-        student = load_model(source, head=teacher.head, label2id=labels, dtype=dtype)
+        labels, activation = teacher.config.label2id, teacher.config.classifier_activation
+        student = load_model(source, head=teacher.head, label2id=labels, dtype=dtype, classifier_activation=activation)
         _check_words(source, teacher_dir)
         check_pair(student, teacher, reads_logits=teacher.head != "encoder")
         if seq_len:
@@ -82,7 +82,8 @@ def make_student(
     student = build_model(config, teacher.head, dtype=dtype)
     if init == "random":
         return student, None
-    full_precision = load_model(teacher_dir, head=teacher.head, dtype="float32")
+    activation = teacher.config.classifier_activation
+    full_precision = load_model(teacher_dir, head=teacher.head, dtype="float32", classifier_activation=activation)
     try:
         kind = "teacher_projection" if init == "auto" else init
         return student, initialize_student(student, full_precision, kind, layers, _some_text(rows()))

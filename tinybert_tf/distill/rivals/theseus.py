@@ -87,7 +87,7 @@ class Theseus(keras.Model):
                 lambda hidden=hidden, module=module: _run(module, hidden, mask),
             )
         classifies_text = self.student.head in ("classification", "regression")
-        return self.student.head_layer(self.student.pooler(hidden) if classifies_text else hidden)
+        return self.student.head_layer(self.student.text_features(hidden) if classifies_text else hidden)
 
     def train_step(self, data):
         features, labels, weight = keras.utils.unpack_x_y_sample_weight(data)

@@ -204,6 +204,8 @@ class NetworkWriter:
         if self.network.pooler is not None:
             pooled = self._dense(graph, "pooler", self.network.pooler, normal)
             normal = self._activation(graph, pooled, self.config.pooler_activation)
+            if self.config.classifier_activation and self.head not in VECTORS:
+                normal = self._activation(graph, normal, self.config.classifier_activation)
         elif self.head in VECTORS:
             gamma, beta = map(graph.constant, self.network.output_norm)
             mean = self._mean(graph, normal, mask) if self.head == "mean" else normal
