@@ -76,14 +76,15 @@ def model(folder: Path, words: Sequence[str], labels: Sequence[str] = ("bad", "g
     """A tiny classifier directory with its own vocabulary."""
     import tinybert_tf as tb
 
-    folder.mkdir(parents=True)
+    source = folder.with_name(f"{folder.name}_vocabulary")
+    source.mkdir(parents=True)
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    (folder / "vocab.txt").write_text("\n".join([*specials, *words]) + "\n")
+    (source / "vocab.txt").write_text("\n".join([*specials, *words]) + "\n", encoding="utf-8")
     tiny = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 12, "intermediate_size": 32}
     config = tb.BertConfig(
         **tiny | {"vocab_size": len(words) + 5} | sizes, label2id={label: i for i, label in enumerate(labels)}
     )
-    tb.save_model(tb.build_model(config, head="classification"), folder, tokenizer_from=folder)
+    tb.save_model(tb.build_model(config, head="classification"), folder, tokenizer_from=source)
     return folder
 
 

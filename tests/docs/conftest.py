@@ -96,10 +96,11 @@ def _write_teacher(folder: Path) -> None:
     characters = [chr(code) for code in range(33, 127)]
     words = sorted({word for split in ROWS for row in _sample(split) for word in row.text.split()} - set(characters))
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters, *(f"##{c}" for c in characters), *words]
-    folder.mkdir()
-    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    source = folder.with_name("vocabulary")
+    source.mkdir()
+    (source / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
     config = tb.BertConfig(
         vocab_size=len(vocabulary), hidden_size=48, num_hidden_layers=6, num_attention_heads=12, intermediate_size=96,
         max_position_embeddings=512,
     )  # fmt: skip
-    tb.save_model(tb.build_model(config, head="masked_lm"), folder, tokenizer_from=folder)
+    tb.save_model(tb.build_model(config, head="masked_lm"), folder, tokenizer_from=source)
