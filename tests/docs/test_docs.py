@@ -25,7 +25,8 @@ def run_shell(code: str, prelude: str) -> None:
 @pytest.mark.parametrize("page", [p for p in PAGES if any(map(is_run, read_blocks(p)))], ids=lambda p: p.name)
 def test_blocks_of_a_page_run(page, sandbox, shell_prelude):
     namespace: dict = {}
-    for block in filter(is_run, read_blocks(page)):
+    # Commands first: Python examples read what they wrote.
+    for block in sorted(filter(is_run, read_blocks(page)), key=lambda block: block.language != "sh"):
         where = f"{page.relative_to(REPOSITORY)}:{block.line}"
         print(f"running {where}")
         if block.language == "sh":
