@@ -100,7 +100,7 @@ def _write_teacher(folder: Path) -> None:
     source.mkdir()
     (source / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
     config = tb.BertConfig(
-        vocab_size=len(vocabulary), hidden_size=48, num_hidden_layers=6, num_attention_heads=12, intermediate_size=96,
+        vocab_size=len(vocabulary), hidden_size=312, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1200,
         max_position_embeddings=512,
     )  # fmt: skip
     tb.save_model(tb.build_model(config, head="masked_lm"), folder, tokenizer_from=source)
