@@ -78,7 +78,7 @@ def test_a_machine_without_a_tpu_says_so_in_one_line(monkeypatch):
         raise ValueError("Please provide a TPU Name to connect to.")
 
     monkeypatch.setattr(tf.distribute.cluster_resolver.TPUClusterResolver, "connect", connect)
-    with pytest.raises(InputError, match="--strategy=tpu: no TPU can be reached .*TPU Name.*set TPU_NAME"):
+    with pytest.raises(InputError, match="strategy=tpu: no TPU can be reached .*TPU Name.*set TPU_NAME"):
         make_strategy("tpu")
 
 

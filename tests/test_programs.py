@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def test_help_lists_every_setting():
     shown = subprocess.run([sys.executable, ROOT / "bin/evaluate.py", "--help"], capture_output=True, text=True)
     for name in ("config_file", "params_override", *flat_fields(EvaluateSettings)):
-        assert f"--{name}:" in shown.stdout
+        assert f"--{name}:" in shown.stdout or f"--[no]{name}:" in shown.stdout
 
 
 def test_every_program_reads_its_settings_the_same_way():

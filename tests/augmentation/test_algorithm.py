@@ -184,11 +184,11 @@ def test_a_line_of_ten_thousand_words(make):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"copies": 0}, "--copies=0"),
-        ({"candidates": 0}, "--candidates=0"),
-        ({"replace_probability": 0.0}, "--replace_probability=0.0"),
-        ({"replace_probability": 1.5}, "--replace_probability=1.5"),
-        ({"seed": -1}, "--seed=-1"),
+        ({"copies": 0}, "copies=0"),
+        ({"candidates": 0}, "candidates=0"),
+        ({"replace_probability": 0.0}, "replace_probability=0.0"),
+        ({"replace_probability": 1.5}, "replace_probability=1.5"),
+        ({"seed": -1}, "seed=-1"),
     ],
 )
 def test_bad_settings_are_refused_by_name(settings, message):

@@ -163,7 +163,7 @@ def test_a_word_of_several_pieces_is_one_mask(model, tokenizer):
 def test_what_cannot_work_is_refused(model, tokenizer, masked_lm_dir):
     with pytest.raises(InputError, match="has the head 'encoder'"):
         MaskedLM(load_model(masked_lm_dir, head="encoder"), tokenizer)
-    with pytest.raises(InputError, match="--seq_len=25: must be 3 to 24"):
+    with pytest.raises(InputError, match="seq_len=25: must be 3 to 24"):
         MaskedLM(model, tokenizer, seq_len=25)
     small = build_model(BertConfig(**(model.config.to_dict() | {"vocab_size": 9})), "masked_lm")
     with pytest.raises(InputError, match="words, but the masked LM has 9"):

@@ -93,5 +93,5 @@ def test_a_bad_file_is_refused_by_name_and_line(tmp_path, content, message):
 
 
 def test_a_missing_file_says_what_to_do(tmp_path):
-    with pytest.raises(InputError, match="no such file; give a text file of GloVe .* --word_vectors=none"):
+    with pytest.raises(InputError, match="no such file; give a text file of GloVe .*word_vectors=none"):
         WordVectors.read(tmp_path / "glove.txt")

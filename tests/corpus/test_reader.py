@@ -155,7 +155,7 @@ def test_it_says_what_it_is(corpus, vocab_file):
 
 
 def test_a_folder_that_is_no_corpus_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"no corpus, manifest.json is not there; make one with bin/make_corpus.py"):
+    with pytest.raises(InputError, match=r"no corpus, manifest.json is missing; make one with bin/make_corpus.py"):
         read_corpus(tmp_path)
 
 

@@ -230,7 +230,7 @@ def test_an_error_is_one_line_whatever_stands_in_the_file(tmp_path):
     path = tmp_path / "train.csv"
     path.write_text('text,"lab\nel\x1b[2J"\n' + "x,1\n" * 3)
     files = CustomFiles(train_file=str(path), text_column="text", label_column="label")
-    with pytest.raises(InputError, match=r"there are text, lab\\nel\\x1b\[2J"):
+    with pytest.raises(InputError, match=r"has text, lab\\nel\\x1b\[2J"):
         load_task("custom", files=files)
     message = str(InputError("a" * 100_000))
     assert len(message) < 1100 and " … " in message

@@ -33,7 +33,7 @@ def refused(read, message):
         read()
 
 
-@pytest.mark.parametrize("content", ["[" * 100_000, "9" * 5000, '{"a": ' * 50_000, "\ufeff{}"])
+@pytest.mark.parametrize("content", ["[" * 100_000, "9" * 5000, '{"a": ' * 50_000])
 def test_json_too_deep_or_with_a_number_too_long(content, tmp_path):
     path = tmp_path / "a.json"
     path.write_text(content, encoding="utf-8")
@@ -183,7 +183,7 @@ def test_damaged_records_are_named_in_the_middle_of_a_run_too(records, message, 
 @pytest.mark.parametrize("content", ["[]", "{}", "nonsense", '{"settings": {"max_seq_length": -1}}'])
 def test_a_manifest_of_something_else(content, tmp_path):
     (tmp_path / "manifest.json").write_text(content)
-    refused(lambda: read_corpus(tmp_path), "make the corpus anew")
+    refused(lambda: read_corpus(tmp_path), "make the corpus again")
 
 
 # === TFLite ===

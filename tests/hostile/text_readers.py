@@ -216,7 +216,7 @@ def _word_vectors() -> Reader:
     )
 
     def read(folder: Path) -> None:
-        WordVectors.read(folder / "vectors.txt").neighbours(["film", "the"], 3)
+        WordVectors.read(folder / "vectors.txt").neighbors(["film", "the"], 3)
 
     return Reader("vectors.txt", damaged([glove, word2vec]) | written, read)
 
@@ -273,7 +273,7 @@ def _read_corpus(folder: Path) -> None:
     corpus = read_corpus(folder)
     files = [*corpus.files("train"), *corpus.files("held_out")]
     assert all(Path(path).parent == folder for path, _, _ in files), "a path out of the corpus"
-    corpus.tokenizer, corpus.seq_len, corpus.examples, corpus.held_out_examples, corpus.vocabulary_sha256  # noqa: B018
+    corpus.tokenizer, corpus.seq_len, corpus.examples, corpus.held_out_examples  # noqa: B018
     for path, examples, _ in files:
         corpus.read_file(path, examples)
 

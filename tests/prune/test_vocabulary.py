@@ -117,9 +117,11 @@ def test_projections_beside_a_student_go_along(model_dir, texts, tmp_path):
     from tinybert_tf.checkpoints import read_projections, write_projections
 
     folder = model_dir()
-    write_projections({0: (np.ones((16, 20), np.float32), np.zeros(20, np.float32))}, folder)
+    projection = (np.ones((16, 20), np.float32), np.zeros(20, np.float32))
+    states = load_model(folder).config.num_hidden_layers + 1
+    write_projections(dict.fromkeys(range(states), projection), folder)
     prune(folder, tmp_path / "small", texts, vocab_size=70)
-    assert read_projections(tmp_path / "small", 1)[0][0].shape == (16, 20)
+    assert read_projections(tmp_path / "small", states)[0][0].shape == (16, 20)
 
 
 @pytest.mark.parametrize(

@@ -143,5 +143,5 @@ def test_a_folder_that_is_no_run_is_named(tmp_path, content):
 
 def test_a_run_named_twice_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(InputError, match="named twice"):
+    with pytest.raises(InputError, match="names .* twice"):
         report_runs([tmp_path, tmp_path], tmp_path / "out")

@@ -131,7 +131,7 @@ def test_a_teachers_own_label_order_is_kept(glue, make_directory, tmp_path):
     [
         ({"task": "sst3"}, "unknown task 'sst3'"),
         ({"data_dir": "/nowhere"}, "no such folder"),
-        ({"preset": "nowhere"}, "--model=nowhere: no such model directory"),
+        ({"preset": "nowhere"}, "model=nowhere: no such model directory"),
         ({"seq_len": 65}, "the model has 64 positions"),
     ],
 )

@@ -125,6 +125,9 @@ def distill_task(settings: DistillSettings) -> dict:
         )  # fmt: skip
         tokenizer = settings.data.open_tokenizer(teacher_dir)
         of_teacher = TaskModel.of(teacher, tokenizer, data, settings.data.seq_len, source=teacher_dir)
+        teacher_score = earlier.get("teacher_score")
+        if teacher_score is None and not settings.run.dry_run:
+            teacher_score = _checked_teacher(data, of_teacher.score(data.dev), settings.allow_weak_teacher)
         training = training_set(settings, of_teacher, has_teacher=True)
         student, projections = make_student(
             teacher,
@@ -139,9 +142,6 @@ def distill_task(settings: DistillSettings) -> dict:
             data.task.has_pairs,
         )
         evaluate = dataclasses.replace(of_teacher, model=student).scorer(data.dev)
-        teacher_score = earlier.get("teacher_score")
-        if teacher_score is None and not settings.run.dry_run:
-            teacher_score = _checked_teacher(data, of_teacher.score(data.dev), settings.allow_weak_teacher)
         weights = earlier.get("loss_weights", {})
         if settings.matching.loss_scale == "relative" and settings.stage != "prediction" and not weights:
             depth = student.config.num_hidden_layers
