@@ -93,8 +93,8 @@ for name in sys.argv[2:]:
         model = keras.models.load_model(f"{folder}/{name}.keras")
     if model.compiled:
         labels = np.load(f"{folder}/{name}.labels.npy")
-        data = tf.data.Dataset.from_tensor_slices((features, labels)).batch(4).repeat(2)
-        found[name] = model.fit(data, steps_per_epoch=1, verbose=0).history["loss"]
+        data = tf.data.Dataset.from_tensor_slices((features, labels)).batch(4, drop_remainder=True)
+        found[name] = model.fit(data, verbose=0).history["loss"]
 print(json.dumps(found))
 """
 
@@ -119,7 +119,7 @@ def check_fresh_process(models: Mapping[str, tuple[keras.Model, np.ndarray]], fe
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     command = [sys.executable, "-c", _FRESH, str(folder), *models]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     losses = json.loads(done.stdout.strip().splitlines()[-1])
     for name, (model, labels) in models.items():

@@ -105,8 +105,8 @@ def test_the_student_is_exported_as_a_saved_model_and_by_tensorflows_converter(d
     for model, folder in ((made, "distiller"), (logits_model(made.student), "logits")):
         model(features)
         model.export(tmp_path / folder, verbose=False)
-        served = tf.saved_model.load(str(tmp_path / folder)).serve(features)
-        np.testing.assert_allclose(served, expected, atol=1e-5)
+        served = tf.saved_model.load(str(tmp_path / folder))
+        np.testing.assert_allclose(served.serve(features), expected, atol=1e-5)
     converted = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "logits")).convert()
     interpreter = tf.lite.Interpreter(model_content=converted)
     runner = interpreter.get_signature_runner("serving_default")

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tinybert_tf.checkpoints.projections import Projection, write_projections
 from tinybert_tf.distill import losses
-from tinybert_tf.distill.networks import TEACHER, Reader, reader, width
+from tinybert_tf.distill.networks import TEACHER, Reader, is_functional, output, reader, width
 from tinybert_tf.distill.objectives import Batch, Match, Objective, TinyBertObjective, table
 from tinybert_tf.distill.pair import check_pair, label_order
 from tinybert_tf.distribution import all_reduce_sum, logs_per_worker
@@ -192,10 +192,10 @@ class Distiller(keras.Model):
         student = self._frozen.read_student(batch.features, training)
         loss, terms = tf.zeros(()), {}
         for match in self.matches:
-            output = _pick(student, match.student)
+            state = _pick(student, match.student)
             if match.project:
-                output = self.projections[_projection_key(match)](output)
-            values = match.loss(output, _pick(teacher, match.teacher), batch=batch)
+                state = self.projections[_projection_key(match)](state)
+            values = match.loss(state, _pick(teacher, match.teacher), batch=batch)
             total = losses.mean(values, batch.weights(match.over)).total
             share = tf.math.divide_no_nan(total, counts[match.over])
             terms[match.term] = terms.get(match.term, 0.0) + share
@@ -291,6 +291,13 @@ class Distiller(keras.Model):
     def load_assets(self, dir_path: str) -> None:
         self.teacher.load_weights(Path(dir_path) / _TEACHER_WEIGHTS)
 
+    def export(self, filepath: str | Path, **options) -> None:
+        """Writes the student's answers as a SavedModel or in another of Keras' formats; see `keras.Model.export`."""
+        name = _own_output(self.student)[0]
+        whole = is_functional(self.student)
+        answers = keras.Model(self.student.input, output(self.student, name)) if whole else self.student
+        answers.export(filepath, **options)
+
     def save_projections(self, directory: str | Path) -> None:
         """Writes `distill.safetensors` beside a saved student; hidden states that are not matched get no entry."""
         found = {
@@ -322,15 +329,15 @@ class _Frozen:
         return outputs
 
 
-def _names(output: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    if output is None:
+def _names(named: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    if named is None:
         return ()
-    return (output,) if isinstance(output, str) else tuple(output)
+    return (named,) if isinstance(named, str) else tuple(named)
 
 
 def _read_by(outputs) -> list[str]:
     """The names in some rows' outputs, each once."""
-    return list(dict.fromkeys(name for output in outputs for name in _names(output)))
+    return list(dict.fromkeys(name for named in outputs for name in _names(named)))
 
 
 def _pick(outputs: dict[str, tf.Tensor], named: str | tuple[str, ...] | None):
@@ -377,8 +384,9 @@ def _projection_key(match: Match) -> str:
 def _projections(student, teacher, matches: Sequence[Match], values) -> dict[str, keras.layers.Dense]:
     """The dense layers of the rows that ask for one, by the index of the hidden state, or by the name of another output."""
     rows = {_projection_key(match): match for match in matches if match.project}
+    # The weights are as exact as the student's, of which the optimizer takes one norm with them.
     compute_dtype = student.dtype_policy.compute_dtype
-    policy = "float32" if compute_dtype == "float32" else f"mixed_{compute_dtype}"  # float32 weights, as the student's
+    policy = compute_dtype if compute_dtype in ("float32", "float64") else f"mixed_{compute_dtype}"
     projections = {}
     for key in sorted(rows, key=lambda key: (not key.isdigit(), int(key) if key.isdigit() else key)):
         inputs, outputs = width(student, rows[key].student), width(teacher, rows[key].teacher)
