@@ -71,7 +71,7 @@ def test_a_byte_order_mark_is_passed_over(tmp_path):
         ("blank.txt", b"\n \n" * 50, "blank.txt: holds no text"),
         ("broken.gz", b"no gzip", "broken.gz: cannot be unpacked"),
         ("broken.xz", b"no xz", "broken.xz: cannot be unpacked"),
-        ("cut.gz", gzip.compress(b"text " * 1000)[:-20], "cut.gz: cannot be unpacked"),
+        ("cut.gz", gzip.compress(b"text " * 1000, mtime=0)[:-20], "cut.gz: cannot be unpacked"),
     ],
 )
 def test_files_without_text_are_refused_by_name(tmp_path, name, written, message):

@@ -290,8 +290,8 @@ class TransformerLayer(BertLayer):
         return states.outputs, states.attention_logits
 
     def _expand(self, hidden):
-        """[B, S, D] -> [B, S, intermediate], after the activation."""
-        if self.compute_dtype == "float32":
+        """[B, S, D] or [B * S, D] -> [..., intermediate], after the activation."""
+        if self.compute_dtype == "float32" or len(hidden.shape) == 2:
             return self.activation(self.intermediate(hidden))
         # A GELU in bfloat16 by itself takes a CPU as long as the product. TensorFlow fuses product, bias and GELU into one
         # kernel, but only in two dimensions.

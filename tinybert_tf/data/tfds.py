@@ -56,7 +56,7 @@ def fetched_builder(name: str, **arguments) -> Any:
     import tensorflow_datasets
 
     builder = tensorflow_datasets.builder(name, **arguments)
-    hosts = collections.Counter(urllib.parse.urlsplit(url).hostname for url in builder.url_infos)
+    hosts = collections.Counter(urllib.parse.urlsplit(url).hostname for url in builder.url_infos or ())
     if not builder.is_prepared() and hosts and not _is_reachable(hosts.most_common(1)[0][0]):
         raise OSError(f"{hosts.most_common(1)[0][0]} cannot be reached")
     builder.download_and_prepare()
