@@ -55,7 +55,7 @@ class _Measurements(StepCallback):
             rate = (step - self._row[0]) * self.batch_size / max(1e-9, now - self._row[1])
             values |= {"learning_rate": float(self.model.optimizer.learning_rate), "examples_per_second": rate}
             optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-            values["gradient_norm"] = float(optimizer.gradient_norm)
+            values["gradient_norm"] = float(tf.convert_to_tensor(optimizer.gradient_norm))
             self.run.log(self.stage, step, "train", values)
             self._row = (step, now)
             self.model.reset_metrics()  # so that the next row is the mean of its own steps
