@@ -10,10 +10,11 @@ import tensorflow as tf
 
 from tinybert_tf.checkpoints.projections import Projection, write_projections
 from tinybert_tf.distill import losses
+from tinybert_tf.distill.batch import Batch
 from tinybert_tf.distill.networks import TEACHER, Reader, is_functional, output, reader, width
-from tinybert_tf.distill.objectives import Batch, Match, Objective, TinyBertObjective, table
+from tinybert_tf.distill.objectives import Match, Objective, TinyBertObjective, table
 from tinybert_tf.distill.pair import check_pair, label_order
-from tinybert_tf.distribution import all_reduce_sum, logs_per_worker
+from tinybert_tf.distribution import all_reduce_sum, logs_per_worker, several_workers
 from tinybert_tf.errors import InputError
 
 _TEACHER_WEIGHTS = "teacher.weights.h5"
@@ -210,7 +211,7 @@ class Distiller(keras.Model):
 
     def _accumulated_gradients(self, batch: Batch):
         """`_gradients` of a batch, computed in parts that add up to it."""
-        counts, parts = self._counts(batch), _in_parts(batch, self.accumulation_steps)
+        counts, parts = self._counts(batch), batch.in_parts(self.accumulation_steps)
 
         def part(index):
             of_part = tf.nest.map_structure(lambda tensor: None if tensor is None else tensor[index], parts)
@@ -256,8 +257,13 @@ class Distiller(keras.Model):
             self.term_trackers[name].update_state(term * replicas, sample_weight=rows)
         return logs_per_worker(self.get_metrics_result())
 
-    def _maybe_symbolic_build(self, **kwargs):
-        """Nothing: the model is built. Keras would draw a batch for it, which it cannot read with several workers."""
+    def _maybe_symbolic_build(self, **data):
+        """Makes the variables of optimizer and metrics before the step is traced, where making them fails on replicas."""
+        if self.optimizer is not None and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+        if not several_workers():  # Keras draws a batch for it, which it cannot read with several workers
+            super()._maybe_symbolic_build(**data)
 
     # === Saving ===
 
@@ -353,28 +359,6 @@ def _own_output(student: keras.Model) -> tuple[str]:
 
 def _total_weight(batch: Batch) -> tf.Tensor:
     return tf.cast(batch.rows if batch.weight is None else tf.reduce_sum(batch.weight), tf.float32)
-
-
-def _in_parts(batch: Batch, count: int) -> tuple:
-    """(features, labels, weight) [B, ...] as [count, B / count, ...]; where B is no multiple, rows of weight 0 fill it."""
-    features, labels, weight = batch.features, batch.labels, batch.weight
-    static = tf.nest.flatten(features)[0].shape[0]
-    fits = static is not None and static % count == 0
-    if weight is None and not fits:
-        weight = tf.ones([batch.rows])
-
-    def split(tensor):
-        if tensor is None:
-            return None
-        tensor = tf.convert_to_tensor(tensor)
-        if not fits:
-            missing = -batch.rows % count
-            tensor = tf.pad(tensor, [[0, missing]] + [[0, 0]] * (tensor.shape.rank - 1))
-        sizes = tf.unstack(tf.shape(tensor))[1:]
-        known = [size if size is not None else dynamic for size, dynamic in zip(tensor.shape[1:], sizes, strict=True)]
-        return tf.reshape(tensor, [count, static // count if fits else -1, *known])
-
-    return tf.nest.map_structure(split, (features, labels, weight))
 
 
 def _projection_key(match: Match) -> str:

@@ -34,52 +34,12 @@ import tensorflow as tf
 
 from tinybert_tf.bert import BertModel
 from tinybert_tf.distill import losses
+from tinybert_tf.distill.batch import Batch
 from tinybert_tf.distill.layer_map import layer_map
-from tinybert_tf.distill.networks import describe, head_of, token_mask
+from tinybert_tf.distill.networks import describe, head_of
 from tinybert_tf.errors import InputError
 
 OVER = ("rows", "tokens", "pairs", "words")
-
-
-@dataclasses.dataclass(frozen=True)
-class Batch:
-    """A batch as Keras gives it to a training step.
-
-    Attributes:
-        features: what the networks read; a dict of tensors [B, S] for a `BertModel`.
-        labels: int [B], [B, S] or [B, 2], float [B], or None.
-        weight: float [B] of the examples, or [B, S] of the positions, or None.
-    """
-
-    features: Any
-    labels: tf.Tensor | None = None
-    weight: tf.Tensor | None = None
-
-    @property
-    def mask(self) -> tf.Tensor | None:
-        """int [B, S], 1 = token; None where the features have no mask."""
-        return token_mask(self.features)
-
-    @property
-    def rows(self):
-        """B."""
-        return tf.shape(tf.nest.flatten(self.features)[0])[0]
-
-    def weights(self, over: str) -> tf.Tensor:
-        """What a loss is the weighted mean over.
-
-        Args:
-            over: "rows": [B], one for each example; "tokens": [B, S], those of each example's tokens; "pairs": [B, S, S],
-                pairs of tokens; "words": [B, S], the weights of the positions themselves, where `weight` is [B, S].
-        """
-        if over == "rows":
-            return losses.row_weights(self.weight, self.rows)
-        if self.mask is None:
-            raise InputError(f"a loss over {over} needs the feature input_mask")
-        if over == "words" and self.weight is not None:
-            mask, weight = tf.cast(self.mask, tf.float32), tf.cast(self.weight, tf.float32)
-            return mask * tf.reshape(weight, [tf.shape(weight)[0], -1])  # [B, 1] or [B, S]
-        return (losses.pair_weights if over == "pairs" else losses.token_weights)(self.mask, self.weight)
 
 
 Loss = Callable[[Any, Any, Batch], tf.Tensor]
