@@ -67,7 +67,7 @@ def test_an_encoder_loads_under_any_name(build, features, kind, name, caplog, tm
     model = load_model(write(tmp_path, **{name: encoder}))
     assert model.head == "encoder"
     check_encoder(model, encoder, features)
-    assert caplog.text == ""
+    assert not [record for record in caplog.records if record.name.startswith("tinybert_tf")]
 
 
 @pytest.mark.filterwarnings("ignore:Input dict contained keys")
@@ -102,4 +102,4 @@ def test_a_checkpoint_of_a_training_run_loads_its_latest_weights(build, features
     manager.save()
     (tmp_path / "bert_config.json").write_text(json.dumps(SIZES))
     check_encoder(load_model(tmp_path), encoder, features)
-    assert caplog.text == ""
+    assert not [record for record in caplog.records if record.name.startswith("tinybert_tf")]
