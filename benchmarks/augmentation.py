@@ -15,8 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
+from measuring import Measured, report
 
-from common import Measured, report
 from tinybert_tf.augmentation import Augmentation, Augmenter, MaskedLM, WordVectors
 from tinybert_tf.augmentation.algorithm import replaceable, words_for_vectors
 from tinybert_tf.augmentation.masked_lm import Query

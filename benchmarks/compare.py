@@ -11,7 +11,7 @@ import io
 import subprocess
 import sys
 
-from common import REPOSITORY, RESULTS
+from measuring import REPOSITORY, RESULTS
 
 LARGEST_LOSS = 0.10
 Key = tuple[str, str, str]

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 from absl import app, flags
+from measuring import Measured, compared, in_turn, report
 
-from common import Measured, compared, in_turn, report
 from tinybert_tf.checkpoints import resolve_directory
 from tinybert_tf.corpus import CorpusSettings
 from tinybert_tf.corpus.shards import UNFINISHED, Job, pack, write_shard

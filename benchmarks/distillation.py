@@ -14,9 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from absl import app, flags
+from measuring import Measured, compared, gflops, in_turn, product_peaks, report, without_peaks
 from models import LOOP, arrays_of, distiller, full_batch, pytorch_training, step_gflop, step_of, text_shards
-
-from common import Measured, compared, gflops, in_turn, product_peaks, report, without_peaks
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("text", None, "plain text; absent: no general distillation")

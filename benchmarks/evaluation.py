@@ -9,9 +9,8 @@ import tempfile
 
 import numpy as np
 from absl import app, flags
+from measuring import compared, in_turn, report
 from models import LOOP, arrays_of, pytorch_training, text_shards
-
-from common import compared, in_turn, report
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("task", "sst2", "task whose dev set is scored")

@@ -9,8 +9,7 @@ import tempfile
 from pathlib import Path
 
 from absl import app, flags
-
-from common import compared, in_turn, report
+from measuring import compared, in_turn, report
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("modes", ["none", "float16", "dynamic"], "values of `quantize`")

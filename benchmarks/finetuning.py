@@ -6,9 +6,8 @@ Full batches of 32 x 64, one step at a time, weights random.
 """
 
 from absl import app, flags
+from measuring import compared, gflops, in_turn, product_peaks, report, without_peaks
 from models import LOOP, arrays_of, full_batch, pytorch_training, step_of
-
-from common import compared, gflops, in_turn, product_peaks, report, without_peaks
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", "bert_base", "size of the network")

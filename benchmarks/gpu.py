@@ -10,9 +10,8 @@ import sys
 import time
 
 from absl import app, flags
+from measuring import Measured, report
 from models import distiller, full_batch, step_gflop
-
-from common import Measured, report
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float("minutes", 5.0, "no further measurement is begun after this time")

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from absl import app, flags
-
-from common import Measured, report
+from measuring import Measured, report
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("rows", 1_000_000, "rows of the large set")

@@ -11,8 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from absl import app, flags
-
-from common import REPOSITORY, children_time, compared, in_turn, report
+from measuring import REPOSITORY, children_time, compared, in_turn, report
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("rounds", 5, "measurements of each, in turn; the median is shown")

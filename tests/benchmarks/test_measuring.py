@@ -24,32 +24,32 @@ def load():
 def test_functions_are_called_in_turn_and_the_first_calls_do_not_count(load):
     calls, clock = [], iter(range(100))
     functions = {name: lambda name=name: calls.append(name) for name in "ab"}
-    seconds = load("common").in_turn(functions, rounds=2, warm_up=1, processor_time=lambda: next(clock))
+    seconds = load("measuring").in_turn(functions, rounds=2, warm_up=1, processor_time=lambda: next(clock))
     assert "".join(calls) == "ababab"
     assert {name: cpu for name, (_, cpu) in seconds.items()} == {"a": 1, "b": 1}
 
 
 def test_ratios_say_how_many_times_as_fast_as_the_reference(load):
     seconds = {"loop": (2.0, 4.0), "ours": (0.5, 0.5)}
-    loop, ours = load("common").compared("a case", seconds, {"loop": 8, "ours": 16}, "rows", "loop", {"ours": 0.25})
+    loop, ours = load("measuring").compared("a case", seconds, {"loop": 8, "ours": 16}, "rows", "loop", {"ours": 0.25})
     assert (loop.rate, loop.ratio, loop.peak_share) == (4.0, 1.0, None)
     assert (ours.rate, ours.ratio, ours.cpu_ratio, ours.peak_share) == (32.0, 8.0, 16.0, 0.5)
-    (alone,) = load("common").compared("a case", {"ours": (1.0, 1.0)}, 1, "rows", "loop")
+    (alone,) = load("measuring").compared("a case", {"ours": (1.0, 1.0)}, 1, "rows", "loop")
     assert alone.ratio is None
 
 
 def test_the_machines_peak_is_no_row_of_a_table(load):
-    common = load("common")
+    measuring = load("measuring")
     seconds = {"products, float32": (0.5, 1.0), "ours": (1.0, 1.0)}
-    assert common.gflops(seconds, size=1000) == {"float32": 4.0}
-    assert common.without_peaks(seconds) == {"ours": (1.0, 1.0)}
+    assert measuring.gflops(seconds, size=1000) == {"float32": 4.0}
+    assert measuring.without_peaks(seconds) == {"ours": (1.0, 1.0)}
 
 
 def test_rows_are_appended_with_what_they_were_measured_on(load, tmp_path):
-    common, path = load("common"), tmp_path / "results" / "x.csv"
-    row = common.Measured("case", "ours", 3.14159265, "rows", 0.5, ratio=2.0)
+    measuring, path = load("measuring"), tmp_path / "results" / "x.csv"
+    row = measuring.Measured("case", "ours", 3.14159265, "rows", 0.5, ratio=2.0)
     for _ in range(2):
-        common.append(path, [row])
+        measuring.append(path, [row])
     rows = list(csv.DictReader(path.open()))
     assert len(rows) == 2 and rows[0]["rate"] == "3.1416" and rows[0]["cpu_ratio"] == ""
     assert all(rows[0][name] for name in ("date", "versions", "machine"))
