@@ -6,7 +6,9 @@ import pytest
 from tinybert_tf.bert import build_model
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.export import TFLiteModel, compare, compare_on_task, export_tflite
+from tinybert_tf.settings import compose
 
 
 def accuracy(predictions, labels):
@@ -119,17 +121,23 @@ def test_questions_are_scored_by_their_answers(model_dir, tmp_path):
     assert 0 <= report.keras_score <= 1
 
 
-def test_tags_are_scored_by_entities(model_dir, tmp_path, features):
-    from tinybert_tf.data import Task
+def test_tags_are_scored_by_entities():
+    from tinybert_tf.data import Split, Task
+    from tinybert_tf.data.split import Example
     from tinybert_tf.export.parity import _entity_score
 
-    task = Task("tags", "token_classification", "", ("O", "B-x"), 0, None, 1, ("f1",))
-    labels = np.array([[0, 1, 0], [1, 0, 0]])
-    weights = np.array([[1, 1, 0], [1, 0, 1]], np.float32)
-    score = _entity_score(task, {"O": 0, "B-x": 1}, labels, weights)
-    assert score(np.eye(2)[labels]) == 1.0
-    # One of two entities found, none too many; what has no weight is no word.
-    assert score(np.eye(2)[[[0, 1, 1], [0, 1, 0]]]) == pytest.approx(2 / 3)
+    task = Task("tags", "token_classification", "", ("O", "B-x"), 0, None, 1, ("f1",), unseen=("B-y",))
+    rows = Split(
+        "dev", "memory", lambda: iter([Example(0, "a b c d", None, "B-x B-y O B-x"), Example(1, "e f", None, "O B-x")])
+    )
+    ids = {"B-x": 0, "O": 1, "B-y": 2}
+    is_word = np.array([[0, 1, 1, 0, 1], [0, 1, 0, 1, 0]], bool)  # "d" is cut off, "e" has two tokens
+    score = _entity_score(task, rows, ids, is_word)
+    best = np.array([[1, 0, 1, 1, 1], [1, 1, 1, 0, 0]])
+    # Two of four entities are found and none too many.
+    assert score(np.eye(2)[best]) == pytest.approx(2 / 3)
+    best[0, 2] = 0  # B-x for "b", which is a B-y
+    assert score(np.eye(2)[best]) == pytest.approx(2 * (2 / 3) * (2 / 4) / (2 / 3 + 2 / 4))
 
 
 @pytest.mark.parametrize("head", ["token_classification", "span"])
@@ -145,8 +153,13 @@ def test_files_of_every_kind_score_themselves(head, model_dir, exported, tmp_pat
         squad.write_squad(tmp_path / "dev-v1.1.json", examples, get_task("squad1"))
     else:
         task, files = head, CustomFiles(dev_file=str(tmp_path / "dev.conll"))
-        words = "".join(f"w{n} {('bad', 'good', 'so_so')[n % 3]}\n" + "\n" * (n % 5 == 4) for n in range(30))
-        (tmp_path / "dev.conll").write_text(words.replace("so_so", "good"))
+        # Sentences longer than the file reads, and a tag that the model does not have.
+        tags = ("bad", "good", "odd")
+        words = "".join(f"w{n} {tags[n % 3]}\n" + "\n" * (n % 25 == 24) for n in range(60))
+        (tmp_path / "dev.conll").write_text(words)
     path = exported(head).path
     report = compare_on_task(model_dir(head), path, task, tmp_path, files=files)
     assert score_file(path, task, tmp_path, files) == report.tflite_score == report.keras_score
+    settings = {"task": task, "model_dir": str(model_dir(head)), "data_dir": str(tmp_path), "seq_len": 12}
+    evaluated = evaluate_model(compose(EvaluateSettings, **settings, **({"dev_file": files.dev_file} if files else {})))
+    assert report.keras_score == pytest.approx(evaluated["score"], abs=1e-6)

@@ -58,6 +58,10 @@ class Task:
     def main_metric(self) -> str:
         return self.metrics[0]
 
+    def with_unseen(self) -> "Task":
+        """This task with the `unseen` tags among its labels: words that have them are predicted and scored like all others."""
+        return dataclasses.replace(self, labels=(*self.labels, *self.unseen), unseen=())
+
     @property
     def label2id(self) -> dict[str, int]:
         """Readable label names -> ids, for a model's config.json."""

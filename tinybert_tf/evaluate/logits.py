@@ -51,7 +51,7 @@ def make_predict(
     order = [ids[word] for word in task.labels] or [0]
     labels = label_values(list(split), task, label_ids(task, None))
     reading = {"batch_size": shareable(batch_size), "seq_len": seq_len, "ids": ids}
-    dataset = batches(split, tokenizer, task, **reading, row_numbers=True).cache()
+    dataset = batches(split, tokenizer, task.with_unseen(), **reading, row_numbers=True).cache()
     network = logits_model(model)
     signature = {name: tf.TensorSpec([None, None], tf.int32) for name in INPUT_NAMES}  # one graph for every length
     forward = on_all_replicas(lambda features: network(features, training=False), signature)
@@ -71,7 +71,7 @@ def make_predict(
         in_order = [found[number] for number in range(len(labels))]
         if task.kind != "token_classification":
             return np.stack(in_order), labels
-        return [_to_all_words(task, row, len(tags)) for row, tags in zip(in_order, labels, strict=True)], labels
+        return [to_all_words(task, row, len(tags)) for row, tags in zip(in_order, labels, strict=True)], labels
 
     return predict
 
@@ -102,8 +102,9 @@ def score(task: Task, logits: Logits, labels: Labels) -> dict[str, float]:
     return compute_metrics(task.metrics, predictions, labels)
 
 
-def _to_all_words(task: Task, logits: np.ndarray, words: int) -> np.ndarray:
-    """Logits of a row's first words -> of all of its words."""
+def to_all_words(task: Task, logits: np.ndarray, words: int) -> np.ndarray:
+    """Logits [<= words, classes] of the words of a row that fit into the network -> [words, classes]; those that were cut off
+    are outside of every entity."""
     outside = np.zeros((words - len(logits), len(task.labels)), np.float32)
     outside[:, task.labels.index("O") if "O" in task.labels else 0] = 1.0
     return np.concatenate([logits, outside])

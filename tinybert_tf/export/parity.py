@@ -12,8 +12,9 @@ from tinybert_tf.data import Split, Task, Tokenizer, batches, count_batches, lab
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.data.spans import SpanFeatures
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate.logits import check_labelled
-from tinybert_tf.evaluate.metrics import METRICS, entity_scores
+from tinybert_tf.evaluate.logits import check_labelled, to_all_words
+from tinybert_tf.evaluate.logits import score as score_of
+from tinybert_tf.evaluate.metrics import METRICS
 from tinybert_tf.evaluate.squad import find_answers, score_squad
 from tinybert_tf.evaluate.task_model import open_task_model
 from tinybert_tf.export.classifier import TFLiteClassifier, file_head, file_tokenizer
@@ -251,7 +252,7 @@ def task_questions(task: Task, rows: Split, tokenizer: Tokenizer, ids: Mapping[s
     arguments = {
         "split": rows,
         "tokenizer": tokenizer,
-        "task": task,
+        "task": task.with_unseen(),
         "batch_size": 64,
         "seq_len": seq_len,
         "ids": ids,
@@ -260,7 +261,7 @@ def task_questions(task: Task, rows: Split, tokenizer: Tokenizer, ids: Mapping[s
     count_batches(**arguments)  # reports a malformed row before any work is done
     features, labels, weights = _gathered(batches(**arguments).as_numpy_iterator())
     if task.kind == "token_classification":
-        return Questions(features, _entity_score(task, ids, labels, weights), weights > 0)
+        return Questions(features, _entity_score(task, rows, ids, weights > 0), weights > 0)
     metric = METRICS[task.main_metric]
 
     def score(logits: np.ndarray) -> float:
@@ -321,15 +322,17 @@ def _predictions(head: str, logits: np.ndarray) -> np.ndarray:
     return logits[:, 0] if head == "regression" else logits.argmax(axis=-1)
 
 
-def _entity_score(task: Task, ids: Mapping[str, int], labels: np.ndarray, weights: np.ndarray) -> Score:
-    """The task's main metric of tagged words; a word is tagged at its first piece."""
-    tags = {index: tag for tag, index in ids.items()}
-
-    def words(rows: np.ndarray) -> list[list[str]]:
-        return [[tags[index] for index in row[weight > 0]] for row, weight in zip(rows, weights, strict=True)]
+def _entity_score(task: Task, rows: Split, ids: Mapping[str, int], is_word: np.ndarray) -> Score:
+    """The task's main metric of tagged words, as `evaluate` has it; a word is tagged at its first token."""
+    order = [ids[tag] for tag in task.labels]
+    labels = label_values(list(rows), task, label_ids(task, None))
 
     def score(logits: np.ndarray) -> float:
-        return entity_scores(words(logits.argmax(axis=-1)), words(labels))[task.main_metric]
+        words = [
+            to_all_words(task, row[is_first][:, order], len(tags))
+            for row, is_first, tags in zip(logits, is_word, labels, strict=True)
+        ]
+        return score_of(task, words, labels)[task.main_metric]
 
     return score
 
