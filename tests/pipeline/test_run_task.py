@@ -57,14 +57,16 @@ def test_the_user_s_own_columns(settings, make_directory, tmp_path):
     (tmp_path / "rows.csv").write_text(rows)
     teacher = make_directory("mine", "classification", label2id={"bad": 0, "good": 1})
     own = replace(
-        settings, task="custom", data_dir=None, masked_lm="none", teacher=str(teacher), train_file=str(tmp_path / "rows.csv"),
+        settings, task="custom", data_dir=None, teacher=str(teacher), train_file=str(tmp_path / "rows.csv"),
         dev_file=str(tmp_path / "rows.csv"), text_column="review", label_column="verdict",
     )  # fmt: skip
     result = run_task(own)
     assert set(result["metrics"]) == {"accuracy", "macro_f1"}
     assert len((tmp_path / "run" / "predictions" / "predictions.jsonl").read_text().splitlines()) == 12
-    with pytest.raises(InputError, match="augment GLUE's and SQuAD's tasks, not `task=custom`"):
-        run_task(replace(own, masked_lm=settings.masked_lm, output_dir=str(tmp_path / "other")))
+    augmented = tmp_path / "run" / "augmented" / "custom" / "rows.csv"
+    assert len(augmented.read_text().splitlines()) > 13  # the header, the 12 rows, and copies
+    trained = json.loads((tmp_path / "run" / "prediction" / "run.json").read_text())
+    assert trained["settings"]["train_file"] == str(augmented)
 
 
 @pytest.mark.slow

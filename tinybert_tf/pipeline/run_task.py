@@ -93,13 +93,10 @@ class _Job:
         own = self.settings
         if own.masked_lm == own.word_vectors == "none":
             return None
-        task = self.reading.task
-        if task in CUSTOM_TASKS:
-            raise InputError(f"`masked_lm` and `word_vectors` augment GLUE's and SQuAD's tasks, not `task={task}`")
         augmenting = AugmentSettings(
-            task=task, data_dir=self.reading.data_dir, output_dir="", masked_lm=own.masked_lm, word_vectors=own.word_vectors,
-            max_train_examples=self.distilling.examples.max_train_examples,
-            algorithm=Augmentation(copies=own.copies, seed=self.distilling.run.seed),
+            task=self.reading.task, data_dir=self.reading.data_dir, output_dir="", masked_lm=own.masked_lm,
+            word_vectors=own.word_vectors, max_train_examples=self.distilling.examples.max_train_examples,
+            algorithm=Augmentation(copies=own.copies, seed=self.distilling.run.seed), custom=self.reading.custom,
         )  # fmt: skip
         sources = {name: getattr(own, name) for name in ("masked_lm", "word_vectors") if getattr(own, name) != "none"}
         self.steps.run_program("augmented", augment_task, augmenting, **sources, **self._data_files())
@@ -108,7 +105,10 @@ class _Job:
     def distil(self, augmented: Path | None) -> Path:
         """Both stages, the second one as a sweep if asked; the student's model directory."""
         grid, stage = replace(self.settings.grid, teacher=str(self.teacher)), self.distilling.stage
-        if augmented:
+        if augmented and self.reading.task in CUSTOM_TASKS:
+            train_file = augmented / "custom" / Path(self.reading.custom.train_file).name
+            grid = replace(grid, train_file=str(train_file), max_train_examples=None)
+        elif augmented:
             grid = replace(grid, augmented_data_dir=str(augmented), max_train_examples=None)
         files = {"teacher": self.teacher, "augmented": augmented} | self._data_files()
         if stage in ("intermediate", "both"):
