@@ -30,7 +30,7 @@ class AddedToken:
     Attributes:
         content: the characters.
         normalized: lower-cased, where the vocabulary is, before it is looked for.
-        single_word: only where neither a letter nor a digit is next to it.
+        single_word: only where neither an ASCII letter nor a digit is next to it.
     """
 
     content: str
