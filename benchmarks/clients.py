@@ -192,7 +192,7 @@ def _trained(folder: Path) -> Path:
     words = resolve_directory("minilm_l6") / "vocab.txt"
     config = BertConfig.named("tinybert4").replace(label2id={"negative": 0, "positive": 1})
     model = build_model(config, head="classification")
-    examples = load_task("sample").train[: 32 * FLAGS.steps]
+    examples = list(load_task("sample").train.limit(32 * FLAGS.steps))
     features = _features(Tokenizer(words), [example.text for example in examples], 32)
     labels = np.array([config.label2id[example.label] for example in examples])
     network = logits_model(model)

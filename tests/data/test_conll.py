@@ -134,3 +134,21 @@ def test_comments_and_columns_of_other_layouts(tmp_path):
     assert [row.label for row in data.train] == ["NNP SYM", "PRP"]
     with pytest.raises(InputError, match="tag_column=4: no such column; .* has 1 to 3"):
         load_task("token_classification", files=CustomFiles(train_file=path, tag_column="4"))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_column_that_counts_words_is_no_word(tmp_path, first, caplog):
+    """GermEval 2014's layout, with two columns of tags."""
+    rows = ("Anna\tB-PER\tO", "aus\tO\tO", "Oslo\tB-LOC\tB-LOCpart")
+    numbered = "".join(f"{number}\t{row}\n" for number, row in enumerate(rows, first))
+    path = write(tmp_path, f"#\thttp://x [2009]\n{numbered}\n#\thttp://y [2009]\n{numbered}")
+    found = [(row.text, row.label) for row in load(path).train]
+    assert found == [("Anna aus Oslo", "O O B-LOCpart")] * 2
+    assert "column 1 counts the words, which are column 2; the tags are column 4" in caplog.messages[0]
+    data = load_task("token_classification", files=CustomFiles(train_file=path, tag_column="3"))
+    assert [row.label for row in data.train] == ["B-PER O B-LOC"] * 2
+
+
+def test_numbers_are_words_where_they_do_not_count(tmp_path):
+    path = write(tmp_path, "1 CD O\n2 CD B-x\n\n7 CD O\n2 CD O\n")
+    assert [row.text for row in load(path).train] == ["1 2", "7 2"]

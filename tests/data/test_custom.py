@@ -85,6 +85,7 @@ def test_the_empty_label_is_named_by_its_row(tmp_path):
         ("a.jsonl", '{"review": "x", "stars": "a\\nb"}\n', "line 1: the label .* has a line break in it"),
         ("a.jsonl", '{"review": "x", "stars": ["a"]}\n', "several labels for one text are not supported"),
         ("a.csv", "review,stars\nx,a|b\ny,b\nz,a\n", "1 rows have the label 'a|b', which is a list of others"),
+        ("a.csv", "review,stars\nx,1.0\ny,0\nz,1\n", "1 rows have the label .1. and 1 have .1.0., the same number"),
         ("a.csv", "review,stars\nx,a;b\ny,b;c\nz,a;c\n", "several labels for one text are not supported"),
         ("a.csv", "review,stars\nx,\"['a', 'b']\"\ny,\"['b']\"\n", "several labels for one text are not supported"),
         ("a.tsv", 'review\tstars\n"x\t1\nmore\t2\nand y"\t1\n', "lines 2 and 4: a quote at the beginning of one text"),

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import itertools
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from tinybert_tf.errors import InputError
 _DOCUMENT_START = "-DOCSTART-"
 # https://universaldependencies.org/format.html
 _CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+_LINES_TO_RECOGNIZE = 1000
 _COLUMN_NAMES = "# global.columns ="  # CoNLL-U Plus
 
 logger = logging.getLogger(__name__)
@@ -109,6 +111,11 @@ def _logged(path: Path, names: str, tag: str) -> None:
     logger.info("%s: CoNLL-U (%s); the tags are %s", path, names, tag)
 
 
+@functools.lru_cache(maxsize=16)
+def _logged_numbers(path: Path, tag: str) -> None:
+    logger.info("%s: column 1 counts the words, which are column 2; the tags are %s", path, tag)
+
+
 def conll_layout(path: Path, tag_column: str | None = None) -> ConllLayout:
     """The layout of a file, by its first lines.
 
@@ -135,7 +142,26 @@ def conll_layout(path: Path, tag_column: str | None = None) -> ConllLayout:
             _logged(path, " ".join(names), tag)
             return ConllLayout(names.index("form") if "form" in names else 1, names.index(tag), columns, True)
         return ConllLayout(1, _column(path, tag_column or "upos", columns, names), columns, True)
-    return ConllLayout(0, -1 if tag_column is None else _column(path, tag_column, columns, ()), columns, False)
+    word = int(columns > 2 and _is_numbered(path))
+    if word:
+        _logged_numbers(path, tag_column or f"column {columns}")
+    return ConllLayout(word, -1 if tag_column is None else _column(path, tag_column, columns, ()), columns, False)
+
+
+def _is_numbered(path: Path) -> bool:
+    """Whether the first column counts the words of a sentence (from 0 or 1), as GermEval 2014's files have it."""
+    numbers: list[str] = []
+    for _, line in itertools.islice(numbered_lines(path), _LINES_TO_RECOGNIZE):
+        fields = _fields(line)
+        if not fields or fields[0] == _DOCUMENT_START or fields[0].startswith("#"):
+            numbers.append("")
+        else:
+            numbers.append(fields[0])
+    sentences = [list(words) for is_word, words in itertools.groupby(numbers, bool) if is_word]
+    counts = (
+        [str(first + index) for index in range(len(words))] for words in sentences for first in (words[0] != "0",)
+    )
+    return any(len(words) > 1 for words in sentences) and sentences == list(counts)
 
 
 def _column(path: Path, tag_column: str, columns: int, names: Sequence[str]) -> int:

@@ -210,6 +210,12 @@ def _sorted_labels(source: str, labels: Iterable[str], are_whole: bool = False) 
             f"{source}: {counts[joined]} rows have the label {joined!r}, which is a list of others; several labels for one text "
             "are not supported: train a model for each, or take `label_separator=none` if it is a class of its own"
         )
+    for label in counts:
+        if (same := label.removesuffix(".0")) != label and same in counts:
+            raise InputError(
+                f"{source}: {counts[same]} rows have the label {same!r} and {counts[label]} have {label!r}, the same number; "
+                "write it in one way"
+            )
     are_integers = all(label.removeprefix("-").isdecimal() and len(label) < _LONGEST_NUMBER for label in counts)
     return tuple(sorted(counts, key=lambda label: (int(label) if are_integers else 0, label)))
 
