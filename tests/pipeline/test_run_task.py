@@ -8,7 +8,6 @@ import pytest
 
 from tinybert_tf.data import get_task
 from tinybert_tf.data.squad import Answer, SquadExample, write_squad
-from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.pipeline.run_task import RunTaskSettings, run_task
 from tinybert_tf.settings import compose, replace
