@@ -1,10 +1,12 @@
 """What a student takes over from its teacher."""
 
+import numpy as np
 import pytest
 
 from tinybert_tf.bert.config import FAMILIES
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.errors import InputError
+from tinybert_tf.train import student as module
 from tinybert_tf.train.student import make_student
 
 SIZE = "2x8x2x16"
@@ -24,3 +26,33 @@ def test_a_student_is_of_its_teacher_s_family_unless_told_otherwise(mpnet):
     assert plain.config.type_vocab_size == 2
     with pytest.raises(InputError, match="student_family=gpt: must be auto or bert"):
         make_student(*mpnet, SIZE, "random", "uniform", list, family="gpt")
+
+
+def test_a_student_can_have_its_teacher_s_sizes_but_for_the_layers(mpnet):
+    student, _ = make_student(*mpnet, "3xteacher", "random", "uniform", list)
+    sizes = student.config.num_hidden_layers, student.config.hidden_size, student.config.intermediate_size
+    assert sizes == (3, 16, 32)
+
+
+def test_runs_that_share_a_cache_make_the_same_student_once(make_directory, tmp_path, monkeypatch):
+    directory = make_directory("teacher")
+    teacher, calls = load_model(directory), []
+    initialize = module.initialize_student
+    monkeypatch.setattr(module, "initialize_student", lambda *given: (calls.append(1), initialize(*given))[1])
+    ids = np.random.default_rng(0).integers(1, 11, (64, 6), np.int32)
+
+    def made(layers, numbers=ids):
+        features = {"input_word_ids": numbers, "input_mask": np.ones_like(ids), "input_type_ids": np.zeros_like(ids)}
+        return make_student(teacher, directory, SIZE, "auto", layers, lambda: [features], cache_dir=tmp_path / "cache")
+
+    first, projections = made("uniform")
+    second, again = made("uniform")
+    assert len(calls) == 1
+    for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(projections, again, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
+    made("top")
+    made("uniform", ids[::-1])
+    assert len(calls) == 3, "another map and other texts make another student"

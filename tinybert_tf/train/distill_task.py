@@ -24,6 +24,7 @@ from tinybert_tf.train.reading import TEACHER_CACHE_HELP, TEACHER_CACHES
 from tinybert_tf.train.run import Run, finished_result, recorded
 from tinybert_tf.train.settings import ExampleSettings, MatchingSettings, RunSettings
 from tinybert_tf.train.student import INIT_HELP, make_student
+from tinybert_tf.train.teacher_scores import teacher_scores
 from tinybert_tf.train.trainer import Trainer
 from tinybert_tf.train.training_set import AUGMENTED_HELP, check_augmented, training_set
 
@@ -46,7 +47,9 @@ class DistillSettings:
     pruning: PruningSettings = nested(PruningSettings)
     augmented_data_dir: str | None = setting(None, AUGMENTED_HELP)
     teacher: str = setting("", "a model directory that was fine-tuned on the task", required=True)
-    student: str = setting("tinybert4", "a model directory, or a size: a name, or LAYERSxHIDDENxHEADSxINTERMEDIATE")
+    student: str = setting(
+        "tinybert4", "a model directory, or a size: a name, LAYERSxHIDDENxHEADSxINTERMEDIATE, or LAYERSxteacher"
+    )
     init: str = setting("auto", f"the weights of a student given as a size: {INIT_HELP}")
     stage: str = setting("both", "intermediate, prediction or both")
     intermediate_epochs: float | None = setting(None, "absent: the task's, which are the paper's for the GLUE tasks")
@@ -127,7 +130,8 @@ def distill_task(settings: DistillSettings) -> dict:
         of_teacher = TaskModel.of(teacher, tokenizer, data, settings.data.seq_len, source=teacher_dir)
         teacher_score = earlier.get("teacher_score")
         if teacher_score is None and not settings.run.dry_run:
-            teacher_score = _checked_teacher(data, of_teacher.score(data.dev), settings.allow_weak_teacher)
+            scores = teacher_scores(of_teacher, settings.examples.cache_dir)
+            teacher_score = _checked_teacher(data, scores, settings.allow_weak_teacher)
         training = training_set(settings, of_teacher, has_teacher=True)
         student, projections = make_student(
             teacher,
@@ -140,6 +144,7 @@ def distill_task(settings: DistillSettings) -> dict:
             settings.matching.student_family,
             of_teacher.seq_len,
             data.task.has_pairs,
+            settings.examples.cache_dir,
         )
         evaluate = dataclasses.replace(of_teacher, model=student).scorer(data.dev)
         weights = earlier.get("loss_weights", {})

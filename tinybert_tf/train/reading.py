@@ -1,10 +1,13 @@
 """How a run on a task reads its examples: the lengths of batches, and where tokenized rows and teachers' outputs are kept."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from tinybert_tf.bert import BertModel
 from tinybert_tf.data import length_buckets
 from tinybert_tf.distribution import is_chief, worker_number
 from tinybert_tf.errors import InputError
@@ -76,3 +79,18 @@ def examples_identity(settings: Any) -> list:
     values = {name: value for name, value in flat_values(settings).items() if name not in _NOT_OF_EXAMPLES}
     files = {value for value in values.values() if isinstance(value, str) and Path(value).is_file()}
     return [values, file_states(files)]
+
+
+def digest_of(model: BertModel, *more: Any) -> str:
+    """16 letters that stand for a network, its weights and its precision.
+
+    Args:
+        model: the network.
+        more: what else they stand for: bytes, or values that are told apart by their `repr`.
+    """
+    digest = hashlib.sha256(repr((model.config, model.head, model.dtype_policy.name)).encode())
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight).view(np.uint8).data)
+    for value in more:
+        digest.update(value if isinstance(value, bytes) else repr(value).encode())
+    return digest.hexdigest()[:16]

@@ -1,6 +1,7 @@
 """The student of a distillation: where its weights come from."""
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tinybert_tf.checkpoints.projections import Projection
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.distill import check_inputs, check_pair, check_vocabulary, initialize_student
 from tinybert_tf.errors import InputError
+from tinybert_tf.files import writing, written_aside
+from tinybert_tf.train.reading import digest_of
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +41,15 @@ def make_student(
     family: str = "auto",
     seq_len: int | None = None,
     pairs: bool = False,
+    cache_dir: str | Path | None = None,
 ) -> tuple[BertModel, list[Projection] | None]:
     """A student with the teacher's head, labels and vocabulary, and the starting values of its projections if any.
 
     Args:
         teacher: in any precision; the weights are taken from its directory.
         teacher_dir: where it was loaded from.
-        name: a size (see `size_of`), a model directory or a preset. One that is loaded keeps its weights, and the
-            projections that lie beside it.
+        name: a size (see `size_of`; "4xteacher" is 4 layers of the teacher's sizes), a model directory or a preset. One that is
+            loaded keeps its weights, and the projections that lie beside it.
         init: of a student given as a size; see `INIT_HELP`.
         layers: the teacher layers that the student's are matched with; see `layer_map`.
         rows: gives batches of features, for teacher_projection; the first `TOKENS_FOR_INIT` tokens are used.
@@ -53,6 +57,7 @@ def make_student(
         family: see `FAMILY_HELP`.
         seq_len: the longest input in tokens.
         pairs: whether inputs are pairs of texts.
+        cache_dir: keeps a student that was made from its teacher, for other runs that begin with the same.
 
     Raises:
         InputError: an unknown name or family, shapes that `init` cannot bring together, or a student that does not belong to
@@ -60,7 +65,7 @@ def make_student(
     """
     if seq_len:
         check_inputs(teacher, "teacher", seq_len, pairs)
-    size = size_of(name)
+    size = _size_for(name, teacher)
     if size is None or Path(name).is_dir():
         if init != "auto":
             logger.warning("init=%s is not used: the student %s has weights", init, name)
@@ -86,12 +91,44 @@ def make_student(
     full_precision = load_model(teacher_dir, head=teacher.head, dtype="float32", classifier_activation=activation)
     try:
         kind = "teacher_projection" if init == "auto" else init
-        return student, initialize_student(student, full_precision, kind, layers, _some_text(rows()))
+        return student, _initialized(student, full_precision, kind, layers, _some_text(rows()), cache_dir)
     except InputError as error:
         if init != "auto":
             raise
         logger.info("init=auto: random weights (%s)", error)
         return student, None
+
+
+def _size_for(name: str, teacher: BertModel) -> tuple[int, int, int, int] | None:
+    """As `size_of`; "4xteacher" is 4 layers of the teacher's sizes."""
+    if found := re.fullmatch(r"(\d+)xteacher", name):
+        config = teacher.config
+        return int(found[1]), config.hidden_size, config.num_attention_heads, config.intermediate_size
+    return size_of(name)
+
+
+def _initialized(
+    student: BertModel, teacher: BertModel, kind: str, layers, batches: Iterable[Mapping], cache_dir: str | Path | None
+) -> list[Projection] | None:
+    """As `initialize_student`; what it gives is kept in `cache_dir` if there is one."""
+    if cache_dir is None or kind == "random":
+        return initialize_student(student, teacher, kind, layers, batches)
+    batches = [{name: np.asarray(value) for name, value in batch.items()} for batch in batches]
+    text = b"".join(value.tobytes() for batch in batches for value in batch.values())
+    digest = digest_of(teacher, student.config, student.head, kind, layers, text)
+    path, count = Path(cache_dir) / f"student-{digest}.npz", len(student.get_weights())
+    if path.is_file():
+        with np.load(path) as arrays:
+            student.set_weights([arrays[f"weight_{number}"] for number in range(count)])
+            kept = [name.removeprefix("kernel_") for name in arrays if name.startswith("kernel_")]
+            return [(arrays[f"kernel_{number}"], arrays[f"bias_{number}"]) for number in kept] or None
+    projections = initialize_student(student, teacher, kind, layers, batches)
+    arrays = {f"weight_{number}": value for number, value in enumerate(student.get_weights())}
+    for number, (kernel, bias) in enumerate(projections or []):
+        arrays |= {f"kernel_{number}": kernel, f"bias_{number}": bias}
+    with writing(path.parent), written_aside(path) as aside, aside.open("wb") as file:
+        np.savez(file, **arrays)
+    return projections
 
 
 def _check_words(student_dir: Path, teacher_dir: Path) -> None:
