@@ -19,7 +19,7 @@ REDUCED = {
     "distill_general": STEPS,
     "pretrain": STEPS,
     "augment": ROWS | {"copies": "1"},
-    "compare": STEPS | ROWS,
+    "compare": {"steps": "2"} | ROWS,
     "frontier": STEPS | ROWS,
 }
 NAMES = {"minilm_l6": "TEACHER", "mpnet_base": "TEACHER"}

@@ -1,30 +1,39 @@
 """Methods beside each other: configurations x tasks x seeds, at equal steps or equal minutes, as one table and one plot."""
 
-import concurrent.futures
 import dataclasses
+import gc
 import itertools
-import json
 import logging
-import subprocess
-import sys
+import multiprocessing
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
-import yaml
 
-from tinybert_tf.bert import encoder_flops
-from tinybert_tf.checkpoints import load_model, read_config
+from tinybert_tf.bert import encoder_flops, size_of
+from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import benchmark, export_tflite
-from tinybert_tf.files import read_json, write_json
+from tinybert_tf.files import read_json, remove, write_json
+from tinybert_tf.pipeline.method import Method
+from tinybert_tf.processes import map_in_processes
 from tinybert_tf.report.methods import write_methods
-from tinybert_tf.settings import check_at_least_one, setting
+from tinybert_tf.settings import check_at_least_one, compose, setting
+from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.finetune import FinetuneSettings, finetune
 
 logger = logging.getLogger(__name__)
 
-PROGRAMS = ("distill_task", "finetune")
+PROGRAMS: dict[str, tuple[type, Callable[[Any], dict]]] = {
+    "distill_task": (DistillSettings, distill_task),
+    "finetune": (FinetuneSettings, finetune),
+}
+# What a run keeps beside its model: a hundred runs would fill a disk with it.
+_NOT_KEPT = ("last", "intermediate")
+_EVALUATIONS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +46,16 @@ class CompareSettings:
     output_dir: str = setting("", "where everything is written", required=True)
     student: str | None = setting(None, "a student directory or size for the methods whose file names none")
     data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
+    augmented_data_dir: str | None = setting(
+        None, "training sets for all methods but those without data augmentation; {task} stands for the task's name"
+    )
     seeds: str = setting("0", "random seeds, separated by commas")
     steps: int | None = setting(None, "updates of each run, its stages together")
     minutes: float | None = setting(None, "training minutes of each run on this machine, instead of steps")
     max_train_examples: int | None = setting(None, "use only the first examples of the training sets")
     seq_len: int | None = setting(None, "longest length in tokens; absent: the task's")
+    intermediate_learning_rate: float | None = setting(None, "of methods whose file gives none; absent: the program's")
+    prediction_learning_rate: float | None = setting(None, "of methods whose file gives none; absent: the program's")
     processes: int = setting(1, "runs at a time; with equal minutes 1, because runs slow each other down")
 
     def __post_init__(self):
@@ -57,57 +71,32 @@ class CompareSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Method:
-    """A configuration file: a program and its settings.
+class _Run:
+    """One training run.
 
     Attributes:
-        name: of the file, without its ending.
-        path: of the file.
-        program: which one is run.
-        values: its settings, by name.
-        paper: the paper's number, on its own data; None where it has none.
+        name: of the run.
+        method: what trains.
+        task: on which task.
+        values: settings of the program, without the number of steps.
+        root: of the comparison.
+        steps: updates; None for as many as `minutes` allow.
+        minutes: of training.
     """
 
     name: str
-    path: Path
-    program: str
-    values: dict[str, Any]
-    paper: float | None
-
-    @classmethod
-    def read(cls, path: Path) -> "Method":
-        """Reads a file.
-
-        Raises:
-            InputError: no such file, no mapping, or an unknown program.
-        """
-        if not path.is_file():
-            raise InputError("no such file", "configs", path)
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise InputError(f"{path}: holds no settings as name: value")
-        about = values.pop("method", None) or {}
-        program = about.get("program", "distill_task")
-        if program not in PROGRAMS:
-            raise InputError(f"{path}: program is {program!r}, but must be {' or '.join(PROGRAMS)}")
-        return cls(path.stem, path, program, values, about.get("paper"))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Run:
     method: Method
     task: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.method.name}_{self.task}_{self.seed}"
+    values: dict[str, Any]
+    root: Path
+    steps: int | None
+    minutes: float | None
 
 
 def compare(settings: CompareSettings) -> dict:
     """Trains every method on every task with every seed; the RESULT of `bin/compare.py`.
 
-    A run that is complete is not repeated; one that was interrupted is resumed.
+    A run that is complete is not repeated; one that was interrupted is resumed. One that fails does not stop the others.
 
     Args:
         settings: of the program.
@@ -116,89 +105,122 @@ def compare(settings: CompareSettings) -> dict:
         `rows`, one for each method and task: score, deviation, seeds, parameters, encoder FLOPs, minutes, int8 milliseconds.
 
     Raises:
-        InputError: files or settings that cannot be used, or the message of a run that failed.
+        InputError: files or settings that cannot be used; at the end, the messages of runs that failed.
     """
-    methods = [Method.read(Path(name.strip())) for name in settings.configs.split(",")]
+    classes = {name: settings_class for name, (settings_class, _) in PROGRAMS.items()}
+    methods = [Method.read(Path(name.strip()), classes) for name in settings.configs.split(",")]
     tasks = [task.strip() for task in settings.tasks.split(",")]
     try:
         seeds = [int(seed) for seed in settings.seeds.split(",")]
     except ValueError:
         raise InputError("must be integers separated by commas", "seeds", settings.seeds) from None
-    runs = [_Run(*each) for each in itertools.product(methods, tasks, seeds)]
-    with concurrent.futures.ThreadPoolExecutor(settings.processes) as pool:
-        results = {
-            run.name: result
-            for run, result in zip(runs, pool.map(lambda run: _result(run, settings), runs), strict=True)
-        }
-    rows = [
-        _row(method, task, [results[_Run(method, task, seed).name] for seed in seeds], settings)
-        for method, task in itertools.product(methods, tasks)
-    ]
-    _add_times(rows, settings)
-    budget = f"{settings.steps} steps" if settings.steps else f"{settings.minutes:g} minutes"
-    write_methods(settings.output_dir, rows, budget)
+    # By task, so that a table that is interrupted has whole tasks.
+    runs = [_run(method, task, seed, settings) for task, seed, method in itertools.product(tasks, seeds, methods)]
+    results, failures = {}, []
+    for number, (name, result, failure) in enumerate(map_in_processes(_result, runs, settings.processes), 1):
+        if failure:
+            failures.append(f"{name}: {failure}")
+            logger.error("[%d/%d] %s failed: %s", number, len(runs), name, failure)
+        else:
+            results[name] = result
+            logger.info("[%d/%d] %s  %.4f  %.1f min", number, len(runs), name, result["score"], result["minutes"])
+    rows = []
+    for task, method in itertools.product(tasks, methods):
+        names = [_name(method, task, seed) for seed in seeds]
+        if found := [results[name] for name in names if name in results]:
+            rows.append(_row(method, task, found, settings))
+    if rows:
+        _add_times(rows, settings)
+        budget = f"{settings.steps} steps" if settings.steps else f"{settings.minutes:g} minutes"
+        write_methods(settings.output_dir, rows, budget)
+    if failures:
+        raise InputError(f"{len(failures)} of {len(runs)} runs failed; {'; '.join(failures)}")
+    remove(Path(settings.output_dir) / "cache")
     best = max(rows, key=lambda row: row["score"])
     return {"task": settings.tasks, "score": best["score"], "metrics": {"score": best["score"]}, "rows": rows}
 
 
-def _result(run: _Run, settings: CompareSettings) -> dict[str, Any]:
-    """The RESULT of one run, from an earlier call or from its program."""
-    record = Path(settings.output_dir) / "results" / f"{run.name}.json"
-    command = _command(run, settings)
-    if record.is_file() and (earlier := read_json(record))["command"] == command:
-        logger.info("%s: complete", run.name)
-        return earlier["result"]
-    steps = settings.steps or _steps_in(settings.minutes, command)
-    stages = 2 if run.method.values.get("stage", "both") == "both" and run.method.program == "distill_task" else 1
-    logger.info("%s: %d steps", run.name, steps)
-    begin = time.perf_counter()
-    result = _call([*command, f"--max_steps={max(1, steps // stages)}", *_long_enough(run)])
-    result["minutes"] = (time.perf_counter() - begin) / 60
-    write_json(record, {"command": command, "result": result})
-    logger.info("%s: %.4f", run.name, result["score"])
-    return result
+def _name(method: Method, task: str, seed: int) -> str:
+    return f"{method.name}_{task}_{seed}"
 
 
-def _command(run: _Run, settings: CompareSettings) -> list[str]:
-    teacher = settings.teacher.replace("{task}", run.task)
-    values = {name: value for name, value in run.method.values.items() if value is not None}
-    if run.method.program == "finetune":
+def _run(method: Method, task: str, seed: int, settings: CompareSettings) -> _Run:
+    """A run with all its settings, which are checked here: before anything trains.
+
+    Raises:
+        InputError: settings that do not fit each other.
+    """
+    root, name = Path(settings.output_dir), _name(method, task, seed)
+    teacher = settings.teacher.replace("{task}", task)
+    values = dict(method.values)
+    if method.program == "finetune":
         values["model"] = values.get("model") or settings.student
         if not values["model"]:
-            raise InputError(f"{run.method.path} fine-tunes a student: give one as `student`")
+            raise InputError(f"{method.path} fine-tunes a student: give one as `student`")
+        if size_of(values["model"]) and not Path(values["model"]).is_dir():  # random weights
+            values["vocab"] = values.get("vocab") or str(resolve_directory(teacher) / "vocab.txt")
     else:
         values |= {"teacher": teacher, "student": values.get("student") or settings.student or "tinybert4"}
-    values |= {"task": run.task, "seed": run.seed, "output_dir": str(Path(settings.output_dir) / "runs" / run.name)}
-    for name in ("data_dir", "max_train_examples", "seq_len"):
-        if getattr(settings, name) is not None:
-            values[name] = getattr(settings, name)
-    flags = [f"--{name}={value}" for name, value in values.items()]
-    return [*_command_prefix(), run.method.program, "--quiet", *flags]
+        rates = ("intermediate_learning_rate", "prediction_learning_rate")
+        rates = {name: rate for name in rates if (rate := getattr(settings, name)) is not None}
+        values = {"teacher_cache": "logits"} | rates | values
+    if settings.augmented_data_dir and method.is_augmented:
+        values["augmented_data_dir"] = settings.augmented_data_dir.replace("{task}", task)
+    values = {"evaluations": _EVALUATIONS} | values
+    values |= {"task": task, "seed": seed, "output_dir": str(root / "runs" / name)}
+    for key in ("data_dir", "max_train_examples", "seq_len"):
+        if getattr(settings, key) is not None:
+            values[key] = getattr(settings, key)
+    # Epochs that the number of steps and not the data ends.
+    stages = ("epochs",) if method.program == "finetune" else ("intermediate_epochs", "prediction_epochs")
+    values = dict.fromkeys(stages, 1000.0) | values
+    try:
+        compose(PROGRAMS[method.program][0], **values)
+    except InputError as error:
+        raise InputError(f"{method.path}: {error}") from None
+    return _Run(name, method, task, values, root, settings.steps, settings.minutes)
 
 
-def _command_prefix() -> list[str]:
-    return [sys.executable, "-m", "tinybert_tf.cli"]
+def _result(run: _Run) -> tuple[str, dict[str, Any] | None, str | None]:
+    """(name, RESULT, None) of a run, from an earlier call or from its program; (name, None, message) where it fails."""
+    record = run.root / "results" / f"{run.name}.json"
+    described = {"program": run.method.program, "values": run.values, "steps": run.steps, "minutes": run.minutes}
+    if record.is_file() and (earlier := read_json(record)).get("run") == described:
+        return run.name, earlier["result"], None
+    # What runs read again, such as tokenized rows and the teacher's logits; a folder has one writer.
+    cache = run.root / "cache" / multiprocessing.current_process().name.replace(":", "_")
+    run = dataclasses.replace(run, values=run.values | {"cache_dir": str(cache)})
+    try:
+        steps = run.steps or _steps_in(run)
+        begin = time.perf_counter()
+        result = _call(run.method.program, run.values | {"max_steps": max(1, steps // run.method.stages)})
+    except (InputError, FloatingPointError) as error:
+        return run.name, None, str(error)
+    result["minutes"] = (time.perf_counter() - begin) / 60
+    write_json(record, {"run": described, "result": result})
+    for name in _NOT_KEPT:
+        remove(Path(run.values["output_dir"]) / name)
+    return run.name, result, None
 
 
-def _long_enough(run: _Run) -> list[str]:
-    """Epochs that `max_steps` and not the data ends."""
-    names = ["epochs"] if run.method.program == "finetune" else ["intermediate_epochs", "prediction_epochs"]
-    return [f"--{name}=1000" for name in names if name not in run.method.values]
+def _steps_in(run: _Run) -> int:
+    """How many steps of a run take so many minutes, by a dry run, which is made once for all seeds."""
+    record = run.root / "results" / f"plan_{run.method.name}_{run.task}.json"
+    values = {key: value for key, value in run.values.items() if key not in ("seed", "output_dir", "cache_dir")}
+    if record.is_file() and (earlier := read_json(record))["values"] == values:
+        planned = earlier["planned"]
+    else:
+        planned = _call(run.method.program, run.values | {"dry_run": True})
+        write_json(record, {"values": values, "planned": planned})
+    return max(1, round(planned["steps"] * run.minutes / max(planned["minutes"], 1e-3)))
 
 
-def _steps_in(minutes: float, command: list[str]) -> int:
-    """How many steps of a run take so long, by a dry run."""
-    planned = _call([*command, "--dry_run"])
-    return max(1, round(planned["steps"] * minutes / planned["minutes"]))
-
-
-def _call(command: list[str]) -> dict[str, Any]:
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-        raise InputError(f"{' '.join(command[3:])}: {(errors or lines or ['no message'])[-1]}")
-    return json.loads(done.stdout.splitlines()[-1].removeprefix("RESULT "))
+def _call(program: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The RESULT of a program, run in this process: TensorFlow starts once for many runs."""
+    settings_class, function = PROGRAMS[program]
+    keras.backend.clear_session()  # frees the networks and graphs of the run before
+    gc.collect()
+    return function(compose(settings_class, **values))
 
 
 def _row(method: Method, task: str, results: list[dict], settings: CompareSettings) -> dict[str, Any]:
@@ -209,7 +231,7 @@ def _row(method: Method, task: str, results: list[dict], settings: CompareSettin
         "score": float(np.mean(scores)),
         "deviation": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         "seeds": len(scores),
-        "paper": method.paper,
+        "paper": method.paper_number(task),
         "steps": results[0].get("steps"),
         "minutes": float(np.mean([result["minutes"] for result in results])),
         "model": results[0]["model"],
