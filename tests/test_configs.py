@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from tinybert_tf.data import get_task
+from tinybert_tf.pipeline.compare import CompareSettings
 from tinybert_tf.pipeline.run_task import RunTaskSettings
 from tinybert_tf.settings import compose, flat_fields
 from tinybert_tf.train.distill_general import GeneralSettings
@@ -16,6 +17,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 TASKS = sorted((CONFIGS / "task").glob("*.yaml"))
 GENERAL = sorted((CONFIGS / "general").glob("*.yaml"))
 METHODS = sorted(path for folder in ("ablations", "rivals") for path in (CONFIGS / folder).glob("*.yaml"))
+COMPARISONS = sorted((CONFIGS / "compare").glob("*.yaml"))
 SETTINGS = {
     "run_task": RunTaskSettings,
     "distill_task": DistillSettings,
@@ -56,3 +58,14 @@ def test_a_task_is_trained_as_long_as_the_paper_says(path):
     if task.kind != "span":
         assert values["intermediate_epochs"] == task.intermediate_epochs
         assert values["prediction_epochs"] == task.prediction_epochs
+
+
+@pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.stem)
+def test_a_comparison_names_its_commands_and_files_that_there_are(path):
+    text = path.read_text()
+    assert f"#   python bin/compare.py --config_file={path.relative_to(CONFIGS.parent)}" in text
+    values = yaml.safe_load(text)
+    compose(CompareSettings, **values | {"teacher": "t", "output_dir": "o", "steps": 1})
+    methods = [CONFIGS.parent / name for name in values["configs"].split(",")]
+    assert all(method in METHODS for method in methods) and len(set(methods)) == len(methods)
+    assert [get_task(task) for task in values["tasks"].split(",")]
