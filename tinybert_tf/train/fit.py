@@ -8,15 +8,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tinybert_tf.distribution import any_worker, copy_from_chief, prepare_for_fit, sharded
+from tinybert_tf.distribution import any_worker, copy_from_chief, prepare_for_fit, several_workers, sharded
 from tinybert_tf.errors import InputError
 from tinybert_tf.progress import Progress
 from tinybert_tf.train import plan
+from tinybert_tf.train.attention_images import AttentionImages, can_draw
 from tinybert_tf.train.checkpoint import Interruption, deferred_signals, restore, training_variables
 from tinybert_tf.train.run import Run
 from tinybert_tf.train.settings import SAVE_EVERY_SECONDS
 
 logger = logging.getLogger(__name__)
+
+# Attention maps of teacher and student in a stage, besides those at its beginning.
+_ATTENTION_MAPS = 5
 
 
 class StepCallback(keras.callbacks.Callback):
@@ -113,6 +117,28 @@ class Evaluation(StepCallback):
             self.save()
 
 
+class _AttentionMaps(StepCallback):
+    """Shows in TensorBoard what the student attends to beside its teacher, on the first example of a stage."""
+
+    def __init__(self, run: Run, stage: str, batches: Callable[[int], tf.data.Dataset], steps: int):
+        super().__init__()
+        self.run, self.stage, self.batches, self.every = run, stage, batches, -(-steps // _ATTENTION_MAPS)
+        self.steps = steps
+
+    def on_train_begin(self, logs=None):
+        features = keras.utils.unpack_x_y_sample_weight(next(iter(self.batches(0))))[0]
+        self._images = AttentionImages(self.model, features)
+        if self.first_step == 0:
+            self._show(0)
+
+    def on_step(self, step, logs):
+        if step % self.every == 0 or step == self.steps:
+            self._show(step)
+
+    def _show(self, step: int) -> None:
+        self.run.log_images(self.stage, step, self._images.draw())
+
+
 class _FiniteLoss(StepCallback):
     """Stops a run whose loss is not finite any more, and saves the batch that did it."""
 
@@ -203,6 +229,8 @@ def fit(
     with deferred_signals() as interruption:
         callbacks = [_FiniteLoss(run, stage, batches), _Measurements(run, stage, steps, batch_size)]
         callbacks += [evaluation] if evaluation is not None else []
+        if run.writes and can_draw(model) and not several_workers():
+            callbacks.append(_AttentionMaps(run, stage, batches, steps))
         callbacks.append(_Checkpointing(run, stage, steps, variables, evaluation, save_every_seconds, interruption))
         for callback in callbacks:
             callback.first_step = first

@@ -6,7 +6,7 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,14 @@ class Run:
             with self._events.as_default(step=step):
                 for name, value in values.items():
                     tf.summary.scalar(f"{stage}/{split}/{name}", value)
+
+    def log_images(self, stage: str, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Shows images `[height, width, channels]` of values from 0 to 1 in TensorBoard, by name."""
+        if not self.writes:
+            return
+        with writing(self.directory), self._events.as_default(step=step):
+            for name, image in images.items():
+                tf.summary.image(f"{stage}/{name}", image[None])
 
     def save(
         self,
