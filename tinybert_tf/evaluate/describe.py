@@ -3,19 +3,16 @@
 import collections
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, Ridge
 
-from tinybert_tf.data import Example, Task, TaskData, Tokenizer, label_ids, label_values
+from tinybert_tf.data import Example, Task, TaskData, Tokenizer
 from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate.metrics import METRICS, entity_scores
+from tinybert_tf.evaluate.baseline import word_scores
 from tinybert_tf.settings import check_at_least_one, nested, setting
 
 _FEW_ROWS = 8  # of a class, which a network hardly learns
@@ -103,7 +100,7 @@ def describe(
             f"{lengths['truncated']:.0%} of the training texts are longer than {seq_len or task.seq_len} {unit}"
         )
     fitted, scored = (train, dev) if dev else _held_out(train)
-    scores = _baseline(task, fitted, scored)
+    scores = word_scores(task, fitted, scored)
     result |= {"baseline_score": scores[0], "majority_score": scores[1]}
     if scores[0] <= scores[1]:
         complaints.append(
@@ -206,55 +203,3 @@ def _label_faults(task: Task, counts: dict[str, int], dev: Sequence[Example]) ->
 
 def _held_out(rows: list[Example]) -> tuple[list[Example], list[Example]]:
     return [row for n, row in enumerate(rows) if n % _HELD_OUT], rows[::_HELD_OUT]
-
-
-def _baseline(task: Task, train: list[Example], dev: list[Example]) -> tuple[float, float]:
-    """The main metric on `dev` of a simple model, and of the most frequent answer."""
-    if task.kind == "token_classification":
-        return _tag_baseline(task, train, dev)
-    ids = label_ids(task, None)
-    labels, true = (label_values(rows, task, ids) for rows in (train, dev))
-    metric: Callable = METRICS[task.main_metric]
-    if task.kind == "regression":
-        majority = np.full(len(true), labels.mean())
-        model = Ridge(alpha=1.0)
-    else:
-        majority = np.full(len(true), np.bincount(labels).argmax())
-        model = LogisticRegression(C=10.0, max_iter=300)
-    if len(set(labels.tolist())) < 2:
-        return (float(metric(majority, true)),) * 2
-    columns = [[row.text for row in train + dev]]
-    if task.text_pair is not None:
-        columns.append([row.text_pair for row in train + dev])
-    features = []
-    options = {
-        "ngram_range": (1, 2),
-        "sublinear_tf": True,
-        "token_pattern": r"(?u)\w+|[^\w\s]",
-        "max_features": 200_000,
-    }
-    for texts in columns:
-        vectorizer = TfidfVectorizer(**options)
-        vectorizer.fit(texts[: len(train)])
-        features.append(vectorizer.transform(texts))
-    features = scipy.sparse.hstack(features).tocsr()
-    model.fit(features[: len(train)], labels)
-    return float(metric(model.predict(features[len(train) :]), true)), float(metric(majority, true))
-
-
-def _tag_baseline(task: Task, train: list[Example], dev: list[Example]) -> tuple[float, float]:
-    counts: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
-    total: collections.Counter = collections.Counter()
-    for row in train:
-        for word, tag in zip(row.text.split(" "), row.label.split(" "), strict=True):
-            counts[word][tag] += 1
-            total[tag] += 1
-    (most, _), *_ = total.most_common(1)
-    best = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
-    true = [row.label.split(" ") for row in dev]
-    words = [row.text.split(" ") for row in dev]
-    scores = [
-        entity_scores([[tag_of(word) for word in sentence] for sentence in words], true)[task.main_metric]
-        for tag_of in (lambda word: best.get(word, most), lambda word: most)
-    ]
-    return scores[0], scores[1]
