@@ -1,5 +1,6 @@
 """The network. Knows nothing of distillation."""
 
+from tinybert_tf.bert.bilstm import BiLstmConfig, BiLstmModel
 from tinybert_tf.bert.config import NAMED_SIZES, BertConfig, encoder_flops, size_of
 from tinybert_tf.bert.layers import MASK_VALUE
 from tinybert_tf.bert.model import HEADS, INPUT_NAMES, BertModel, build_model, logits_model
@@ -11,6 +12,8 @@ __all__ = [
     "NAMED_SIZES",
     "BertConfig",
     "BertModel",
+    "BiLstmConfig",
+    "BiLstmModel",
     "build_model",
     "encoder_flops",
     "logits_model",

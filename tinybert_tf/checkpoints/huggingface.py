@@ -9,8 +9,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from tinybert_tf.bert import BertConfig, BertModel
-from tinybert_tf.checkpoints import families, kerashub, names
+from tinybert_tf.bert import BertConfig, BertModel, BiLstmConfig, BiLstmModel
+from tinybert_tf.checkpoints import bilstm, families, kerashub, names
 from tinybert_tf.checkpoints.torch_pickle import read_torch_checkpoint
 from tinybert_tf.checkpoints.weights import Checkpoint, collect
 from tinybert_tf.errors import InputError
@@ -31,13 +31,15 @@ _HOLDS = "a model directory holds config.json, vocab.txt and model.safetensors"
 _TABLE_ROWS = 64
 
 
-def read_config(directory: str | Path) -> tuple[BertConfig, str]:
+def read_config(directory: str | Path) -> tuple[BertConfig | BiLstmConfig, str]:
     """Reads `config.json`; returns the configuration and the head that the directory was saved with.
 
     Raises:
         InputError: no such directory or file, or a network of an unknown family.
     """
     directory = locate(directory) or Path(directory)
+    if bilstm.is_bilstm(directory):
+        return bilstm.read_config(directory)
     _, config, head = _read_config(directory, _vocabulary_in(directory))
     return config, head
 
@@ -163,11 +165,13 @@ def _check_vocabulary(vocabulary: Vocabulary, config: BertConfig) -> None:
         )
 
 
-def save_model(model: BertModel, directory: str | Path, tokenizer_from: str | Path | Vocabulary | None = None) -> None:
+def save_model(
+    model: BertModel | BiLstmModel, directory: str | Path, tokenizer_from: str | Path | Vocabulary | None = None
+) -> None:
     """Writes a model directory that `transformers` and `keras_hub` open, whole or not at all.
 
     Args:
-        model: the network; weights are stored as float32.
+        model: the network; weights are stored as float32. A BiLSTM's directory is opened by `load_model` alone.
         directory: replaced if it is a model directory.
         tokenizer_from: the directory (it may be `directory` itself) or KerasHub preset whose vocabulary is
             written beside the weights, or a `Vocabulary` (a `Tokenizer` has it as `spec`).
@@ -182,14 +186,18 @@ def save_model(model: BertModel, directory: str | Path, tokenizer_from: str | Pa
         and (not directory.is_dir() or any(directory.iterdir()))
     ):
         raise InputError(f"{directory}: exists and is no model directory, so it is not replaced; name another one")
-    family = families.FAMILIES[model.config.model_type]
     vocabulary = None if tokenizer_from is None else _vocabulary_of(tokenizer_from)
-    tensors = families.tensors_to(family, collect(model), model.head, vocabulary)
+    if isinstance(model, BiLstmModel):
+        family, tensors, config = families.FAMILIES["bert"], bilstm.tensors(model), bilstm.config_json(model)
+    else:
+        family = families.FAMILIES[model.config.model_type]
+        tensors = families.tensors_to(family, collect(model), model.head, vocabulary)
+        config = _config_json(family, model, vocabulary)
     tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     with written_aside(directory) as aside:
         aside.mkdir()
         safetensors.numpy.save_file(tensors, aside / "model.safetensors", metadata={"format": "pt"})
-        write_json(aside / "config.json", _config_json(family, model, vocabulary))
+        write_json(aside / "config.json", config)
         if vocabulary is not None:
             families.write_vocabulary(family, vocabulary, aside, model.config.max_position_embeddings)
 

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from tinybert_tf.bert import BertModel, build_model
-from tinybert_tf.checkpoints import google_tf1, huggingface, kerashub, names, tf_checkpoint, tf_models
+from tinybert_tf.bert import BertModel, BiLstmModel, build_model
+from tinybert_tf.checkpoints import bilstm, google_tf1, huggingface, kerashub, names, tf_checkpoint, tf_models
 from tinybert_tf.checkpoints.weights import Checkpoint, LoadReport, fill
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object
@@ -47,7 +47,7 @@ def load_model(
     label2id: Mapping[str, int] | None = None,
     strict_head: bool = False,
     classifier_activation: str | None = None,
-) -> BertModel:
+) -> BertModel | BiLstmModel:
     """Builds the network of a checkpoint and fills it with its weights.
 
     What the file lacks (a pooler, a head) keeps its random initial values, and what the network does not use is
@@ -56,7 +56,7 @@ def load_model(
     Args:
         directory_or_preset: a Hugging Face BERT directory; one with bert_config.json and a TensorFlow checkpoint
             (Google's or TF-Models'); a KerasHub preset, as a directory or by name; or another name that
-            `tinybert_tf.presets.locate` knows.
+            `tinybert_tf.presets.locate` knows. A directory of a BiLSTM gives a `BiLstmModel`.
         head: one of `tinybert_tf.bert.HEADS`; by default the one it was saved with.
         dtype: Keras dtype policy of the network; any precision on disk will do.
         label2id: the classes of a classifier, by default those that it was saved with. One that was saved with the same
@@ -69,6 +69,9 @@ def load_model(
     Raises:
         InputError: a missing or truncated file, a missing encoder tensor, or a shape other than the configuration's.
     """
+    directory = locate(directory_or_preset)
+    if directory is not None and bilstm.is_bilstm(directory):
+        return _load_bilstm(directory, head, dtype, label2id)
     checkpoint = read_checkpoint(directory_or_preset)
     head = head or checkpoint.head
     checkpoint, keeps_classifier = _with_labels(checkpoint, head, label2id)
@@ -94,6 +97,18 @@ def load_model(
     if report.unused:
         logger.warning("%s: in the file, not used: %s", checkpoint.source, ", ".join(report.unused))
     return model
+
+
+def _load_bilstm(
+    directory: Path, head: str | None, dtype: str | None, label2id: Mapping[str, int] | None
+) -> BiLstmModel:
+    config, own = bilstm.read_config(directory)
+    if head not in (None, own):
+        raise InputError(f"{directory}: a BiLSTM with the head {own!r}, but {head!r} is wanted")
+    path = directory / "model.safetensors"
+    if not path.is_file():
+        raise InputError(f"{path}: missing; a BiLSTM's directory holds config.json, vocab.txt and model.safetensors")
+    return bilstm.build(config, huggingface.read_safetensors(path), path, dtype, label2id)
 
 
 def _with_labels(checkpoint: Checkpoint, head: str, label2id: Mapping[str, int] | None) -> tuple[Checkpoint, bool]:

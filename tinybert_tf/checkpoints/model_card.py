@@ -39,6 +39,7 @@ class ModelCard:
         teacher: the teacher's name and, if known, its score, in words.
         measured: further figures, such as file sizes in MB and milliseconds; name -> value in words.
         settings: of the training run.
+        network: "BERT", or "BiLSTM", which transformers does not know.
     """
 
     head: str
@@ -49,6 +50,7 @@ class ModelCard:
     teacher: str | None = None
     measured: Mapping[str, str] = dataclasses.field(default_factory=dict)
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    network: str = "BERT"
 
 
 def write_model_card(directory: str | Path, card: ModelCard) -> Path:
@@ -105,7 +107,8 @@ def model_card_text(card: ModelCard, name: str) -> str:
 
 
 def _metadata(card: ModelCard, name: str) -> dict[str, Any]:
-    values: dict[str, Any] = {"library_name": "transformers", "tags": ["tinybert", "distillation", "keras", "tflite"]}
+    library = "transformers" if card.network == "BERT" else "keras"
+    values: dict[str, Any] = {"library_name": library, "tags": ["tinybert", "distillation", "keras", "tflite"]}
     if card.head in _PIPELINES:
         values["pipeline_tag"] = _PIPELINES[card.head]
     if card.scores and card.task:
@@ -120,7 +123,7 @@ def _metadata(card: ModelCard, name: str) -> dict[str, Any]:
 
 
 def _summary(card: ModelCard) -> str:
-    parts = [f"A BERT with {card.parameters / 1e6:.1f} million parameters"]
+    parts = [f"A {card.network} with {card.parameters / 1e6:.1f} million parameters"]
     parts.append(f"for the task {_text(card.task)}" if card.task else "without a task")
     text = " ".join(parts) + f", trained on {_text(card.data)}"
     return text + (f", distilled from {_text(card.teacher)}." if card.teacher else ".")
@@ -134,7 +137,7 @@ def _loading(card: ModelCard, name: str) -> str:
         f'```python\nimport tinybert_tf as tb  # Keras\n\nmodel = tb.load_model("{name}")\n```',
         f"```sh\npython tflite/convert.py --model_dir={name} --output={name}.tflite --quantize=int8   # MediaPipe, LiteRT\n```",
     ]
-    return "\n\n".join(blocks)
+    return "\n\n".join(blocks if card.network == "BERT" else blocks[1:])
 
 
 def _table(left: str, right: str, rows: Mapping[str, str]) -> str:

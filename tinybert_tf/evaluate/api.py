@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import scipy.special
 
-from tinybert_tf.bert import BertModel
+from tinybert_tf.bert import BertModel, BiLstmModel
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Example, Split, Task, TaskData, Tokenizer, load_task
 from tinybert_tf.errors import InputError
@@ -51,7 +51,7 @@ def evaluate(
     """
     data = task if isinstance(task, TaskData) else load_task(task, data_dir)
     network, tokenizer = open_model(model, tokenizer)
-    source = "the model" if isinstance(model, BertModel) else model
+    source = "the model" if isinstance(model, BertModel | BiLstmModel) else model
     trained = TaskModel.of(network, tokenizer, data, seq_len, batch_size, source)
     return trained.score(data.split(split) if split else data.dev)
 
@@ -108,7 +108,7 @@ def open_model(model: BertModel | str | Path, tokenizer: Tokenizer | None = None
     Raises:
         InputError: a model in memory without a tokenizer, or a directory without the weights of its head.
     """
-    if isinstance(model, BertModel):
+    if isinstance(model, BertModel | BiLstmModel):
         if tokenizer is None:
             raise InputError("is missing; a model in memory has none: Tokenizer.from_directory(...)", "tokenizer")
         return model, tokenizer

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from tinybert_tf.bert import BertModel
+from tinybert_tf.bert import BertModel, BiLstmModel
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.checkpoints.grid import read_grid
 from tinybert_tf.checkpoints.load import read_checkpoint
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.writer import flatbuffer, integrity, metadata
+from tinybert_tf.export.writer.bilstm import BiLstmWriter
 from tinybert_tf.export.writer.builder import ModelBuilder
 from tinybert_tf.export.writer.calibration import calibrate
 from tinybert_tf.export.writer.graph import OUTPUT_NAMES, NetworkWriter
-from tinybert_tf.export.writer.quantization import QUANTIZE_MODES
+from tinybert_tf.export.writer.quantization import QUANTIZE_MODES, Calibration
 from tinybert_tf.export.writer.smoothing import smoothed
 from tinybert_tf.export.writer.text_input import write_with_tokenizer
 from tinybert_tf.export.writer.weights import VECTORS, folded_weights
@@ -57,7 +58,7 @@ class ExportReport:
 
 
 def export_tflite(
-    model: BertModel | str | Path,
+    model: BertModel | BiLstmModel | str | Path,
     output: str | Path,
     *,
     seq_len: int | Sequence[int] = 128,
@@ -112,7 +113,7 @@ def export_tflite(
     if output_vector not in (None, *VECTORS):
         raise InputError(f"must be {', '.join(VECTORS)}", "output_vector", output_vector)
     is_on_grid = False
-    if not isinstance(model, BertModel):
+    if not isinstance(model, BertModel | BiLstmModel):
         directory = resolve_directory(model, "--model_dir")
         tokenizer_from = tokenizer_from or directory
         model = _load_encoder(directory, output_vector) if output_vector else load_model(directory, strict_head=True)
@@ -130,6 +131,9 @@ def export_tflite(
             text_input,
         )
     longest, mode = lengths[0], QUANTIZE_MODES[quantize]
+    if isinstance(model, BiLstmModel):
+        _check_bilstm(text_input, output_vector)
+        return _finished(model, head, BiLstmWriter(model, mode), tokenizer, output, lengths, quantize)
     network = folded_weights(model, longest, head)
     if mode.static and not calibration_texts:
         raise InputError(
@@ -145,7 +149,22 @@ def export_tflite(
             network = smoothed(network, calibrate(model.config, network, head, features), mode.static)
         calibration = calibrate(model.config, network, head, features, mode.static)
     writer = NetworkWriter(model.config, network, head, mode, longest, calibration)
-    builder = ModelBuilder()
+    return _finished(model, head, writer, tokenizer, output, lengths, quantize, text_input, calibration)
+
+
+def _finished(
+    model: BertModel | BiLstmModel,
+    head: str,
+    writer: NetworkWriter | BiLstmWriter,
+    tokenizer: Tokenizer,
+    output: Path,
+    lengths: Sequence[int],
+    quantize: str,
+    text_input: str | None = None,
+    calibration: Calibration | None = None,
+) -> ExportReport:
+    """Writes the file."""
+    longest, builder = lengths[0], ModelBuilder()
     if text_input:
         write_with_tokenizer(builder, writer, tokenizer, longest, pairs=text_input == "pair")
     else:
@@ -167,9 +186,15 @@ def export_tflite(
         head=head,
         operators=flatbuffer.operators(file),
         calibrated=calibration is not None,
-        static_layers=len(calibration.attention) if mode.static else 0,
+        static_layers=len(calibration.attention) if calibration and QUANTIZE_MODES[quantize].static else 0,
         task_api=task_api,
     )
+
+
+def _check_bilstm(text_input: str | None, output_vector: str | None) -> None:
+    for name, value in (("text_input", text_input), ("output_vector", output_vector)):
+        if value:
+            raise InputError("is for a BERT, and the model is a BiLSTM", name, value)
 
 
 def _task_api(head: str, text_input: str | None, lengths: Sequence[int]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tinybert_tf.bert import BertModel
+from tinybert_tf.bert import BertModel, BiLstmModel
 from tinybert_tf.checkpoints.model_card import ModelCard, write_model_card
 from tinybert_tf.files import writing
 from tinybert_tf.presets import is_hub_name
@@ -17,7 +17,7 @@ _IN_A_RUN = ("model", "last", "intermediate")
 
 def write_card(
     run: Run,
-    model: BertModel,
+    model: BertModel | BiLstmModel,
     data: str,
     *,
     task: str | None = None,
@@ -42,7 +42,16 @@ def write_card(
         teacher = place_name(teacher)
         teacher += "" if teacher_score is None else f" (dev score {100 * teacher_score:.1f})"
     settings = {name: _shown(value) for name, value in settings.items() if not _is_place(name)}
-    card = ModelCard(model.head, task, data, model.count_params(), scores or {}, teacher, settings=settings)
+    card = ModelCard(
+        model.head,
+        task,
+        data,
+        model.count_params(),
+        scores or {},
+        teacher,
+        settings=settings,
+        network="BiLSTM" if isinstance(model, BiLstmModel) else "BERT",
+    )
     with writing(run.directory):
         write_model_card(run.model_dir, card)
 

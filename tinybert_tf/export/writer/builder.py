@@ -195,6 +195,9 @@ class GraphBuilder:
     def tanh(self, x: Tensor) -> Tensor:
         return self._op("TANH", [x], x.shape)
 
+    def logistic(self, x: Tensor) -> Tensor:
+        return self._op("LOGISTIC", [x], x.shape)
+
     def relu(self, x: Tensor) -> Tensor:
         return self._op("RELU", [x], x.shape)
 
@@ -238,6 +241,11 @@ class GraphBuilder:
         shape = [size // count if number == axis else size for number, size in enumerate(x.shape)]
         options = schema.SplitOptionsT(numSplits=count)
         return self._ops("SPLIT", [self.constant(np.int32(axis)), x], [shape] * count, options, like=x)
+
+    def concatenation(self, parts: Sequence[Tensor], axis: int) -> Tensor:
+        shape = list(parts[0].shape)
+        shape[axis] = sum(part.shape[axis] for part in parts)
+        return self._op("CONCATENATION", parts, shape, schema.ConcatenationOptionsT(axis=axis))
 
     def slice(self, x: Tensor, begin: Sequence[int], size: Sequence[int]) -> Tensor:
         return self._op("SLICE", [x, self._ints(begin), self._ints(size)], size, schema.SliceOptionsT(), like=x)

@@ -63,11 +63,11 @@ class NetworkWriter:
         self.calibration = calibration or Calibration()
         # Integers and scales of a layer's weights, by layer: graphs of all lengths share them.
         self._quantized: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self.word = _Table(network.word, mode.embeddings)
+        self.word = Table(network.word, mode.embeddings)
         # Position and type rows are few: they do not go below int8. They share their scales, because they are added first.
         tables = (network.position[:positions], network.token_type)
         others = np.concatenate([table for table in tables if table is not None])
-        self.others = _Table(others, "int8" if mode.embeddings == "int4" else mode.embeddings)
+        self.others = Table(others, "int8" if mode.embeddings == "int4" else mode.embeddings)
         self.positions = positions
 
     def write(self, graph: GraphBuilder, seq_len: int) -> None:
@@ -291,7 +291,7 @@ class NetworkWriter:
         return self._quantized[path]
 
 
-class _Table:
+class Table:
     """Embedding rows [rows, D]. Integers have a scale for each dimension, which `scaled` applies to rows or to a sum of rows:
     a scale for each row would need a second table and a second look-up.
 

@@ -13,6 +13,7 @@ FIRST_RUNTIMES = {
     ("BATCH_MATMUL", 1): "2.8.0",
     ("BATCH_MATMUL", 2): "2.8.0",  # int8
     ("CAST", 1): "2.8.0",
+    ("CONCATENATION", 1): "2.8.0",  # of a BiLSTM, as LOGISTIC: neither was tried on an old runtime
     ("DEQUANTIZE", 2): "2.8.0",  # int8
     ("DEQUANTIZE", 3): "2.8.0",  # float16, int16
     ("DEQUANTIZE", 6): "2.18.0",  # int4
@@ -26,6 +27,7 @@ FIRST_RUNTIMES = {
     ("GATHER", 4): "2.8.0",  # int16
     ("GATHER", 7): "2.18.0",  # int4
     ("GELU", 1): "2.8.0",
+    ("LOGISTIC", 1): "2.8.0",
     ("MEAN", 1): "2.8.0",
     ("MUL", 1): "2.8.0",
     ("QUANTIZE", 1): "2.8.0",
