@@ -1,8 +1,11 @@
 """Published methods train by the programs' flags, and what they cannot do is refused before anything trains."""
 
+from pathlib import Path
+
 import pytest
 
 from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.settings import compose
 from tinybert_tf.train.distill_general import GeneralSettings
 from tinybert_tf.train.distill_task import DistillSettings, distill_task
@@ -25,6 +28,41 @@ def test_a_method_is_a_flag(name, glue, make_directory, tmp_path):
         changes["student"] = "2x16x2x32"
     result = distill_task(settings(glue, teacher, tmp_path, **changes))
     assert 0 <= result["score"] <= 1 and result["steps"] == (4 if name == "minilmv2" else 2)
+
+
+def test_a_bilstm_learns_logits_and_is_scored_and_exported_as_a_directory(glue, make_directory, tmp_path):
+    teacher = make_directory("teacher", "classification", label2id=LABELS)
+    changes = {"objective": "bilstm_soft", "stage": "prediction", "student": "bilstm", "init": "auto"}
+    result = distill_task(settings(glue, teacher, tmp_path, **changes))
+    scored = evaluate_model(
+        compose(EvaluateSettings, task="sst2", data_dir=str(glue), model_dir=result["model"], seq_len=16)
+    )
+    assert scored["score"] == pytest.approx(result["score"])
+    card = (Path(result["model"]) / "README.md").read_text()
+    assert "A BiLSTM with" in card and "transformers" not in card
+    again = settings(
+        glue, teacher, tmp_path, **changes | {"student": result["model"], "output_dir": str(tmp_path / "two")}
+    )
+    assert distill_task(again)["steps"] == 2
+    with pytest.raises(InputError, match="teacher=.*: is a BiLSTM.*teacher_logits"):
+        distill_task(settings(glue, result["model"], tmp_path, output_dir=str(tmp_path / "four")))
+    again = settings(glue, teacher, tmp_path, student=result["model"], output_dir=str(tmp_path / "three"))
+    with pytest.raises(InputError, match="stage=both: compares layers, which a BiLSTM does not have"):
+        distill_task(again)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objective": "minilm"}, "objective=minilm: reads layers, which `student=bilstm` does not have"),
+        ({"objective": "pkd", "stage": "prediction"}, "objective=pkd: reads layers"),
+        ({}, "stage=both: compares layers, which `student=bilstm` does not have"),
+        ({"stage": "prediction", "quantize_aware": "int8"}, "quantize_aware=int8: is for a BERT"),
+    ],
+)
+def test_a_bilstm_has_no_layers_to_compare(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        settings("glue", "teacher", tmp_path, **{"student": "bilstm"} | changes)
 
 
 def test_a_method_without_layers_has_no_intermediate_stage(tmp_path):

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tinybert_tf.bert import encoder_flops, size_of
+from tinybert_tf.bert import BiLstmConfig, encoder_flops, size_of
 from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import benchmark, export_tflite
@@ -238,7 +238,9 @@ def _row(method: Method, task: str, results: list[dict], settings: CompareSettin
     }
     config, _ = read_config(row["model"])
     row["parameters"] = load_model(row["model"]).count_params()
-    row["encoder_flops"] = encoder_flops(config, settings.seq_len or 128)
+    length = settings.seq_len or 128
+    is_bilstm = isinstance(config, BiLstmConfig)
+    row["encoder_flops"] = config.encoder_flops(length) if is_bilstm else encoder_flops(config, length)
     return row
 
 

@@ -84,6 +84,10 @@ class _Job:
     def __init__(self, settings: RunTaskSettings):
         self.settings, self.distilling = settings, settings.grid.distill
         self.reading, self.root = self.distilling.data, Path(self.distilling.run.output_dir)
+        if self.distilling.teacher_logits or len(self.distilling.teachers) > 1:
+            raise InputError(
+                "a pipeline scores and converts one teacher; take bin/distill_task.py for several or a file of logits"
+            )
         self.teacher = resolve_directory(self.distilling.teacher)
         self.data = self.reading.load()
         self.seq_len = self.reading.seq_len or self.data.task.seq_len

@@ -2,12 +2,13 @@
 
 import dataclasses
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import keras
 
-from tinybert_tf.bert import BertModel
+from tinybert_tf.bert import BertModel, BiLstmConfig, BiLstmModel, size_of
 from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
 from tinybert_tf.checkpoints.grid import MODES
 from tinybert_tf.data import TaskData
@@ -22,9 +23,17 @@ from tinybert_tf.train.loss_scale import relative_weights
 from tinybert_tf.train.precision import Precision
 from tinybert_tf.train.reading import TEACHER_CACHE_HELP, TEACHER_CACHES
 from tinybert_tf.train.run import Run, finished_result, recorded
-from tinybert_tf.train.settings import ExampleSettings, MatchingSettings, RunSettings
-from tinybert_tf.train.student import INIT_HELP, make_student
-from tinybert_tf.train.teacher_scores import teacher_scores
+from tinybert_tf.train.settings import LOGITS_OBJECTIVES, ExampleSettings, MatchingSettings, RunSettings
+from tinybert_tf.train.student import BILSTM, INIT_HELP, make_student
+from tinybert_tf.train.teachers import (
+    TEACHER_LOGITS_HELP,
+    check_rows,
+    given_logits,
+    mean_of,
+    read_logits,
+    scores_of,
+    stand_in,
+)
 from tinybert_tf.train.trainer import Trainer
 from tinybert_tf.train.training_set import AUGMENTED_HELP, check_augmented, training_set
 
@@ -34,6 +43,10 @@ logger = logging.getLogger(__name__)
 _ENOUGH_EXAMPLES = 30
 # Heads that have a ReLU after the pooler in the published code.
 _WITH_RELU = ("classification", "regression")
+TEACHER_HELP = (
+    "a model directory that was fine-tuned on the task; of several, separated by commas, the first teaches the intermediate "
+    "stage, and the mean of all logits the prediction stage"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +59,11 @@ class DistillSettings:
     run: RunSettings = nested(RunSettings)
     pruning: PruningSettings = nested(PruningSettings)
     augmented_data_dir: str | None = setting(None, AUGMENTED_HELP)
-    teacher: str = setting("", "a model directory that was fine-tuned on the task", required=True)
+    teacher: str = setting("", TEACHER_HELP)
+    teacher_weights: str | None = setting(None, "of several teachers, separated by commas; absent: equal")
+    teacher_logits: str | None = setting(None, TEACHER_LOGITS_HELP)
     student: str = setting(
-        "tinybert4", "a model directory, or a size: a name, LAYERSxHIDDENxHEADSxINTERMEDIATE, or LAYERSxteacher"
+        "tinybert4", "a model directory, or a size: a name, LAYERSxHIDDENxHEADSxINTERMEDIATE, LAYERSxteacher, or bilstm"
     )
     init: str = setting("auto", f"the weights of a student given as a size: {INIT_HELP}")
     stage: str = setting("both", "intermediate, prediction or both")
@@ -75,6 +90,10 @@ class DistillSettings:
                 "objective",
                 self.matching.objective,
             )
+        if self.student == BILSTM:
+            self._check_bilstm()
+        if self.teacher_logits is not None or len(self.teachers) > 1:
+            self._check_logits()
         check_one_of(self, "teacher_cache", *TEACHER_CACHES)
         if self.prediction_target is not None:
             check_one_of(self, "prediction_target", "teacher", "label")
@@ -92,6 +111,62 @@ class DistillSettings:
                 raise InputError("is not for `objective=theseus`", "quantize_aware", self.quantize_aware)
             if self.run.devices.strategy != "one_device":
                 raise InputError("runs on one device; set `strategy=one_device`", "quantize_aware", self.quantize_aware)
+
+    @property
+    def teachers(self) -> list[str]:
+        """The names in `teacher`."""
+        return [self.teacher] if Path(self.teacher).is_dir() else [name.strip() for name in self.teacher.split(",")]
+
+    @property
+    def weights_of_teachers(self) -> list[float]:
+        """`teacher_weights` as a list."""
+        if self.teacher_weights is None:
+            return [1.0] * len(self.teachers)
+        try:
+            weights = [float(weight) for weight in self.teacher_weights.split(",")]
+        except ValueError:
+            weights = []
+        if len(weights) != len(self.teachers) or not all(0 < weight < math.inf for weight in weights):
+            raise InputError(
+                f"must be a number above 0 for each of the {len(self.teachers)} teachers, separated by commas",
+                "teacher_weights",
+                self.teacher_weights,
+            )
+        return weights
+
+    def _check_logits(self) -> None:
+        """What several teachers and a file of logits cannot do."""
+        name, value = ("teacher_logits", self.teacher_logits) if self.teacher_logits else ("teacher", self.teacher)
+        objective = self.matching.objective
+        if objective not in ("tinybert", *LOGITS_OBJECTIVES):
+            raise InputError(f"gives logits, but `objective={objective}` reads more of a teacher", name, value)
+        if self.teacher_logits is None:
+            _ = self.weights_of_teachers
+            if self.teacher_cache == "none":
+                raise InputError("keeps no logits, which several teachers need", "teacher_cache", "none")
+            return
+        if self.teacher:
+            raise InputError("takes the place of `teacher`; give one of the two", name, value)
+        if self.stage != "prediction":
+            raise InputError("has no layers to compare; set `stage=prediction`", name, value)
+        if self.data.custom.unlabelled_file:
+            raise InputError("holds the logits of labelled rows; leave `unlabelled_file` out", name, value)
+
+    def _check_bilstm(self) -> None:
+        objective = self.matching.objective
+        if objective not in ("tinybert", *LOGITS_OBJECTIVES):
+            raise InputError(
+                f"reads layers, which `student=bilstm` does not have; take {', '.join(LOGITS_OBJECTIVES)}",
+                "objective",
+                objective,
+            )
+        if self.stage != "prediction":
+            raise InputError(
+                "compares layers, which `student=bilstm` does not have; set `stage=prediction`", "stage", self.stage
+            )
+        for name, value in (("quantize_aware", self.quantize_aware), ("prune_to", self.pruning.prune_to)):
+            if value is not None:
+                raise InputError("is for a BERT, not for `student=bilstm`", name, value)
 
     def learns_labels(self, kind: str) -> bool:
         """Whether the prediction stage of a kind of task learns from labels and not from the teacher."""
@@ -114,6 +189,10 @@ def distill_task(settings: DistillSettings) -> dict:
     """
     if finished := finished_result(settings):
         return finished
+    if settings.teacher_logits is not None:
+        return _learn_file(settings)
+    if not settings.teacher:
+        raise InputError(f"is missing; it is {TEACHER_HELP}", "teacher")
     original = settings
     if settings.pruning.prune_to is not None and not settings.run.dry_run:
         settings = pruned_student(settings, distill_task)
@@ -121,16 +200,17 @@ def distill_task(settings: DistillSettings) -> dict:
         keras.utils.set_random_seed(settings.run.seed)
         data, earlier = settings.data.load(), recorded(original)
         precision = Precision.of(earlier, settings.run.dtype, settings.matching.teacher_dtype)
-        teacher_dir = _teacher_for(data, settings.teacher)
+        teacher_dir = _teacher_for(data, settings.teachers[0])
         teacher = load_model(
             teacher_dir, head=data.task.head, dtype=precision.teacher_dtype, strict_head=True,
             classifier_activation="relu" if settings.matching.is_published and data.task.head in _WITH_RELU else None,
         )  # fmt: skip
         tokenizer = settings.data.open_tokenizer(teacher_dir)
         of_teacher = TaskModel.of(teacher, tokenizer, data, settings.data.seq_len, source=teacher_dir)
+        others = [_other_teacher(data, name, settings, precision) for name in settings.teachers[1:]]
         teacher_score = earlier.get("teacher_score")
         if teacher_score is None and not settings.run.dry_run:
-            scores = teacher_scores(of_teacher, settings.examples.cache_dir)
+            scores = scores_of([of_teacher, *others], settings)
             teacher_score = _checked_teacher(data, scores, settings.allow_weak_teacher)
         training = training_set(settings, of_teacher, has_teacher=True)
         student, projections = make_student(
@@ -146,6 +226,10 @@ def distill_task(settings: DistillSettings) -> dict:
             data.task.has_pairs,
             settings.examples.cache_dir,
         )
+        if isinstance(student, BiLstmModel) and settings.stage != "prediction":
+            raise InputError(
+                "compares layers, which a BiLSTM does not have; set `stage=prediction`", "stage", settings.stage
+            )
         evaluate = dataclasses.replace(of_teacher, model=student).scorer(data.dev)
         weights = earlier.get("loss_weights", {})
         if settings.matching.loss_scale == "relative" and settings.stage != "prediction" and not weights:
@@ -156,16 +240,54 @@ def distill_task(settings: DistillSettings) -> dict:
         trainer = Trainer(
             run, settings.run, student, training, evaluate, settings.examples.evaluations, tokenizer.spec, precision,
             settings.matching.has_dropout, settings.teacher_cache, settings.examples.cache_dir,
+            logits_of=mean_of([of_teacher, *others], settings) if others and not settings.run.dry_run else None,
         )  # fmt: skip
         scores = _both_stages(trainer, teacher, data, projections, settings, weights)
         retention = scores[data.task.main_metric] / teacher_score if scores and teacher_score > 0 else 0.0
         return trainer.finish(scores, teacher_score=teacher_score, retention=retention)
 
 
+def _learn_file(settings: DistillSettings) -> dict:
+    """The prediction stage on the logits of a file; see `distill_task`."""
+    with distributed(settings.run.devices, settings.examples.train_batch_size):
+        keras.utils.set_random_seed(settings.run.seed)
+        data, precision = settings.data.load(), Precision.of(recorded(settings), settings.run.dtype)
+        if size_of(settings.student) and not Path(settings.student).is_dir():
+            raise InputError(
+                "takes vocabulary and labels from a teacher, which does not run with `teacher_logits`; give a model directory",
+                "student",
+                settings.student,
+            )
+        source = resolve_directory(settings.student, "--student")
+        student = load_model(source, head=data.task.head, label2id=data.task.label2id or None, dtype=precision.dtype)
+        tokenizer = settings.data.open_tokenizer(source)
+        of_student = TaskModel.of(student, tokenizer, data, settings.data.seq_len, source=source)
+        training = training_set(settings, of_student)
+        logits = read_logits(settings.teacher_logits, data.task, of_student.ids)
+        check_rows(logits, training, of_student, settings)
+        run = Run(settings, dataclasses.asdict(precision) | {"buckets": training.buckets})
+        trainer = Trainer(
+            run, settings.run, student, training, of_student.scorer(data.dev), settings.examples.evaluations,
+            tokenizer.spec, precision, settings.matching.has_dropout, logits_of=given_logits(logits),
+        )  # fmt: skip
+        scores = _both_stages(trainer, stand_in(logits.shape[1]), data, None, settings, {})
+        return trainer.finish(scores, teacher_score=None, retention=None)
+
+
+def _other_teacher(data: TaskData, name: str, settings: DistillSettings, precision: Precision) -> TaskModel:
+    """A teacher beside the first, with its own vocabulary."""
+    directory = _teacher_for(data, name)
+    model = load_model(directory, head=data.task.head, dtype=precision.teacher_dtype, strict_head=True)
+    tokenizer = settings.data.open_tokenizer(directory)
+    return TaskModel.of(model, tokenizer, data, settings.data.seq_len, source=directory)
+
+
 def _teacher_for(data: TaskData, name: str) -> Path:
     """The teacher's directory, if it has a head for the task."""
     directory = resolve_directory(name, "--teacher")
-    _, head = read_config(directory)
+    config, head = read_config(directory)
+    if isinstance(config, BiLstmConfig):
+        raise InputError("is a BiLSTM; write its logits to a file and give it as `teacher_logits`", "teacher", name)
     if head != data.task.head:
         raise InputError(
             f"has the head {head!r}, but task {data.task.name} needs {data.task.head!r}; fine-tune it first "

@@ -19,8 +19,9 @@ SAVE_EVERY_SECONDS = 300.0
 FORMER_DEFAULTS = {"padding": "exclude", "student_dropout": False, "prediction_target": "teacher"}
 
 
-# A BiLSTM is no model directory: it is built, distilled and saved in Python (tb.objectives.build_bilstm).
-PROGRAM_OBJECTIVES = (*(name for name in OBJECTIVES if name != "bilstm_soft"), "theseus")
+PROGRAM_OBJECTIVES = (*OBJECTIVES, "theseus")
+# Those that compare logits alone, which any network has; "tinybert" does so in its prediction stage.
+LOGITS_OBJECTIVES = ("vanilla_kd", "pd", "bilstm_soft")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tinybert_tf.bert import BertModel, build_model, size_of
+from tinybert_tf.bert import BertModel, BiLstmConfig, BiLstmModel, build_model, size_of
+from tinybert_tf.bert.bilstm import MODEL_TYPE as BILSTM
 from tinybert_tf.checkpoints import load_model, read_projections, resolve_directory
 from tinybert_tf.checkpoints.projections import Projection
 from tinybert_tf.data import Tokenizer
@@ -42,14 +43,14 @@ def make_student(
     seq_len: int | None = None,
     pairs: bool = False,
     cache_dir: str | Path | None = None,
-) -> tuple[BertModel, list[Projection] | None]:
+) -> tuple[BertModel | BiLstmModel, list[Projection] | None]:
     """A student with the teacher's head, labels and vocabulary, and the starting values of its projections if any.
 
     Args:
         teacher: in any precision; the weights are taken from its directory.
         teacher_dir: where it was loaded from.
-        name: a size (see `size_of`; "4xteacher" is 4 layers of the teacher's sizes), a model directory or a preset. One that is
-            loaded keeps its weights, and the projections that lie beside it.
+        name: a size (see `size_of`; "4xteacher" is 4 layers of the teacher's sizes), a model directory, a preset, or "bilstm"
+            (random weights). One that is loaded keeps its weights, and the projections that lie beside it.
         init: of a student given as a size; see `INIT_HELP`.
         layers: the teacher layers that the student's are matched with; see `layer_map`.
         rows: gives batches of features, for teacher_projection; the first `TOKENS_FOR_INIT` tokens are used.
@@ -65,6 +66,8 @@ def make_student(
     """
     if seq_len:
         check_inputs(teacher, "teacher", seq_len, pairs)
+    if name == BILSTM:
+        return _bilstm_for(teacher, init, dtype), None
     size = _size_for(name, teacher)
     if size is None or Path(name).is_dir():
         if init != "auto":
@@ -73,6 +76,8 @@ def make_student(
         labels, activation = teacher.config.label2id, teacher.config.classifier_activation
         student = load_model(source, head=teacher.head, label2id=labels, dtype=dtype, classifier_activation=activation)
         _check_words(source, teacher_dir)
+        if isinstance(student, BiLstmModel):
+            return student, None
         check_pair(student, teacher, reads_logits=teacher.head != "encoder")
         if seq_len:
             check_inputs(student, "student", seq_len, pairs)
@@ -97,6 +102,18 @@ def make_student(
             raise
         logger.info("init=auto: random weights (%s)", error)
         return student, None
+
+
+def _bilstm_for(teacher: BertModel, init: str, dtype: str) -> BiLstmModel:
+    if teacher.head not in ("classification", "regression"):
+        raise InputError(f"a BiLSTM gives a class or a score for a text, not what the head {teacher.head!r} gives")
+    if init not in ("auto", "random"):
+        raise InputError("a BiLSTM has no layers of its teacher; set `init=random`", "init", init)
+    config = teacher.config
+    labels = config.label2id if teacher.head == "classification" else None
+    return BiLstmModel(
+        BiLstmConfig(config.vocab_size, labels, max_position_embeddings=config.max_position_embeddings), dtype=dtype
+    )
 
 
 def _size_for(name: str, teacher: BertModel) -> tuple[int, int, int, int] | None:

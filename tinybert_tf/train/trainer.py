@@ -23,6 +23,7 @@ from tinybert_tf.train.reading import cache_folder
 from tinybert_tf.train.run import Run
 from tinybert_tf.train.settings import RunSettings
 from tinybert_tf.train.teacher_cache import TeacherCache
+from tinybert_tf.train.teachers import LogitsOf
 from tinybert_tf.train.training_set import Extra, SpanTrainingSet, TrainingSet
 
 # The loss that each head is fine-tuned with.
@@ -51,6 +52,7 @@ class Trainer:
         teacher_cache: which of the teacher's outputs are kept, see `TEACHER_CACHE_HELP`.
         cache_dir: where they are kept, see `cache_folder`.
         steps: updates over all stages so far.
+        logits_of: the logits that the prediction stage learns from, where they are not those of one teacher.
     """
 
     run: Run
@@ -65,6 +67,7 @@ class Trainer:
     teacher_cache: str = "none"
     cache_dir: str | None = None
     steps: int = 0
+    logits_of: LogitsOf | None = None
 
     def learn_labels(
         self, stage: str, epochs: float, learning_rate: float, quantize_aware: str | None = None
@@ -183,6 +186,8 @@ class Trainer:
 
     def _teacher_outputs(self, stage: str, distiller: Distiller, epochs: float) -> Extra | None:
         """Features with the teacher's outputs for all examples of a stage, computed here; None where each step computes them."""
+        if self.logits_of is not None and stage == "prediction" and self.training.shards is not None:
+            return self.logits_of(self.training.rows_of(epochs, self.settings.max_steps))
         has_rows = self.training.shards is not None and distiller.teacher_reader.submodel is not None
         if self.teacher_cache == "none" or not has_rows or several_workers():
             return None

@@ -1,0 +1,138 @@
+"""A student learns from several teachers, or from a file of logits without any teacher."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tinybert_tf.checkpoints import load_model
+from tinybert_tf.data import get_task, load_task
+from tinybert_tf.data.tokenizer import Tokenizer
+from tinybert_tf.errors import InputError
+from tinybert_tf.settings import compose
+from tinybert_tf.train import trainer as trainer_module
+from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.teachers import read_logits
+
+LABELS = {"negative": 0, "positive": 1}
+TURNED = {"positive": 0, "negative": 1}
+SHORT = {"train_batch_size": 8, "evaluations": 1, "max_steps": 3, "seq_len": 16, "allow_weak_teacher": True}
+
+
+def settings(glue, tmp_path, **changes):
+    named = {"task": "sst2", "data_dir": str(glue), "output_dir": str(tmp_path / "run"), "stage": "prediction"}
+    return compose(DistillSettings, **named | SHORT | {"student": "2x12x2x24", "init": "random"} | changes)
+
+
+@pytest.fixture
+def learned(monkeypatch):
+    """The teacher's logits of every batch that a run learns from, with its features."""
+    batches, fit = [], trainer_module.fit
+
+    def watched(run, stage, model, read, steps, **options):
+        batches.extend(features for features, *_ in read(0))
+        return fit(run, stage, model, read, steps, **options)
+
+    monkeypatch.setattr(trainer_module, "fit", watched)
+    return batches
+
+
+def test_several_teachers_teach_the_weighted_mean_in_the_order_of_the_first_ones_labels(
+    glue, make_directory, tmp_path, learned
+):
+    first = make_directory("first", label2id=LABELS)
+    second = make_directory("second", label2id=TURNED, hidden_size=8, num_hidden_layers=2)
+    result = distill_task(settings(glue, tmp_path, teacher=f"{first},{second}", teacher_weights="3,1"))
+    assert 0 <= result["teacher_score"] <= 1
+    assert len(learned) == 3
+    for features in learned:
+        inputs = {name: features[name] for name in ("input_word_ids", "input_mask", "input_type_ids")}
+        one, other = (load_model(d)(inputs)["logits"].numpy() for d in (first, second))
+        expected = 0.75 * one + 0.25 * other[:, ::-1]
+        np.testing.assert_allclose(features["teacher/logits"], expected, atol=0.02)
+
+
+def test_a_file_of_logits_takes_the_place_of_a_teacher(glue, make_directory, tmp_path, learned):
+    student = make_directory("student", label2id=TURNED, num_hidden_layers=2)
+    data = load_task("sst2", str(glue))
+    rows = list(data.train)
+    logits = np.random.default_rng(0).normal(size=(len(rows), 2)).astype(np.float32)
+    lines = ["positive\tnegative", *(f"{positive}\t{negative}" for negative, positive in logits)]
+    (tmp_path / "logits.tsv").write_text("\n".join(lines) + "\n")
+    result = distill_task(settings(glue, tmp_path, student=str(student), teacher_logits=str(tmp_path / "logits.tsv")))
+    assert result["teacher_score"] is None and result["steps"] == 3
+    of_text = {}
+    for row, logit in zip(rows, logits, strict=True):
+        of_text.setdefault(row.text, []).append(logit)
+    texts = Tokenizer.from_directory(student)(list(of_text), seq_len=16)["input_word_ids"].numpy()
+    of_ids = {tuple(ids[ids > 0]): values for ids, values in zip(texts, of_text.values(), strict=True)}
+    assert load_model(result["model"]).config.label2id == LABELS
+    for features in learned:
+        for ids, given in zip(features["input_word_ids"].numpy(), features["teacher/logits"].numpy(), strict=True):
+            wanted = np.array(of_ids[tuple(ids[ids > 0])])
+            assert np.abs(wanted - given).sum(axis=1).min() < 1e-5, "a row's own logits, in the order of the classes"
+
+
+@pytest.mark.parametrize("suffix", ["npy", "tsv", "jsonl", "list.jsonl"])
+def test_every_form_of_file_gives_the_same_logits(tmp_path, suffix):
+    logits, path = np.array([[1.5, -2.0], [0.25, 3.0]], np.float32), tmp_path / f"logits.{suffix}"
+    if suffix == "npy":
+        np.save(path, logits)
+    elif suffix == "tsv":
+        path.write_text("positive\tnegative\n" + "".join(f"{b}\t{a}\n" for a, b in logits))
+    elif suffix == "jsonl":
+        path.write_text("".join(json.dumps({"1": float(b), "0": float(a)}) + "\n" for a, b in logits))
+    else:
+        path.write_text("".join(json.dumps([float(x) for x in row]) + "\n" for row in logits))
+    task = get_task("sst2")
+    np.testing.assert_array_equal(read_logits(path, task, {"0": 0, "1": 1}), logits)
+    np.testing.assert_array_equal(read_logits(path, task, {"0": 1, "1": 0}), logits[:, ::-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("l.csv", "1,2\n", "must end in .npy, .tsv, .jsonl"),
+        ("l.tsv", "good\tbad\n1\t2\n", "has the labels good, bad, but task sst2 has"),
+        ("l.tsv", "0\t1\n1\t2\n1\n", "line 3 has 1 values, but 2 are expected"),
+        ("l.tsv", "0\t1\n1\tx\n", "line 2 holds what is no number"),
+        ("l.tsv", "0\t1\n1\tnan\n", "row 1 holds a number that is not finite"),
+        ("l.tsv", "0\t1\t2\n1\t2\t3\n", r"has the shape \[1, 3\], but task sst2 needs \[rows, 2\]"),
+        ("l.jsonl", '{"0": 1, "1": 2}\n{"0": 1}\n', "line 2 has not the labels 0, 1 of line 1"),
+        ("l.jsonl", "{\n", "line 1 is not JSON"),
+        ("l.npy", "", "no array of numbers"),
+    ],
+)
+def test_a_file_that_holds_no_logits_is_refused(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_logits(tmp_path / name, get_task("sst2"), {"0": 0, "1": 1})
+
+
+def test_logits_of_other_rows_are_refused(glue, make_directory, tmp_path):
+    student = str(make_directory("student", num_hidden_layers=2))
+    np.save(tmp_path / "few.npy", np.zeros((39, 2), np.float32))
+    with pytest.raises(InputError, match="has 39 rows, but .* has 40 examples"):
+        distill_task(settings(glue, tmp_path, student=student, teacher_logits=str(tmp_path / "few.npy")))
+    right = np.array([[0.0, 1.0] if row.label == "1" else [1.0, 0.0] for row in load_task("sst2", str(glue)).train])
+    np.save(tmp_path / "turned.npy", right[:, ::-1])
+    given = {"student": student, "teacher_logits": str(tmp_path / "turned.npy"), "allow_weak_teacher": False}
+    with pytest.raises(InputError, match="accuracy on the training set is 0.0000.*another order"):
+        distill_task(settings(glue, tmp_path, **given))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"teacher": "a,b", "objective": "pkd"}, "teacher=a,b: gives logits, but `objective=pkd` reads more"),
+        ({"teacher": "a,b", "teacher_weights": "1"}, "teacher_weights=1: must be a number above 0 for each of the 2"),
+        ({"teacher": "a,b", "teacher_cache": "none"}, "teacher_cache=none: keeps no logits"),
+        ({"teacher_logits": "l.npy", "teacher": "a"}, "takes the place of `teacher`"),
+        ({"teacher_logits": "l.npy", "stage": "both"}, "teacher_logits=l.npy: has no layers.*`stage=prediction`"),
+        ({"teacher_logits": "l.npy"}, "student=2x12x2x24: takes vocabulary and labels from a teacher"),
+        ({}, "teacher is missing"),
+    ],
+)
+def test_what_cannot_be_taught_is_refused(glue, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        distill_task(settings(glue, tmp_path, **changes))

@@ -1,0 +1,205 @@
+"""Logits for the prediction stage that are not one teacher's: the mean of several teachers', or those of a file."""
+
+import csv
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tinybert_tf.bert import INPUT_NAMES
+from tinybert_tf.data import Task, label_ids, label_values
+from tinybert_tf.distill.networks import TEACHER, reader
+from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.baseline import constant_score
+from tinybert_tf.evaluate.logits import score
+from tinybert_tf.evaluate.task_model import TaskModel
+from tinybert_tf.train.reading import cache_folder
+from tinybert_tf.train.teacher_cache import TeacherCache
+from tinybert_tf.train.teacher_scores import teacher_scores
+from tinybert_tf.train.training_set import Extra, TrainingSet, training_set
+
+TEACHER_LOGITS_HELP = (
+    "a .npy, .tsv or .jsonl file with the logits of a teacher for each row of the training set, in its order; no teacher runs. "
+    "A .tsv has the labels for a header, a line of .jsonl is {label: logit}, a .npy has the task's order of labels"
+)
+# Numbers of rows -> the logits of these rows as a feature.
+LogitsOf = Callable[[np.ndarray], Extra]
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One of several teachers.
+
+    Attributes:
+        cache: computes and keeps its logits.
+        weight: in the mean.
+        order: the rows of its logits in the order of the student's classes.
+    """
+
+    cache: TeacherCache
+    weight: float
+    order: Sequence[int]
+
+
+def mean_logits(members: Sequence[Member]) -> LogitsOf:
+    """The weighted mean of the teachers' logits, each computed once."""
+    total = sum(member.weight for member in members)
+
+    def read(numbers: np.ndarray, length: int) -> np.ndarray:
+        parts = []
+        for member in members:
+            logits = member.cache.features()[f"{TEACHER}logits"](numbers, length)
+            parts.append(member.weight / total * logits[..., list(member.order)])
+        return np.sum(parts, axis=0, dtype=np.float32)
+
+    def of_rows(rows: np.ndarray) -> Extra:
+        for member in members:
+            member.cache.compute(rows)
+        return {f"{TEACHER}logits": read}
+
+    return of_rows
+
+
+def scores_of(teachers: Sequence[TaskModel], settings: Any) -> dict[str, float]:
+    """The dev scores of a teacher, or of the weighted mean of several; `settings` are those of task distillation."""
+    if len(teachers) == 1:
+        return teacher_scores(teachers[0], settings.examples.cache_dir)
+    weights = np.asarray(settings.weights_of_teachers) / sum(settings.weights_of_teachers)
+    predicted = [teacher.predict(teachers[0].data.dev) for teacher in teachers]
+    mean = sum(weight * logits for weight, (logits, _) in zip(weights, predicted, strict=True))
+    return score(teachers[0].data.task, mean, predicted[0][1])
+
+
+def mean_of(teachers: Sequence[TaskModel], settings: Any) -> LogitsOf:
+    """The mean of several teachers' logits for the rows of the training set, in the order of the first one's classes."""
+    first, members = teachers[0], []
+    if first.data.task.kind not in ("classification", "regression"):
+        raise InputError(f"only one teacher can teach task {first.data.task.name}", "teacher", settings.teacher)
+    if settings.augmented_data_dir and first.data.task.kind == "regression":
+        raise InputError("only one teacher can teach scores on augmented rows", "teacher", settings.teacher)
+    words = sorted(first.ids, key=first.ids.get)
+    folder = cache_folder(settings.run.output_dir, settings.examples.cache_dir)
+    for teacher, weight in zip(teachers, settings.weights_of_teachers, strict=True):
+        shards = training_set(settings, teacher, has_teacher=True).shards
+        cache = TeacherCache(folder, shards, reader(teacher.model, ("logits",)))
+        members.append(Member(cache, weight, [teacher.ids[word] for word in words] or [0]))
+    return mean_logits(members)
+
+
+def given_logits(logits: np.ndarray) -> LogitsOf:
+    """The logits [rows, C] of all rows; a row of padding, whose number is -1, gets zeros."""
+
+    def read(numbers: np.ndarray, length: int) -> np.ndarray:
+        return np.where((numbers >= 0)[:, None], logits[numbers], np.float32(0))
+
+    return lambda rows: {f"{TEACHER}logits": read}
+
+
+def stand_in(labels: int) -> keras.Model:
+    """A network of the teacher's shape for a `Distiller` whose features hold the teacher's logits: it is never run."""
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in INPUT_NAMES}
+    nothing = keras.ops.cast(inputs["input_word_ids"][:, :1], "float32") * np.zeros((1, labels), np.float32)
+    return keras.Model(inputs, {"logits": nothing}, name="given_logits")
+
+
+def read_logits(path: str | Path, task: Task, ids: dict[str, int]) -> np.ndarray:
+    """The logits of a file, float32 [rows, C], in the order of a student's classes.
+
+    Args:
+        path: see `TEACHER_LOGITS_HELP`.
+        task: of whose training set they are.
+        ids: label word -> the student's id.
+
+    Raises:
+        InputError: another kind of task or file, other labels, a malformed row, or a number that is not finite.
+    """
+    path = Path(path)
+    if task.kind not in ("classification", "regression"):
+        raise InputError(f"holds one row for a text, which task {task.name} does not need", "teacher_logits", path)
+    if not path.is_file():
+        raise InputError("no such file", "teacher_logits", path)
+    if path.suffix not in _READERS:
+        raise InputError(f"must end in {', '.join(_READERS)}", "teacher_logits", path)
+    columns, rows = _READERS[path.suffix](path)
+    width = len(task.labels) or 1
+    if rows.ndim != 2 or rows.shape[1] != width:
+        raise InputError(f"{path}: has the shape {list(rows.shape)}, but task {task.name} needs [rows, {width}]")
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(bad):
+        raise InputError(f"{path}: row {bad[0] + 1} holds a number that is not finite")
+    if task.kind == "regression":
+        return rows
+    of_word = label_ids(task, {name: n for n, name in enumerate(columns)} if columns else None, str(path))
+    return rows[:, [of_word[word] for word in sorted(task.labels, key=ids.__getitem__)]]
+
+
+def check_rows(logits: np.ndarray, training: TrainingSet, student: TaskModel, settings: Any) -> None:
+    """Raises InputError where logits are not those of the training rows: too few or many, or no better than chance."""
+    path, rows, limit = settings.teacher_logits, training.rows, settings.examples.max_train_examples
+    if len(logits) < rows or (len(logits) > rows and limit is None):
+        raise InputError(
+            f"{path}: has {len(logits)} rows, but {training.split.source} has {rows} examples; give one for each"
+        )
+    task = student.data.task
+    if settings.allow_weak_teacher or task.kind != "classification":
+        return
+    in_order = logits[:rows, [student.ids[word] for word in task.labels]]
+    labels = label_values(list(training.split), task, label_ids(task, None))
+    found, (chance, _) = score(task, in_order, labels)[task.main_metric], constant_score(task, training.split)
+    if found <= chance:
+        raise InputError(
+            f"{path}: its {task.main_metric} on the training set is {found:.4f}, and the best constant answer has {chance:.4f}: "
+            "its rows or its labels stand in another order; reorder them, or set `allow_weak_teacher`"
+        )
+
+
+def _read_npy(path: Path) -> tuple[list[str] | None, np.ndarray]:
+    try:
+        return None, np.load(path, allow_pickle=False).astype(np.float32)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path}: no array of numbers ({error})") from None
+
+
+def _read_tsv(path: Path) -> tuple[list[str], np.ndarray]:
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.reader(file, delimiter="\t"))
+    if not lines:
+        raise InputError(f"{path}: is empty")
+    return lines[0], _numbers(path, lines[1:], len(lines[0]), first=2)
+
+
+def _read_jsonl(path: Path) -> tuple[list[str] | None, np.ndarray]:
+    values = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            values.append(json.loads(line))
+        except ValueError as error:
+            raise InputError(f"{path}: line {number} is not JSON ({error})") from None
+    if not values:
+        raise InputError(f"{path}: is empty")
+    columns = list(values[0]) if isinstance(values[0], dict) else None
+    for number, value in enumerate(values, 1):
+        if columns and (not isinstance(value, dict) or value.keys() != set(columns)):
+            raise InputError(f"{path}: line {number} has not the labels {', '.join(columns)} of line 1")
+        if not columns and not isinstance(value, list):
+            raise InputError(f"{path}: line {number} is neither {{label: logit}} nor a list")
+    rows = [[value[name] for name in columns] if columns else value for value in values]
+    return columns, _numbers(path, rows, len(rows[0]), first=1)
+
+
+def _numbers(path: Path, rows: Sequence[Sequence], width: int, first: int) -> np.ndarray:
+    for number, row in enumerate(rows, first):
+        if len(row) != width:
+            raise InputError(f"{path}: line {number} has {len(row)} values, but {width} are expected")
+        try:
+            np.asarray(row, np.float32)
+        except (ValueError, TypeError):
+            raise InputError(f"{path}: line {number} holds what is no number: {row}") from None
+    return np.asarray(rows, np.float32).reshape(len(rows), width)
+
+
+_READERS = {".npy": _read_npy, ".tsv": _read_tsv, ".jsonl": _read_jsonl}
