@@ -85,7 +85,7 @@ def test_a_copy_has_the_networks_and_the_objective(distiller):
     assert again.student.config == made.student.config and again.teacher is not made.teacher
 
 
-@pytest.mark.parametrize("rows", [7, None])
+@pytest.mark.parametrize("rows", [pytest.param(7, marks=pytest.mark.slow), None])
 def test_a_batch_that_does_not_divide_into_parts_trains_as_a_whole_one(distiller, batch, rows):
     """`accumulation_steps` and a last batch of any size, of a known or an unknown number of rows."""
     features, labels, _ = batch(7)
@@ -98,6 +98,7 @@ def test_a_batch_that_does_not_divide_into_parts_trains_as_a_whole_one(distiller
         assert histories[1][name] == pytest.approx(values, rel=1e-4), name
 
 
+@pytest.mark.slow
 def test_the_student_is_exported_as_a_saved_model_and_by_tensorflows_converter(distiller, batch, tmp_path):
     made = distiller()
     features = batch()[0]

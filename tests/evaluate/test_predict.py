@@ -36,6 +36,7 @@ def predictions(directory):
     return [json.loads(line) for line in (directory / "predictions.jsonl").read_text("utf-8").splitlines()]
 
 
+@pytest.mark.slow
 def test_a_custom_file_is_learned_scored_and_predicted(own_file, make_model, tmp_path):
     files = {"train_file": own_file("train.csv", 200, "15"), "dev_file": own_file("dev.csv", 10, "15")}
     result = finetune(
@@ -89,6 +90,7 @@ def test_scores_of_pairs_are_learned_and_predicted(make_model, tmp_path):
     assert high["prediction"] > low["prediction"] + 1 and high["text_pair"] == "good"
 
 
+@pytest.mark.slow
 def test_tags_are_learned_distilled_scored_and_predicted(make_model, tmp_path):
     path = tmp_path / "train.conll"
     path.write_text("the O\nfilm O\nannas B-PER\n\nparis B-LOC\nwas O\ngood O\n\n" * 12)

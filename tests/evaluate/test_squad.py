@@ -99,6 +99,7 @@ def test_nothing_is_said_above_the_null_threshold(examples):
     assert scores["best_f1"] == 1.0 and -2.0 <= scores["best_f1_threshold"] < 3.0
 
 
+@pytest.mark.slow
 def test_a_network_learns_questions_and_its_student_too(vocabulary, examples, tmp_path):
     """From fine-tuning over both stages of distillation to the files that the official scripts read."""
     for split in ("train", "dev"):

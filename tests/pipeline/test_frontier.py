@@ -17,6 +17,7 @@ def settings(glue, make_directory, tmp_path):
     return build(FrontierSettings, values | {"allow_weak_teacher": True})
 
 
+@pytest.mark.slow
 def test_every_size_is_distilled_exported_and_measured_once(settings, tmp_path, caplog):
     result = frontier(settings)
     assert [row["model"] for row in result["rows"]] == [

@@ -186,6 +186,7 @@ def test_a_disk_that_is_full_or_fills_up_is_named_and_the_work_goes_on_when_ther
     check_whole(disk.folder)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_finds_no_room_leaves_the_one_before_it(programs, disk, tmp_path, monkeypatch):
     whole, out = tmp_path / "whole", disk.folder / "out"
     programs["finetune"](whole)

@@ -51,6 +51,7 @@ def test_a_task_runs_from_its_teacher_to_the_device_once(settings, glue, tmp_pat
     assert len(said) == 7 and all(line.endswith("done already") for line in said)
 
 
+@pytest.mark.slow
 def test_the_user_s_own_columns(settings, make_directory, tmp_path):
     rows = "review,verdict\n" + "".join(f"the film was {w},{w}\n" for w in ("good", "bad") * 6)
     (tmp_path / "rows.csv").write_text(rows)

@@ -66,6 +66,7 @@ def check(library):
     return run
 
 
+@pytest.mark.slow
 def test_the_app_fits_the_libraries_that_it_calls(library, tmp_path):
     """Types only, and of the libraries only what `android_declarations` writes down of them; the build needs an SDK."""
     command, jars = find_compiler()

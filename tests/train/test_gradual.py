@@ -20,6 +20,7 @@ def settings(glue, make_directory, tmp_path):
     return build(DistillSettings, values)
 
 
+@pytest.mark.slow
 def test_a_student_is_pruned_and_distilled_in_rounds(settings, tmp_path):
     settings = replace(settings, prune_to="2x8x2x16", prune_rounds=2)
     result = distill_task(settings)

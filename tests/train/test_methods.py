@@ -20,7 +20,10 @@ def settings(glue, teacher, tmp_path, **changes):
     return compose(DistillSettings, **named | SHORT | {"student": "2x12x2x24", "init": "random"} | changes)
 
 
-@pytest.mark.parametrize("name", ["minilmv2", "pkd", "distilbert", "theseus"])
+@pytest.mark.parametrize(
+    "name",
+    ["minilmv2", "theseus", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pkd", "distilbert"))],
+)
 def test_a_method_is_a_flag(name, glue, make_directory, tmp_path):
     teacher = make_directory("teacher", "classification", label2id=LABELS)
     changes = {"objective": name, "stage": "both" if name == "minilmv2" else "prediction"}

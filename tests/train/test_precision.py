@@ -51,6 +51,7 @@ def test_unknown_names_are_refused():
         frozen_dtype("float99")
 
 
+@pytest.mark.slow
 def test_runs_in_mixed_precision_learn_what_float32_learns_and_save_float32(
     glue, make_directory, tmp_path, has_bfloat16
 ):

@@ -46,6 +46,7 @@ def test_a_restart_reads_no_example_again(settings, tmp_path, monkeypatch):
     assert not (tmp_path / "run" / "cache").exists()  # it has served
 
 
+@pytest.mark.slow
 def test_a_cache_of_ones_own_is_kept_and_changes_nothing(settings, tmp_path):
     results = [finetune(settings(name, cache_dir=str(tmp_path / "kept"))) for name in ("first", "second")]
     assert results[0]["metrics"] == results[1]["metrics"]
@@ -64,6 +65,7 @@ def test_a_run_of_an_earlier_version_is_resumed_in_its_own_order(settings, tmp_p
     assert "reading" not in json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_buckets_change_padding_and_no_result_but_the_order(settings, tmp_path):
     finetune(settings("full", buckets="none", max_steps=2))
     assert json.loads((tmp_path / "full" / "run.json").read_text())["resolved"]["buckets"] == [16]

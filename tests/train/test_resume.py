@@ -20,6 +20,10 @@ from tinybert_tf.train.pretrain import PretrainSettings, pretrain
 TASK = {"task": "sst2", "train_batch_size": 8, "seq_len": 16, "evaluations": 2}
 
 
+def slow(value):
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 @pytest.fixture
 def corpus(make_directory, tmp_path):
     """Sentences as a corpus, in the vocabulary of `make_directory`."""
@@ -101,7 +105,7 @@ def measurements(run):
     return [{name: value for name, value in row.items() if name != "examples_per_second"} for row in rows]
 
 
-@pytest.mark.parametrize("program", ["finetune", "distill_task", "distill_general", "pretrain"])
+@pytest.mark.parametrize("program", [slow("finetune"), "distill_task", slow("distill_general"), "pretrain"])
 def test_an_interrupted_run_goes_on_exactly(programs, program, tmp_path, monkeypatch):
     run, whole, parts = programs[program], tmp_path / "whole", tmp_path / "parts"
     expected = run(whole)
@@ -151,6 +155,7 @@ def test_a_malformed_row_is_named_before_anything_is_written(glue, make_director
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_came_to_nothing_does_not_stand_in_the_way(programs, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text('{"settings": {"learning_rate": 0.5}, "seed": 0}')
@@ -184,6 +189,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, capl
     assert len(list(tmp_path.iterdir())) == 1  # three were written, two are kept, and one of them was damaged
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(programs, tmp_path, monkeypatch, caplog):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     programs["finetune"](whole)
@@ -219,7 +225,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_batch(glue, make
     assert batch["input_word_ids"].shape[0] == 8
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, slow(np.inf)])
 def test_the_batch_of_the_step_that_went_wrong_is_the_one_that_is_left(
     glue, make_directory, tmp_path, monkeypatch, value
 ):

@@ -52,6 +52,7 @@ def test_a_teacher_learns_and_what_was_kept_of_its_student_scores_as_was_said(gl
     assert list((tmp_path / "d" / "events").iterdir())
 
 
+@pytest.mark.slow
 def test_the_stages_can_be_run_one_after_the_other(glue, make_directory, tmp_path):
     teacher, student = make_directory("t"), make_directory("s", num_hidden_layers=2)
     first = distill_task(distill_settings(glue, teacher, student, tmp_path / "i", stage="intermediate"))
@@ -64,6 +65,7 @@ def test_the_stages_can_be_run_one_after_the_other(glue, make_directory, tmp_pat
     assert not np.array_equal(load_model(second["model"]).head_layer.kernel, between.head_layer.kernel)
 
 
+@pytest.mark.slow
 def test_fewer_rows_than_a_batch_train_all_the_same(glue, make_directory, tmp_path):
     model = make_directory("m")
     settings = finetune_settings(
@@ -73,6 +75,7 @@ def test_fewer_rows_than_a_batch_train_all_the_same(glue, make_directory, tmp_pa
     assert not np.array_equal(load_model(result["model"]).weights[0], load_model(model).weights[0])
 
 
+@pytest.mark.slow
 def test_augmented_rows_take_the_place_of_the_task_s_own(glue, make_directory, tmp_path):
     folder = tmp_path / "augmented" / "SST-2"
     folder.mkdir(parents=True)
@@ -82,6 +85,7 @@ def test_augmented_rows_take_the_place_of_the_task_s_own(glue, make_directory, t
     assert result["steps"] == 2, "12 rows in batches of 8"
 
 
+@pytest.mark.slow
 def test_the_papers_epochs_and_lengths_are_used(glue, make_directory, tmp_path):
     """In the published code they are dead code."""
     settings = compose(DistillSettings,
@@ -106,6 +110,7 @@ def test_the_model_after_the_last_step_is_kept(glue, make_directory, tmp_path):
     assert (tmp_path / "t" / "last" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_teachers_own_label_order_is_kept(glue, make_directory, tmp_path):
     """Where the order is hard-wired, a good teacher with another order answers everything wrong."""
     taught = finetune(finetune_settings(glue, make_directory("m"), tmp_path / "t", epochs=20, learning_rate=3e-3))

@@ -183,6 +183,7 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if "events" not in path.parts}
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_device_learns(jobs):
     """The shortest program that trains, and those that score; the slow tests have them all."""
     programs = ("finetune", "evaluate", "predict")

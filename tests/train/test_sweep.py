@@ -21,6 +21,7 @@ def settings(glue, teacher, student, output, **changes):
     } | changes)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_sweep_keeps_the_best_run_of_the_best_cell_and_resumes(glue, make_directory, tmp_path, monkeypatch):
     teacher, student = make_directory("t"), make_directory("s", num_hidden_layers=2)
     swept = settings(glue, teacher, student, tmp_path / "sweep")

@@ -123,6 +123,7 @@ def test_a_small_disk_is_refused_before_anything_is_written(setting, tmp_path, m
     assert not cache.folder.exists()
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_with_and_without_a_cache(glue, make_directory, tmp_path):
     values = {"task": "sst2", "data_dir": str(glue), "train_batch_size": 8, "seq_len": 16, "intermediate_epochs": 1,
               "prediction_epochs": 2, "teacher": str(make_directory("t")), "teacher_dtype": "float32",
