@@ -1,4 +1,4 @@
-"""The plain way to distil a BERT, in PyTorch: what the other benchmarks are compared with.
+"""The plain way to distill a BERT, in PyTorch: what the other benchmarks are compared with.
 
 Written from the paper (Jiao et al. 2020, sections 3 and 4) and from what its authors tell of their runs: everything is padded to
 the task's full length, the teacher is in float32 and computes and keeps every layer, each layer's losses are means over all

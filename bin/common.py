@@ -1,4 +1,4 @@
-"""What every program shares: a flag for each setting, a config file, and one clear line for bad input."""
+"""Shared by all programs: a flag for each setting, config files, and one clear line for bad input."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import shared.fast_help  # noqa: F401 - before anything that takes long to import
 
-# Without a GPU TensorFlow logs as an error that it found none; what is an error raises an exception as well.
+# Without a GPU, TensorFlow logs an error that it found none; real errors also raise an exception.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if Path("/dev/nvidiactl").exists() else "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -23,9 +23,9 @@ from tinybert_tf.files import system_error
 from tinybert_tf.progress import LogHandler
 from tinybert_tf.settings import build, flat_fields, read_yaml, setting_type
 
-# What goes wrong outside of the program: said in one line, without a traceback.
+# Failures outside the program: reported in one line, without a traceback.
 _ONE_LINE = (LostWorkerError, FloatingPointError, FileExistsError, NotADirectoryError)
-# The flags below are the calling program's own, so that its --help lists them.
+# The flags below are registered for the calling program, so that its --help lists them.
 flags.disclaim_key_flags()
 _DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 
@@ -44,7 +44,7 @@ def run(settings_class: type, main: Callable) -> None:
         _DEFINE[setting_type(field)](field.name, None, field.metadata.get("help", field.name) + default)
 
     def guarded(argv: list[str]) -> int:
-        # Not SIGINT's own handler: a script's background program has none.
+        # Explicitly, because SIGINT is ignored in a script's background processes.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         _show_log()
         try:
@@ -61,7 +61,7 @@ def run(settings_class: type, main: Callable) -> None:
             print(f"interrupted {interrupt}".rstrip(), file=sys.stderr)
             return 130
         except Exception as error:
-            # A data set that meets bad input in the middle of a run says so in an error of TensorFlow's.
+            # An InputError inside a tf.data pipeline arrives as an error of TensorFlow.
             line = first_line(error)
             if system_error(error) is None and "InputError: " not in line:
                 raise
@@ -74,7 +74,7 @@ def run(settings_class: type, main: Callable) -> None:
 
 
 def _show_log() -> None:
-    """Shows what the library logs: INFO as it is, on standard output; of other packages warnings and errors."""
+    """Prints the library's INFO messages to standard output without a prefix; of other packages, warnings and errors."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
     library = logging.getLogger("tinybert_tf")
     handler = LogHandler(sys.stdout)
@@ -103,7 +103,7 @@ def _settings(settings_class: type):
 
 
 def _as_yaml(override: str) -> str:
-    """name=value,name=value as YAML; what is YAML already stays as it is."""
+    """name=value,name=value as YAML; YAML is unchanged."""
     from official.modeling.hyperparams import params_dict
 
     try:

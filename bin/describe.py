@@ -1,4 +1,4 @@
-"""Says what is in a task's data before anything is trained: faults, lengths, labels, and the score of a simple baseline."""
+"""Describes a task's data before training: faults, lengths, labels, and the score of a simple baseline."""
 
 import common
 from tinybert_tf.evaluate.describe import DescribeSettings, describe_task

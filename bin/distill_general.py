@@ -1,4 +1,4 @@
-"""Distils a pretrained teacher into a student over a corpus of plain text (TinyBERT's stage 1)."""
+"""Distills a pretrained teacher into a student over a corpus of plain text (TinyBERT's stage 1)."""
 
 import common
 from tinybert_tf.train.distill_general import GeneralSettings, distill_general

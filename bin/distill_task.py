@@ -1,4 +1,4 @@
-"""Distils a fine-tuned teacher into a student on a task (TinyBERT's stage 2)."""
+"""Distills a fine-tuned teacher into a student on a task (TinyBERT's stage 2)."""
 
 import common
 from tinybert_tf.train.distill_task import DistillSettings, distill_task

@@ -1,4 +1,4 @@
-"""Distils many sizes from one teacher, exports and measures them: score against megabytes and milliseconds."""
+"""Distills many sizes from one teacher, exports and measures them: score against megabytes and milliseconds."""
 
 import common
 from tinybert_tf.pipeline.frontier import FrontierSettings, frontier

@@ -1,4 +1,6 @@
-"""One task from teacher to phone: augments if asked, distils in two stages or a sweep, evaluates, predicts, converts, reports."""
+"""One task from teacher to phone: augments optionally, distills in two stages or a sweep, evaluates, predicts, converts,
+reports.
+"""
 
 import common
 from tinybert_tf.pipeline.run_task import RunTaskSettings, run_task

@@ -40,7 +40,7 @@ def test_every_row_goes_to_one_replica(monkeypatch, batch_size, workers, replica
     ("config", "message"),
     [
         (None, "TF_CONFIG is not set; set it on each worker"),
-        ("{", "TF_CONFIG={: names no chief or worker"),
+        ("{", "TF_CONFIG={: does not name this process as chief or worker"),
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "IndexError"),
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}', "KeyError: 'ps'"),
     ],

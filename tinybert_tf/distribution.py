@@ -1,4 +1,4 @@
-"""Many devices, many machines: the strategy that a program runs under, and what its workers agree on."""
+"""Several devices and machines: distribution strategies, and communication between workers."""
 
 import contextlib
 import dataclasses
@@ -78,7 +78,7 @@ def distributed(devices: DeviceSettings, train_batch_size: int | None = None) ->
     with strategy.scope(), _prefixed_lines(worker_number()):
         try:
             yield strategy
-            any_worker()  # a worker that left while the chief still writes would be taken for lost
+            any_worker()  # wait for all: a worker that exits while the chief still writes looks like a lost one
         except _LOST_WORKER as error:
             if not several_workers():
                 raise
@@ -151,7 +151,7 @@ def _mirrored(num_devices: int | None) -> tf.distribute.Strategy:
 
 
 def _workers() -> list[str]:
-    """The addresses in TF_CONFIG, the chief first; none where it is not set."""
+    """The addresses in TF_CONFIG, the chief first; empty if it is not set."""
     text = os.environ.get("TF_CONFIG")
     if not text:
         return []
@@ -162,7 +162,7 @@ def _workers() -> list[str]:
         addresses[job][index]
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise InputError(
-            f"TF_CONFIG={text}: names no chief or worker that this process is ({type(error).__name__}: {error}); it looks "
+            f"TF_CONFIG={text}: does not name this process as chief or worker ({type(error).__name__}: {error}); it looks "
             f"like {_TF_CONFIG_EXAMPLE}"
         ) from None
     return addresses["chief"] + addresses["worker"]
@@ -189,7 +189,7 @@ def is_chief() -> bool:
 
 
 def any_worker(*flags: bool) -> tuple[bool, ...]:
-    """For each flag, whether it is set on any worker: the same answer on all of them, all of whom have to ask."""
+    """For each flag, whether it is set on any worker. All workers have to call this and get the same answer."""
     if not several_workers():
         return flags
     votes = _sum_over_workers(tf.constant([0.0, *map(float, flags)]))
@@ -197,7 +197,7 @@ def any_worker(*flags: bool) -> tuple[bool, ...]:
 
 
 def copy_from_chief(variables: list[keras.Variable]) -> None:
-    """Makes the workers equal: weights that each of them computed by itself may differ in the last digits."""
+    """Copies weights from the chief: weights that each worker computed may differ in the last digits."""
     if not several_workers():
         return
     own = [tf.reshape(tf.cast(variable, tf.float32), [-1]) for variable in variables]
@@ -218,7 +218,7 @@ def all_reduce_sum(values):
 
 @tf.function
 def _sum_over_workers(value: tf.Tensor) -> tf.Tensor:
-    """The sum over all replicas of what their workers give."""
+    """The sum over all replicas of their workers' values."""
     strategy = tf.distribute.get_strategy()
     add = lambda own: tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(own))
     return strategy.experimental_local_results(strategy.run(add, args=(value,)))[0]
@@ -231,9 +231,9 @@ def share(batch_size: int, number: int, count: int) -> slice:
 
 
 def sharded(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-    """Global batches -> to each replica its rows of each: the first replica the first rows, and so on, none twice.
+    """Distributes global batches: the first replica gets the first rows, and so on, none twice.
 
-    Every worker reads all of the batches, which the same seeds make the same, and takes its own rows out of them.
+    Every worker reads all batches, which are equal because of equal seeds, and takes its own rows.
 
     Args:
         batches: of nested tensors [batch_size, ...].
@@ -262,7 +262,7 @@ def on_all_replicas(function: Callable[[Any], tf.Tensor], signature: Any = None)
 
     Args:
         function: nested tensors [rows, ...] -> a tensor [rows, ...].
-        signature: of its argument; by default graphs are traced as they are needed.
+        signature: of its argument; by default graphs are traced on demand.
 
     Returns:
         the same function of a batch that every worker has as a whole, with a `shareable` number of rows.
@@ -284,23 +284,23 @@ def on_all_replicas(function: Callable[[Any], tf.Tensor], signature: Any = None)
 
 
 def prepare_for_fit(model: keras.Model) -> None:
-    """Works around what fails under a strategy in the `fit` of Keras 3.15, for one compiled model."""
-    # It would draw a batch to build the model with, and with it the seeds of the shuffle; several workers' it cannot read.
+    """Works around failures of Keras 3.15's `fit` under a strategy, for one compiled model."""
+    # It would draw a batch to build the model, which advances the shuffle's seeds and fails with several workers.
     model._maybe_symbolic_build = lambda **_: None
     if several_workers():
-        # It takes the mean of the workers' logs over their first axis, which a scalar does not have.
+        # It averages the workers' logs over their first axis, which a scalar does not have.
         train_step = model.train_step
         model.train_step = lambda data: logs_per_worker(train_step(data))
 
 
 def logs_per_worker(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """A step's logs as Keras 3.15 can average them over several workers: scalars get the axis that it takes the mean of."""
+    """A step's logs for Keras 3.15, which averages them over workers along an axis that scalars get here."""
     return {name: tf.reshape(value, [1]) for name, value in logs.items()} if several_workers() else logs
 
 
 @contextlib.contextmanager
 def _prefixed_lines(worker: int) -> Iterator[None]:
-    """Begins what any worker but the chief prints or logs with its number."""
+    """Prefixes output and log lines of all workers but the chief with the worker's number."""
     if worker == 0:
         yield
         return

@@ -22,7 +22,8 @@ class InputError(ValueError):
     '--seq_len=64: the model has 32 positions; take a smaller one'
 
     Args:
-        message: one line in the words of Python. Parameters that it mentions stand in backticks: "take a larger `vocab_size`".
+        message: one line in the words of Python. Parameters that it mentions are in backticks: "take a larger
+            `vocab_size`".
         parameter: the argument or setting that is wrong; the message then begins with its name.
         value: of the parameter; without one the message continues the name: "is missing".
     """

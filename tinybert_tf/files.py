@@ -1,4 +1,4 @@
-"""Writing so that an interruption leaves the old file or the new one, never half of one."""
+"""Atomic writing: an interruption leaves the old file or the new one, never a partial one."""
 
 import contextlib
 import errno
@@ -23,9 +23,8 @@ _SYSTEM_ERRORS = (
 
 
 def system_error(error: BaseException) -> str | None:
-    """What the operating system says of a disk that cannot be written or read ("No space left on device"), or None.
-
-    Python, safetensors and TensorFlow have an error of their own for it, but all of them pass on its words.
+    """The operating system's message of a disk error ("No space left on device"), or None. Python, safetensors and
+    TensorFlow raise different exceptions for it, but all include this message.
     """
     said = str(error)
     return next((os.strerror(code) for code in _SYSTEM_ERRORS if os.strerror(code) in said), None)
@@ -33,7 +32,7 @@ def system_error(error: BaseException) -> str | None:
 
 @contextlib.contextmanager
 def writing(path: str | os.PathLike) -> Iterator[None]:
-    """Within it, a disk that is full, read-only or broken is an InputError that names `path`."""
+    """Turns errors of a full, read-only or broken disk inside the block into an InputError that names `path`."""
     try:
         yield
     except InputError:
@@ -50,10 +49,8 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 
 @contextlib.contextmanager
 def written_aside(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a path beside `path` to write a file or fill a directory at; on success it takes the place of `path`.
-
-    On an error what was written is removed and `path` stays as it was. What a killed process left is removed by the next
-    one that writes `path`.
+    """Yields a path beside `path` for a new file or directory; on success it replaces `path`. On an error it is removed and
+    `path` is unchanged. Leftovers of a killed process are removed by the next call for `path`.
 
     Raises:
         InputError: the disk is full or cannot be written.
@@ -88,13 +85,13 @@ def remove(path: Path) -> None:
 
 
 def file_states(paths: Iterable[str | os.PathLike]) -> list[list]:
-    """[[path, bytes, time of change], ...], sorted: what tells that one of the files has changed."""
+    """[[path, bytes, modification time], ...], sorted: to detect changed files."""
     states = {str(path): os.stat(path) for path in paths}
     return [[path, state.st_size, state.st_mtime_ns] for path, state in sorted(states.items())]
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes JSON, indented, whole or not at all."""
+    """Writes indented JSON atomically."""
     with written_aside(path) as aside:
         aside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
@@ -108,7 +105,7 @@ def read_json(path: str | os.PathLike) -> Any:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:  # of text, of syntax, of numbers too long, of nesting too deep
-        raise InputError(f"{path}: not valid JSON ({error}); mend it or write it anew") from None
+        raise InputError(f"{path}: not valid JSON ({error}); fix it or write it again") from None
 
 
 def parse_json_object(text: str, where: str, remedy: str) -> dict[str, Any]:
@@ -126,5 +123,5 @@ def read_json_object(path: str | os.PathLike) -> dict[str, Any]:
     """Raises InputError for a missing file and for one that is not a JSON object."""
     value = read_json(path)
     if not isinstance(value, dict):
-        raise InputError(f"{path}: holds a {type(value).__name__}, not an object {{...}}; write it anew")
+        raise InputError(f"{path}: holds a {type(value).__name__}, not an object {{...}}; write it again")
     return value

@@ -1,4 +1,4 @@
-"""`tb.objectives`: what a student can be asked to match, by class or by the name that `--objective` takes.
+"""`tb.objectives`: distillation objectives, by class or by the name that `--objective` takes.
 
 >>> import tinybert_tf as tb
 >>> tb.objectives.minilmv2(relation_heads=4)

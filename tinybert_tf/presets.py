@@ -1,4 +1,4 @@
-"""Which directory a model is in: by a path, a preset's name, or the name of a model in Hugging Face's cache."""
+"""Finds the directory of a model: by a path, a preset's name, or the name of a model in Hugging Face's cache."""
 
 import dataclasses
 import importlib.util
@@ -11,7 +11,7 @@ from tinybert_tf.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-# Files that a model directory is recognized by.
+# Files that identify a model directory.
 _CONFIGS = ("config.json", "bert_config.json")
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -21,7 +21,7 @@ class Preset:
     """A pretrained encoder.
 
     Attributes:
-        install: the command that brings it here.
+        install: the command that installs it.
         module: the pip package that holds its directory; None for a directory of its own in `cache_directory`.
     """
 
@@ -36,12 +36,12 @@ PRESETS = {
 
 
 def cache_directory() -> Path:
-    """Where models are put together: `tinybert_tf` in the user's cache."""
+    """The directory of assembled models: `tinybert_tf` in the user's cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinybert_tf"
 
 
 def hub_cache() -> Path:
-    """Where Hugging Face's programs keep what they downloaded."""
+    """Hugging Face's download cache."""
     environment = os.environ
     if named := environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE"):
         return Path(named)
@@ -54,7 +54,7 @@ def is_hub_name(name: str | Path) -> bool:
 
 
 def locate(name: str | Path) -> Path | None:
-    """The model directory that `name` stands for, or None. What is not the directory itself is logged.
+    """The model directory of `name`, or None. Anything but the directory itself is logged.
 
     Args:
         name: a model directory; a folder of Hugging Face's cache (`models--org--name`), or `org/name` for the one in it; an
@@ -77,14 +77,14 @@ def locate(name: str | Path) -> Path | None:
 
 
 def resolve_directory(name: str | Path, parameter: str = "teacher") -> Path:
-    """The model directory that `name` stands for; see `locate`.
+    """The model directory of `name`; see `locate`.
 
     Args:
         name: a directory or a name.
         parameter: what `name` was given as, for messages.
 
     Raises:
-        InputError: neither a directory nor a name that is here.
+        InputError: neither a directory nor an installed model.
     """
     parameter, found = parameter.removeprefix("--"), locate(name)
     if found is not None:

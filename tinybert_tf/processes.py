@@ -1,4 +1,4 @@
-"""A function applied to many items in several processes of one machine."""
+"""Applies a function to many items in several processes of one machine."""
 
 import concurrent.futures
 import itertools
@@ -22,7 +22,7 @@ def map_in_processes(function: Callable[[Item], Result], items: Iterable[Item], 
     At most two items a process are in memory. The processes end with this one, however it ends.
 
     Args:
-        function: importable by its name, as are its arguments and results; what it needs for all items it caches.
+        function: importable by its name, as are its arguments and results; it should cache what it needs for all items.
         items: taken when a process is free.
         count: processes.
 
@@ -60,7 +60,7 @@ def map_in_processes(function: Callable[[Item], Result], items: Iterable[Item], 
 
 def _begin(threads: int) -> None:
     """Prepares a process."""
-    # The parent ends its processes by SIGTERM; signals that it ignores itself they would ignore too.
+    # The parent ends its processes by SIGTERM; they would inherit its ignored signals.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()

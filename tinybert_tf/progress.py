@@ -1,4 +1,4 @@
-"""How far a long computation is: a bar on a terminal, a log line every few seconds elsewhere."""
+"""Progress of a long computation: a bar on a terminal, a log line every few seconds elsewhere."""
 
 import logging
 import sys
@@ -14,7 +14,7 @@ _BAR_WIDTH = 24
 class Progress:
     """Shows rate and time left of a computation with a known number of parts.
 
-    Nothing is shown where this package's log is not (programs: `--quiet`).
+    Nothing is shown if this package's log is off (programs: `--quiet`).
 
     >>> progress = Progress("dev", 2)
     >>> for done in (1, 2):
@@ -26,7 +26,7 @@ class Progress:
         total: its parts.
         unit: what a part is.
         examples: examples in a part, for the rate.
-        begin: parts that an earlier process did.
+        begin: parts finished by an earlier process.
     """
 
     def __init__(self, name: str, total: int, unit: str = "example", examples: int = 1, begin: int = 0):
@@ -45,7 +45,7 @@ class Progress:
 
         Args:
             done: parts so far, `begin` included.
-            values: means to show beside, such as losses.
+            values: means to show, such as losses.
         """
         if not (self.is_due(done) and logger.isEnabledFor(logging.INFO)):
             return
@@ -70,7 +70,7 @@ class Progress:
 
 
 class LogHandler(logging.StreamHandler):
-    """Writes log lines to a stream, below a bar and not into it."""
+    """Writes log lines to a stream without overwriting a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _end_line()

@@ -1,4 +1,4 @@
-"""How the settings of programs are declared: dataclasses, whose fields are flags and names in YAML files.
+"""Declares settings of programs as dataclasses, whose fields are flags and names in YAML files.
 
 A program's settings are composed of groups that several programs share. Groups are flattened: a field has one name, whatever
 group it is in.
@@ -70,7 +70,7 @@ def flat_values(settings: Any) -> dict[str, Any]:
 
 
 def build(settings_class: type, values: Mapping[str, Any]) -> Any:
-    """An instance from flat values; names that `values` lacks take their defaults, names of other classes are ignored."""
+    """An instance from flat values; missing names take their defaults, names of other classes are ignored."""
     arguments = {}
     for field in dataclasses.fields(settings_class):
         if dataclasses.is_dataclass(field.type):
@@ -139,7 +139,7 @@ def _typed(field: dataclasses.Field, value: Any, source: str) -> Any:
         return None
     if kind is bool or isinstance(value, bool):
         fits = kind is bool and isinstance(value, bool)
-    elif kind is float and isinstance(value, str):  # to YAML 1e-5, without a point, is a text
+    elif kind is float and isinstance(value, str):  # YAML reads 1e-5, without a point, as text
         with contextlib.suppress(ValueError):
             return float(value)
         fits = False
@@ -156,12 +156,12 @@ def _typed(field: dataclasses.Field, value: Any, source: str) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A scalar as it is, of anything that holds others its kind alone: a few lines of YAML can hold millions."""
+    """A scalar's repr; of a container only its type, since a few lines of YAML can hold millions of values."""
     return f"a {type(value).__name__}" if isinstance(value, list | dict | set | tuple) else repr(value)
 
 
 def check_seed(seed: int) -> None:
-    """Raises InputError for what NumPy and TensorFlow do not take for a seed."""
+    """Raises InputError for values that NumPy and TensorFlow do not accept as a seed."""
     if not 0 <= seed < 2**32:
         raise InputError(f"must be from 0 to {2**32 - 1}", "seed", seed)
 

@@ -1,4 +1,4 @@
-"""The vocabulary of a model directory, whichever of Hugging Face's tokenizer files hold it."""
+"""Reads the vocabulary of a model directory from any of Hugging Face's tokenizer files."""
 
 import dataclasses
 import functools
@@ -15,9 +15,9 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 VOCABULARY_FILE, SETTINGS_FILE, FAST_FILE = "vocab.txt", "tokenizer_config.json", "tokenizer.json"
 SIDES = ("right", "left")
 NORMALIZATIONS = ("bert", "mediapipe")
-# Among as many words one with a capital letter may be an entry that somebody replaced; in a cased vocabulary it is every third.
+# One capitalized word among so many may be a replaced entry; in a cased vocabulary it is every third.
 _WORDS_PER_STRAY_CAPITAL = 1000
-# What the tokenizer here always does, by the names of tokenizer_config.json and of tokenizer.json's BertNormalizer.
+# Fixed behavior of this tokenizer, under the names of tokenizer_config.json and of tokenizer.json's BertNormalizer.
 _FIXED = {"tokenize_chinese_chars": True, "do_basic_tokenize": True, "handle_chinese_chars": True, "clean_text": True}
 
 logger = logging.getLogger(__name__)
@@ -25,11 +25,11 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class AddedToken:
-    """An entry that is kept whole wherever it occurs in a text.
+    """An entry that is never split in a text.
 
     Attributes:
         content: the characters.
-        normalized: lower-cased, where the vocabulary is, before it is looked for.
+        normalized: matched after lower-casing, if the vocabulary is lower case.
         single_word: only where neither an ASCII letter nor a digit is next to it.
     """
 
@@ -40,19 +40,19 @@ class AddedToken:
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """Words in the order of their ids, and how a text is prepared for them.
+    """Words in the order of their ids, and the normalization of texts.
 
     Attributes:
         source: the file that the words are from, for messages.
         words: all entries, the added ones included.
         lower_case: texts are lower-cased.
         strip_accents: accents are removed; `transformers` does so with `lower_case` unless it is set.
-        added: the entries that are kept whole in a text. The five special tokens of BERT are not among them: in a text "[SEP]"
-            is split like any other characters, as it is by the tokenizers of MediaPipe and the Task Library.
-        truncation_side: "right" or "left", where a text that is too long is cut.
-        normalization: "bert", or "mediapipe" for what the tokenizer of MediaPipe's tasks and of the Task Library does: only
+        added: the entries that are never split in a text. BERT's five special tokens are not among them: "[SEP]" in a text
+            is split like any other characters, as by the tokenizers of MediaPipe and the Task Library.
+        truncation_side: "right" or "left", the side at which too long a text is cut.
+        normalization: "bert", or "mediapipe" for that of MediaPipe's tasks and the Task Library: only
             ASCII is lower-cased, and accents, soft hyphens, zero-width and full-width characters stay.
-        file_words: the entries in the order of the files, where that is MPNet's and not the one of `words`.
+        file_words: the entries in the order of the files, if that is MPNet's order and not that of `words`.
     """
 
     source: str
@@ -114,7 +114,8 @@ class Vocabulary:
         if self.truncation_side != "right":
             settings["truncation_side"] = self.truncation_side
         if self.normalization != "bert":
-            settings["normalization"] = self.normalization  # not read by transformers, which strip_accents brings near
+            # transformers does not read it; strip_accents is an approximation.
+            settings["normalization"] = self.normalization
         if max_length:
             settings["model_max_length"] = max_length
         if self.added:
@@ -171,13 +172,13 @@ def open_vocabulary(directory: str | Path) -> Vocabulary:
     """The vocabulary of a model directory.
 
     The words are those of vocab.txt or, without one, of a WordPiece tokenizer.json; after them come the entries of
-    added_tokens.json, `added_tokens_decoder` (tokenizer_config.json) and tokenizer.json. Whether texts are lower-cased is what
-    tokenizer_config.json or else tokenizer.json says. Where neither does, the vocabulary decides: one with capital letters is
-    cased, which is logged.
+    added_tokens.json, `added_tokens_decoder` (tokenizer_config.json) and tokenizer.json. tokenizer_config.json or else
+    tokenizer.json says whether texts are lower-cased. If neither does, a vocabulary with capital letters is cased, which is
+    logged.
 
     Raises:
-        InputError: no vocabulary, one that is not WordPiece (by its name), a setting that the tokenizer here does not have, or
-            added tokens whose ids contradict the words.
+        InputError: no vocabulary, one that is not WordPiece (by its name), a setting that this tokenizer does not support,
+            or added tokens whose ids contradict the words.
     """
     directory = Path(directory)
     settings, named = (_optional(directory / name) for name in (SETTINGS_FILE, "special_tokens_map.json"))
@@ -243,7 +244,7 @@ def _normalizer(fast: dict[str, Any]) -> dict[str, Any]:
             found |= {name: value for name, value in step.items() if name != "type"}
         elif kind in ("Lowercase", "StripAccents"):
             found["lowercase" if kind == "Lowercase" else "strip_accents"] = True
-        elif kind != "NFD":  # which is a part of removing accents
+        elif kind != "NFD":  # a part of removing accents
             found["normalizer"] = kind
     return found
 
@@ -253,7 +254,7 @@ def _from_fast(path: Path, fast: dict[str, Any], normalizer: dict[str, Any], low
     model = fast.get("model")
     if not isinstance(model, dict):
         raise InputError(
-            f'{path}: has no "model", so it is no file of the tokenizers library; put the vocab.txt beside it'
+            f'{path}: has no "model", so it is not a file of the tokenizers library; put the vocab.txt beside it'
         )
     kind = model.get("type", "WordPiece" if "continuing_subword_prefix" in model else "no type")
     ids = model.get("vocab")
@@ -288,7 +289,7 @@ def _refuse_other_settings(directory: Path, settings: dict[str, Any]) -> None:
 def _with_added(
     directory: Path, words: list[str], settings: dict[str, Any], named: dict[str, Any], fast: dict[str, Any]
 ) -> tuple[list[str], list[AddedToken]]:
-    """The words with the added ones behind them, and what is kept whole of them."""
+    """The words followed by the added ones, and the entries that are never split."""
     found: dict[str, tuple[int | None, AddedToken]] = {}
     for content, index in _optional(directory / "added_tokens.json").items():
         found[content] = index, AddedToken(content, normalized=True)

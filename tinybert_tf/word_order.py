@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from tinybert_tf.errors import InputError
 
-# As a tokenizer_config.json names them.
+# Their names in tokenizer_config.json.
 MPNET_SPECIAL_TOKENS = {
     "bos_token": "<s>",
     "eos_token": "</s>",
@@ -44,7 +44,7 @@ def bert_order(words: Sequence[str]) -> tuple[list[str], list[int]]:
     for row, word in enumerate(words):
         name = _BERT_NAMES.get(word, word)
         if name != word and name in present:
-            continue  # its row is that of BERT's name for it
+            continue  # it has the row of BERT's name
         ordered.append(name)
         # MPNet's unknown word is the one of BERT's name.
         rows.append(row if word == "[UNK]" else own.get(_MPNET_NAMES.get(word), row))

@@ -9,7 +9,9 @@ import pytest
 import safetensors.numpy
 
 from tinybert_tf.bert import HEADS, BertConfig, build_model
-from tinybert_tf.checkpoints import huggingface, load_model, load_weights, read_config, save_model
+from tinybert_tf.checkpoints import huggingface, load_model, read_config, save_model
+from tinybert_tf.checkpoints.load import read_checkpoint
+from tinybert_tf.checkpoints.weights import fill
 from tinybert_tf.errors import InputError
 from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
 
@@ -204,13 +206,14 @@ def test_a_teacher_that_classifies_has_to_have_its_pooler(saved):
         load_model(directory, strict_head=True)
 
 
-def test_weights_are_loaded_into_a_network_that_is_there(saved, network, difference):
+def test_weights_are_filled_into_an_existing_network(saved, network, difference):
     model, directory = saved()
     other = network()
-    report = load_weights(other, directory)
+    tensors = read_checkpoint(directory).tensors
+    report = fill(other, tensors, "file")
     assert (report.missing, report.unused) == ((), ())
     assert difference(model, other) == 0
-    report = load_weights(network(), directory, skip=("classifier",))
+    report = fill(network(), tensors, "file", skip=("classifier",))
     assert report.missing == ("classifier.weight", "classifier.bias")
     assert report.unused == ("classifier.bias", "classifier.weight")
 
@@ -261,7 +264,7 @@ def test_a_failed_load_changes_no_weight(saved, network):
     model = network()
     before = model.get_weights()
     with pytest.raises(InputError):
-        load_weights(model, directory)
+        fill(model, read_checkpoint(directory).tensors, "file")
     assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
 
 
@@ -363,7 +366,7 @@ def test_an_interrupted_save_leaves_the_old_directory_whole(saved, network, diff
 
 def test_a_folder_that_is_no_model_is_not_replaced(network, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(InputError, match="no model directory, so it is not replaced"):
+    with pytest.raises(InputError, match="not a model directory, so it is not replaced"):
         save_model(network(), tmp_path)
     assert (tmp_path / "thesis.txt").is_file()
 

@@ -84,7 +84,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch):
 def test_a_preset_without_weights_is_one_line(backbone, tmp_path):
     backbone.save_to_preset(str(tmp_path))
     (tmp_path / "model.weights.h5").unlink()
-    with pytest.raises(InputError, match=r"KerasHub cannot load this preset \(.*write it anew"):
+    with pytest.raises(InputError, match=r"KerasHub cannot load this preset \(.*write it again"):
         load_model(tmp_path)
 
 

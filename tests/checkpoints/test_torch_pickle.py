@@ -173,7 +173,7 @@ def test_a_command_in_a_checkpoint_is_refused_and_not_run(path, where):
         }[where],
     )
     with pytest.raises(
-        InputError, match=r"system, which is no part of a state dict; nothing was executed.*safetensors"
+        InputError, match=r"system, which is not part of a state dict; nothing was executed.*safetensors"
     ):
         read_torch_checkpoint(path)
     assert not proof.exists()

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import tinybert_tf.data.split as splits
 from tinybert_tf.data import batches, batching, class_weights, count_batches, length_buckets, load_task, tasks
 from tinybert_tf.errors import InputError
 
@@ -148,4 +149,4 @@ def test_rows_weigh_what_their_class_weighs(data, tokenizer):
 
 
 def test_the_examples_in_docstrings_run():
-    assert not any(doctest.testmod(module).failed for module in (batching, tasks))
+    assert not any(doctest.testmod(module).failed for module in (batching, splits, tasks))

@@ -107,7 +107,7 @@ def test_texts_are_cut_by_characters_and_not_by_bytes(tokenizer):
 
 
 def test_a_context_without_a_token_is_refused(tokenizer):
-    with pytest.raises(InputError, match="question q: its context has no word in it"):
+    with pytest.raises(InputError, match="question q: its context has no words"):
         SpanFeatures([example("\u200b")], tokenizer)
     with pytest.raises(InputError, match="seq_len=7: no room for a question and a context"):
         SpanFeatures([example(WORDS)], tokenizer, seq_len=7)

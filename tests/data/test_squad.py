@@ -102,7 +102,7 @@ def test_the_file_of_a_split_is_found_by_its_name(file_of, tmp_path):
     official.unlink()
     assert find_squad_file(SQUAD2, tmp_path, "dev") == part
     other = file_of({}, "SQuAD/dev-v2.0-cut.json")
-    with pytest.raises(InputError, match="dev-v2.0-cut.json, part-of-dev-v2.0.json could all be the dev set"):
+    with pytest.raises(InputError, match="dev-v2.0-cut.json, part-of-dev-v2.0.json are candidates for the dev set"):
         find_squad_file(SQUAD2, tmp_path, "dev")
     with pytest.raises(InputError) as caught:
         find_squad_file(SQUAD1, tmp_path, "train")

@@ -7,48 +7,43 @@ from tinybert_tf.bert import build_model
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
-from tinybert_tf.export import TFLiteModel, compare, compare_on_task, export_tflite
+from tinybert_tf.export import Comparison, TFLiteModel, compare_on_task, export_tflite
 from tinybert_tf.settings import compose
 
 
-def accuracy(predictions, labels):
-    return float((predictions == labels).mean())
+def compare(model, path, features, labels=(0, 0, 0, 0)):
+    """A network and a file on the same rows; the metric is accuracy or, of a regressor, the mean value."""
+    file = TFLiteModel(path)
+
+    def score(logits):
+        return float((logits.argmax(-1) == labels).mean() if logits.shape[-1] > 1 else logits.mean())
+
+    return Comparison(model, file.pad(features), score)(file)
 
 
 def test_a_float_export_agrees_with_keras(model_dir, exported, features):
-    report = compare(
-        load_model(model_dir()), TFLiteModel(exported().path), [(features, np.array([0, 1, 2, 0]))], accuracy
-    )
+    report = compare(load_model(model_dir()), exported().path, features, labels=(0, 1, 2, 0))
     assert report.max_logit_error < 1e-4
     assert (report.drop, report.agreement, report.examples) == (0.0, 1.0, 4)
     assert report.keras_score == report.tflite_score
 
 
 def test_the_logit_error_is_that_of_the_logits(model_dir, exported, features):
-    """A shift of one logit by 0.3 moves centred logits of three classes by 0.2, 0.1 and 0.1."""
+    """A shift of one logit by 0.3 moves centered logits of three classes by 0.2, 0.1 and 0.1."""
     model = load_model(model_dir())
-    bias = model.head_layer.bias
-    bias.assign_add([0.3, 0.0, 0.0])
-    report = compare(model, TFLiteModel(exported().path), [(features, np.zeros(4))], accuracy)
-    assert report.max_logit_error == pytest.approx(0.2, abs=1e-3)
+    model.head_layer.bias.assign_add([0.3, 0.0, 0.0])
+    assert compare(model, exported().path, features).max_logit_error == pytest.approx(0.2, abs=1e-3)
 
 
-def test_filling_rows_do_not_count(model_dir, exported, features):
-    labels, weights = np.array([0, 1, 2, 0]), np.array([1.0, 0.0, 1.0, 0.0])
-    report = compare(
-        load_model(model_dir()), TFLiteModel(exported().path), [(features, labels, weights)], lambda p, y: float(len(y))
-    )
-    assert (report.examples, report.keras_score) == (2, 2.0)
+def test_no_example_is_refused(model_dir, exported, features):
     with pytest.raises(InputError, match="no example"):
-        compare(load_model(model_dir()), TFLiteModel(exported().path), [(features, labels, 0 * weights)], accuracy)
+        compare(load_model(model_dir()), exported().path, {name: value[:0] for name, value in features.items()})
 
 
 def test_a_regressor_is_compared_by_its_values(model_dir, exported, features):
     model = load_model(model_dir("regression"))
     model.head_layer.bias.assign_add([0.5])
-    report = compare(
-        model, TFLiteModel(exported("regression").path), [(features, np.zeros(4))], lambda p, y: float(p.mean())
-    )
+    report = compare(model, exported("regression").path, features)
     assert report.max_logit_error == pytest.approx(0.5, abs=1e-4)
     assert report.drop == pytest.approx(0.5, abs=1e-4)
     assert report.agreement is None
@@ -56,7 +51,7 @@ def test_a_regressor_is_compared_by_its_values(model_dir, exported, features):
 
 def test_a_file_of_another_model_is_refused(model_dir, exported, features):
     with pytest.raises(InputError, match=r"returns \[4, 3\], the Keras model \[4, 1\]"):
-        compare(load_model(model_dir("regression")), TFLiteModel(exported().path), [(features, np.zeros(4))], accuracy)
+        compare(load_model(model_dir("regression")), exported().path, features)
 
 
 def test_a_task_is_scored_on_both_sides(model_dir, tmp_path):

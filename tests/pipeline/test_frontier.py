@@ -31,7 +31,7 @@ def test_every_size_is_distilled_exported_and_measured_once(settings, tmp_path, 
     caplog.clear()
     assert frontier(settings) == result
     said = [line for line in caplog.messages if line.startswith("[step")]
-    assert said and all(line.endswith("done already") for line in said)
+    assert said and all(line.endswith("already done") for line in said)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_everything_is_trained_measured_and_reported(glue, make_directory, tmp_p
     caplog.clear()
     assert quickstart(settings(glue, tmp_path / "run", teacher=str(pretrained))) == result
     said = [line for line in caplog.messages if line.startswith("[step")]
-    assert said and all(line.endswith("done already") for line in said)
+    assert said and all(line.endswith("already done") for line in said)
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ def test_a_task_runs_from_its_teacher_to_the_device_once(settings, glue, tmp_pat
     card = (Path(first["model"]) / "README.md").read_text()
     assert "| int8 file | " in card and " ms |" in card and str(tmp_path) not in card
     said = [line for line in caplog.messages if line.startswith("[step")]
-    assert len(said) == 7 and all(line.endswith("done already") for line in said)
+    assert len(said) == 7 and all(line.endswith("already done") for line in said)
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ def test_a_finished_step_is_not_run_again(tmp_path, source, caplog):
     assert run(tmp_path, source, calls=calls) == {"text": "one"}
     assert run(tmp_path, source, calls=calls) == {"text": "one"}
     assert len(calls) == 1
-    assert caplog.messages == ["[step 1] copy", "[step 1] copy: done already"]
+    assert caplog.messages == ["[step 1] copy", "[step 1] copy: already done"]
 
 
 @pytest.mark.parametrize("change", ["settings", "input", "output"])

@@ -41,7 +41,7 @@ def test_records_come_back_as_written(tmp_path):
         ('{"stage": "prediction", "st', "not valid JSON"),
         ("[1, 2]", "holds a list, not an object"),
         ('{"step": 1, "split": "train"}', '"stage" must be a string, found None'),
-        ('{"stage": "a", "step": "1", "split": "train"}', "\"step\" must be a whole number, found '1'"),
+        ('{"stage": "a", "step": "1", "split": "train"}', "\"step\" must be an integer, found '1'"),
         ('{"stage": "a", "step": 1, "split": "test"}', '"split" must be "train", "dev" or "held_out", found \'test\''),
     ],
 )

@@ -34,15 +34,19 @@ SOURCES = ("masked_lm", "word_vectors")
 class Augmentation:
     """Settings of Algorithm 1; the defaults are the paper's."""
 
-    copies: int = setting(20, "augmented examples for each row, and for each side of a pair (the paper's N_a)")
-    replace_probability: float = setting(0.4, "chance of each word of a copy to be replaced (the paper's p_t)")
+    copies: int = setting(20, "augmented examples of each example, and of each side of a pair (the paper's N_a)")
+    replace_probability: float = setting(
+        0.4, "probability that a word of an augmented example is replaced (the paper's p_t)"
+    )
     candidates: int = setting(15, "candidates for a word, all equally likely (the paper's K)")
-    both_sides: bool = setting(False, "pairs: also make as many copies with both sides augmented")
-    replace_stop_words: bool = setting(False, "replace stop words too, by others (the published code does not)")
-    replace_numbers: bool = setting(False, "replace numbers too, by numbers")
-    replace_punctuation: bool = setting(False, "replace punctuation marks too, by others")
-    same_word: bool = setting(False, "let a word be one of its own candidates")
-    seed: int = setting(0, "random seed: words, candidates, order of the rows")
+    both_sides: bool = setting(False, "pairs: also make as many examples with both sides augmented")
+    replace_stop_words: bool = setting(
+        False, "also replace stop words, by other stop words (the published code does not)"
+    )
+    replace_numbers: bool = setting(False, "also replace numbers, by numbers")
+    replace_punctuation: bool = setting(False, "also replace punctuation marks, by other marks")
+    same_word: bool = setting(False, "allow a word as its own candidate")
+    seed: int = setting(0, "random seed: words, candidates, order of the examples")
 
     def __post_init__(self):
         for name in ("copies", "candidates"):
@@ -55,10 +59,9 @@ class Augmentation:
 
 
 class Augmented(NamedTuple):
-    """The copies of a block, those of a row together, each with its row's index and label; and what was counted.
-
-    Counts: `rows`, `copies`, `duplicates` (copies that were dropped), `words` of the copies, and of these those replaced by
-    either of `SOURCES`.
+    """The augmented examples of a block, grouped by row, each with its row's index and label; and counts. Counts: `rows`,
+    `copies`, `duplicates` (dropped), `words` of the augmented examples, and how many of them were replaced by each of
+    `SOURCES`.
     """
 
     copies: list[Example]
@@ -73,16 +76,17 @@ class _Draw(NamedTuple):
 
 
 class Augmenter:
-    """Algorithm 1: each word of each copy is replaced with probability p_t by one of its K candidates, all equally likely.
+    """Algorithm 1: each word of each augmented example is replaced with probability p_t by one of its K equally likely
+    candidates.
 
     Words that are one word piece get their candidates from the masked LM, others from the word vectors; with only one of the
-    two it serves every word. A word without candidates is kept. A pair's copies have one side augmented and the other
-    unchanged. Two things are as in the published code and not as in Algorithm 1's text: all candidates of a word come from the
-    original sentence (without the other side of a pair), not from the copy that already holds replacements; and K candidates
-    are counted after filtering, by kind (content, stop word, number) and without special tokens and the word itself.
+    two it serves every word. A word without candidates is kept. An augmented pair has one side augmented and the other
+    unchanged. Two things follow the published code and not Algorithm 1's text: all candidates of a word come from the
+    original sentence (without the other side of a pair), not from the sentence that already has replacements; and K is
+    counted after filtering by kind (content, stop word, number) and removing special tokens and the word itself.
 
-    The copies of a row depend on the seed, the row and its index alone, not on its block. Copies that equal an original row or
-    an earlier copy of the same row are dropped, not drawn again.
+    Augmented examples depend only on the seed, the row and its index, not on the block. One that equals an original row or
+    an earlier one of the same row is dropped, not drawn again.
 
     Source: Jiao et al. 2020, Algorithm 1.
 
@@ -135,7 +139,7 @@ class Augmenter:
         return _Draw(chance < self.settings.replace_probability, choice)
 
     def _candidates(self, rows, sentences, draws) -> dict[tuple[str, int], tuple[str, list[str]]]:
-        """(text, number of the word) -> (source, candidates), for the words that some copy replaces."""
+        """(text, number of the word) -> (source, candidates), for the words that some augmented example replaces."""
         wanted = {}
         for row in rows:
             for sides in self._variants(row):
@@ -195,7 +199,7 @@ class Augmenter:
     def _copy(
         self, row: Example, sentences: Mapping[str, Sentence], replacements: dict[int, dict[int, str]]
     ) -> Example:
-        """The row with words of its sides replaced: side -> number of the word -> what takes its place."""
+        """The row with words of its sides replaced: side -> number of the word -> replacement."""
         texts = [row.text, row.text_pair]
         for side, words in replacements.items():
             texts[side] = replace_words(sentences[texts[side]], words)
@@ -226,7 +230,8 @@ def row_hash(text: str, text_pair: str | None) -> int:
 def words_for_vectors(texts: Iterable[str], tokenizer: Tokenizer | None, settings: Augmentation) -> set[str]:
     """The replaceable words of some texts that get their candidates from word vectors.
 
-    Beside a masked LM, whose `tokenizer` is given, those of several pieces and those that its vocabulary lacks; else all.
+    With a masked LM, whose `tokenizer` is given, those of several word pieces and those that its vocabulary lacks; else
+    all.
     """
     found = set()
     for sentence in split_sentences(list(texts), tokenizer):

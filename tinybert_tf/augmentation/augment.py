@@ -1,4 +1,4 @@
-"""Data augmentation of a task's training set: into files, resumably (`augment_task`), or in memory (`augment`)."""
+"""Data augmentation of a task's training set: into files, with resume (`augment_task`), or in memory (`augment`)."""
 
 import dataclasses
 import functools
@@ -30,7 +30,7 @@ from tinybert_tf.processes import map_in_processes
 from tinybert_tf.progress import Progress
 from tinybert_tf.settings import flat_values
 
-# Settings that the output does not depend on: paths (what is read has a digest), and how the work is divided.
+# Settings that the output does not depend on: paths (the files have a checksum), and how the work is divided.
 _IGNORED = ("data_dir", "masked_lm", "word_vectors", "output_dir", "num_processes", "batch_size", "beam_args", "custom")
 # Rows that are shuffled in memory; more are spread over several files first.
 _SHUFFLED_ROWS = 1 << 20
@@ -41,10 +41,10 @@ logger = logging.getLogger(__name__)
 def augment_task(settings: AugmentSettings) -> dict:
     """Augments a task's training set; the result line of `bin/augment.py`.
 
-    `output_dir` then holds the task's folder, usable as a `data_dir`: train.tsv with original and augmented rows in a random
+    `output_dir` then holds the task's folder, usable as a `data_dir`: train.tsv with original and augmented rows in random
     order; the other splits unchanged. For the user's own files the folder is "custom" and holds a file of the same name and
-    format as `train_file`. `augmentation.json` is the summary. Until then `parts/` holds finished parts: a killed run is resumed
-    from there and ends with the same bytes.
+    format as `train_file`. `augmentation.json` is the summary. Until then `parts/` holds finished parts: a killed run is
+    resumed from there and ends with the same bytes.
 
     Returns:
         `task`, `score` (the share of the augmented rows' words that were replaced), `metrics` (counts and shares), `train_file`.
@@ -89,7 +89,7 @@ def augment(
     tokenizer: Tokenizer | None = None,
     seq_len: int | None = None,
     batch_size: int = 256,
-    **settings,
+    **settings: int | float | bool,
 ) -> Split:
     """A split with its augmented rows (the paper's Algorithm 1), held in memory; `bin/augment.py` writes files.
 
@@ -156,7 +156,7 @@ def _open(masked_lm: str | Path | BertModel, tokenizer: Tokenizer | None) -> tup
 
 
 def _describe(settings: AugmentSettings, layout: AnyLayout) -> dict:
-    """What the output depends on: settings, and digests of what is read. Reads, and so checks, every row."""
+    """Everything that the output depends on: settings, and checksums of the inputs. Reads, and so checks, every row."""
     rows, count = hashlib.sha256(), 0
     for row in layout.rows(settings.max_train_examples):
         rows.update(layout.line(row.fields))
@@ -173,7 +173,7 @@ def _describe(settings: AugmentSettings, layout: AnyLayout) -> dict:
         head = read_config(directory)[1]
         if head != "masked_lm":
             raise InputError(
-                f"has the head {head!r} and not that of a masked LM; give its encoder one with bin/pretrain.py, or take every "
+                f"has the head {head!r}, not a masked-LM head; train one with bin/pretrain.py, or take every "
                 "candidate from word vectors with `masked_lm=none`",
                 "masked_lm",
                 settings.masked_lm,
@@ -221,7 +221,7 @@ def _resume(settings: AugmentSettings, job: dict, folder: Path) -> list[int]:
 
 
 def _is_of_a_killed_run(directory: Path) -> bool:
-    """Whether a folder of parts without a finished one is from a run that was killed early, perhaps while it was removed."""
+    """Whether a folder of parts, none of them finished, is from a run that was killed early, perhaps during removal."""
     return all(
         path.name in ("job.json", "neighbours.json") or re.fullmatch(r"part-\d+\.json|\..*\.partial", path.name)
         for path in directory.glob("*")
@@ -279,7 +279,7 @@ def _assemble(settings: AugmentSettings, layout: AnyLayout, written: int, rows: 
     """Writes the task's folder: original and augmented rows, and the other splits."""
     original = (layout.line(row.fields) for row in layout.rows(settings.max_train_examples))
     lines = itertools.chain(original, _lines(part_file(settings, number) for number in range(count_parts(rows))))
-    if layout.task.kind != "span":  # whose windows are all in memory in training, and shuffled there
+    if layout.task.kind != "span":  # training keeps all of its windows in memory and shuffles them
         lines = _shuffled(lines, settings.algorithm.seed, -(-written // _SHUFFLED_ROWS), parts_folder(settings))
     with written_aside(folder) as made:
         made.mkdir()
@@ -296,7 +296,7 @@ def _lines(files: Iterable[Path]) -> Iterator[bytes]:
 def _shuffled(lines: Iterable[bytes], seed: int, count: int, folder: Path) -> Iterator[bytes]:
     """The lines in a random order, each order equally likely: spread at random over `count` files, each shuffled in memory.
 
-    Training shuffles what it has in memory, which of a large set is a small part.
+    Training shuffles only the part of a large set that it has in memory.
     """
     if count <= 1:
         yield from _permuted(list(lines), seed)

@@ -9,7 +9,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tinybert_tf.augmentation.parts import write_parts
 from tinybert_tf.augmentation.settings import AugmentSettings
 
-# A share reads the training set up to its last part and loads the model: not too many of them, and none too small.
+# Each share reads the training set up to its last part and loads the model, so shares should be few and large.
 _SHARES, _SMALLEST_SHARE = 128, 4
 
 

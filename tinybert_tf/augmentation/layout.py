@@ -1,4 +1,4 @@
-"""The layouts of training files, so that augmented rows are written as the original ones were."""
+"""The layouts of training files, so that augmented rows have the original format."""
 
 import contextlib
 import itertools
@@ -22,7 +22,7 @@ class Row(NamedTuple):
     """A row of the training set, and all the fields of its line."""
 
     example: Example
-    fields: Any  # as the layout's `line` takes them
+    fields: Any  # the arguments of the layout's `line`
 
 
 class Layout:

@@ -13,14 +13,14 @@ from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
 
-# How far float32 scores of one position may lie apart between two batch shapes, relative to the largest of them, with a
-# good margin: measured 1.3e-6 (MiniLM). Float64 scores are rounded, so that equal ones stay equal.
+# Upper bound of the difference of a position's float32 scores between two batch shapes, relative to the largest score
+# (measured: 1.3e-6, MiniLM). Float64 scores are rounded, so that equal ones stay equal.
 NEAR_TIE = 2e-5
 DECIMALS = 1e9
 CONTEXT = 128
-# Positions that are remembered; about 200 bytes each.
+# Size of the cache of positions; about 200 bytes each.
 _CACHE_SIZE = 500_000
-# Entries of a vocabulary that `top_k` looks at as one.
+# Vocabulary entries in a block of `top_k`.
 _BLOCK = 64
 
 
@@ -34,19 +34,18 @@ class Query(NamedTuple):
 
 
 class MaskedLM:
-    """The likeliest words in place of a masked one.
+    """The most likely words in place of a masked one. The word's tokens are replaced by one [MASK], in the context of its
+    own sentence. Candidates are whole words of the same kind (see `words.kind`): no special tokens, no `##` entries, no
+    [unused] entries, not the word itself.
 
-    The word's pieces give way to one [MASK], in the context of its own sentence. Candidates are whole words of the same kind
-    (see `words.kind`): no special tokens, no `##` pieces, no [unused] entries, not the word itself.
-
-    The set of candidates does not depend on what else is in the batch or on the number of threads: float32 scores that are too
-    close at the last place for that are computed again in float64. In bfloat16 this does not hold.
+    The set of candidates does not depend on the rest of the batch or on the number of threads: float32 scores that are too
+    close at the last place are recomputed in float64. In bfloat16 this does not hold.
 
     Args:
         model: with the head "masked_lm".
         tokenizer: the model's.
         candidates: how many (the paper's K).
-        same_word: let a word be its own candidate.
+        same_word: allow a word as its own candidate.
         batch_size: masked sentences in a forward pass.
         seq_len: tokens of a sentence that the model sees, those around the word; by default 128, or what the model has.
 
@@ -91,7 +90,7 @@ class MaskedLM:
         return self._top_function(exact)
 
     def __call__(self, queries: Sequence[Query]) -> list[list[str]]:
-        """The candidates of each query, in the vocabulary's order; fewer if it has no more."""
+        """The candidates of each query, in the vocabulary's order; fewer than K if there are no more."""
         if len(self._cache) > _CACHE_SIZE:
             self._cache.clear()
         windows = [self._window(query) for query in queries]

@@ -1,4 +1,4 @@
-"""The parts that the output is made in, each from a block of rows, so that a killed run can be resumed."""
+"""The output in parts, each made from a block of rows, so that a killed run can be resumed."""
 
 import functools
 import itertools
@@ -91,7 +91,7 @@ def write_part(settings: AugmentSettings, block: tuple[int, list[Row]]) -> int:
     for copy in copies[:: len(copies) // SHOWN_EXAMPLES + 1]:
         before = original[copy.index].example
         examples.append({"before": [before.text, before.text_pair], "after": [copy.text, copy.text_pair]})
-    # The rows come last: they say that the part is done.
+    # The rows are written last: they mark the part as done.
     write_json(path.with_suffix(".json"), {"counts": counts, "examples": examples})
     with written_aside(path) as aside, aside.open("wb") as file:
         file.writelines(layout.line(original[copy.index].fields, copy) for copy in copies)
@@ -120,5 +120,5 @@ def _opened(settings: AugmentSettings) -> tuple[AnyLayout, Augmenter]:
 
 
 def close() -> None:
-    """Lets go of the masked LM of this process, and of what was read."""
+    """Releases the masked LM and the cached inputs of this process."""
     _opened.cache_clear()

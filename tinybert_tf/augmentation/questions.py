@@ -60,7 +60,7 @@ class QuestionLayout:
             yield Row(Example(index, question.question, question.context, question.answers or ()), question)
 
     def line(self, question: SquadExample, copy: Example | None = None) -> bytes:
-        """A copy has its question's id, and behind it a number of its own."""
+        """The id of an augmented question is the original's with a number appended."""
         if copy is not None:
             identity = f"{question.id}-{row_hash(copy.text, copy.text_pair):016x}"
             question = SquadExample(identity, copy.text, copy.text_pair, copy.label)
@@ -68,7 +68,7 @@ class QuestionLayout:
         return (json.dumps(paragraph, ensure_ascii=False) + "\n").encode("utf-8")
 
     def write_train(self, folder: Path, lines: Iterable[bytes]) -> None:
-        """One article, written line by line: the whole need not fit into memory."""
+        """One article, written line by line, so that it need not fit into memory."""
         with (folder / self.train_name).open("wb") as file:
             before = b'{"data": [{"title": "", "paragraphs": [\n'
             for line in lines:

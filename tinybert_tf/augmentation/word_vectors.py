@@ -13,8 +13,8 @@ from tinybert_tf.errors import InputError
 _READ_BYTES = 1 << 24
 # Similarities computed at a time, in numbers: 128 MB.
 _BLOCK = 1 << 25
-# Neighbours beyond those asked for that are compared in float64, so that neither the block's size nor the order of a sum
-# decides which are the nearest.
+# Further neighbors that are compared in float64, so that the ranking depends neither on the block's size nor on the order
+# of summation.
 _MARGIN = 32
 
 
@@ -41,7 +41,7 @@ class WordVectors:
         """Reads a GloVe or word2vec text file: a word and its numbers a line; word2vec's first line gives their counts.
 
         Raises:
-            InputError: the file is missing, binary, not UTF-8, or a line has another number of numbers than the first.
+            InputError: the file is missing, binary, not UTF-8, or a line has fewer or more numbers than the first.
         """
         path = Path(path)
         try:
@@ -70,7 +70,7 @@ class WordVectors:
         return cls(words, np.concatenate(blocks))
 
     def row(self, word: str) -> int | None:
-        """The row of a word as it is, in lower case, or without its accents."""
+        """The row of a word: unchanged, in lower case, or without accents."""
         bare = "".join(c for c in unicodedata.normalize("NFD", word.lower()) if unicodedata.category(c) != "Mn")
         return next((self._rows[form] for form in (word, word.lower(), bare) if form in self._rows), None)
 

@@ -9,12 +9,12 @@ import numpy as np
 
 from tinybert_tf.data.tokenizer import Tokenizer
 
-# A word of content takes the place of another, a stop word of a stop word, a number of a number, a punctuation mark of a
-# punctuation mark. What is none of these (a word with something unprintable in it) stays as it is.
+# A word is replaced by one of its own kind: content word, stop word, number or punctuation mark. Other words, such as those
+# with unprintable characters, are not replaced.
 WORD, STOP_WORD, NUMBER, PUNCTUATION, OTHER = range(5)
 
-# English words that carry grammar rather than content, negations among them, and what BERT's tokenizer leaves of
-# contractions: "don't" is "don", "'" and "t".
+# English function words, negations included, and the parts of contractions: BERT's tokenizer splits "don't" into "don", "'"
+# and "t".
 STOP_WORDS = frozenset(
     """a an the this that these those such same other another each every either neither both all any some few more most much
     many several own
@@ -30,7 +30,7 @@ STOP_WORDS = frozenset(
     s t d m ll re ve don didn doesn isn aren wasn weren hasn haven hadn won wouldn couldn shouldn mustn needn ain""".split()
 )
 
-# Words without a vocabulary that says what a word is: runs of letters and digits, every other mark by itself.
+# Words where there is no vocabulary: runs of letters and digits, and single other characters.
 _PLAIN_WORD = re.compile(r"[^\W_]+|[^\s\w]|_")
 
 
@@ -105,7 +105,7 @@ def kind(text: str) -> int:
         return OTHER
     if any(character.isnumeric() for character in text):
         return NUMBER
-    # Accents that are characters of their own are no letters to Python.
+    # Python does not count combining accents as letters.
     bare = [character for character in text if not unicodedata.category(character).startswith("M")]
     if not any(character.isalpha() for character in bare):
         return PUNCTUATION
@@ -114,7 +114,7 @@ def kind(text: str) -> int:
 
 
 def match_case(candidate: str, surface: str) -> str:
-    """The candidate, capitalised or in capitals as the word that it replaces."""
+    """The candidate in the case of the word that it replaces: capitalized or in capitals."""
     if surface.isupper() and len(surface) > 1:
         return candidate.upper()
     if surface[:1].isupper():
@@ -123,7 +123,7 @@ def match_case(candidate: str, surface: str) -> str:
 
 
 def replace_words(sentence: Sentence, replacements: dict[int, str]) -> str:
-    """The text with some of its words (by number) replaced; every other character stays as it is."""
+    """The text with some of its words (by number) replaced; every other character stays the same."""
     parts, position = [], 0
     for number in sorted(replacements):
         word = sentence.words[number]

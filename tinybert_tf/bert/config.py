@@ -38,9 +38,9 @@ _RATES = (
     "initializer_range",
     "layer_norm_eps",
 )
-# More classes than any task has; `num_labels` of a damaged file may ask for billions.
+# An upper limit on classes: `num_labels` of a damaged file may be in the billions.
 _MOST_LABELS = 1_000_000
-# What the families of networks differ in. MPNet has no token types, and one table of biases by relative position, of which
+# The differences between the families. MPNet has no token types, and one table of biases by relative position, of which
 # transformers uses 32 rows whatever the configuration says. ELECTRA's embeddings may be narrower than its layers.
 FAMILIES: dict[str, dict[str, int | None]] = {
     "bert": {"type_vocab_size": 2, "relative_attention_num_buckets": 0, "embedding_size": None},
@@ -48,9 +48,10 @@ FAMILIES: dict[str, dict[str, int | None]] = {
     "electra": {"type_vocab_size": 2, "relative_attention_num_buckets": 0, "embedding_size": None},
     "distilbert": {"type_vocab_size": 0, "relative_attention_num_buckets": 0, "embedding_size": None},
 }
-# Of the dense layer over the first token, which transformers counts to the classification head of all but BERT.
+# The activation of the dense layer over the first token, which transformers treats as part of the classification head in
+# all families but BERT.
 _POOLER_ACTIVATIONS = {"bert": "tanh", "mpnet": "tanh", "electra": "gelu", "distilbert": "relu"}
-# The first four by other names: Hugging Face has several for one function.
+# Aliases of the first four: Hugging Face has several names for one function.
 _SAME_ACTIVATIONS = {"gelu_python": "gelu", "gelu_fast": "gelu_new"}
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
 # Settings that change what the network computes and that this library does not have, and the values that mean "without".
@@ -74,13 +75,35 @@ def size_of(name: str) -> tuple[int, int, int, int] | None:
 
 @dataclasses.dataclass(frozen=True)
 class BertConfig:
-    """One BERT network. Field names are the keys of a Hugging Face `config.json`.
+    """The sizes, labels and family of a BERT network. Field names are the keys of a Hugging Face `config.json`.
 
-    `hidden_act` is `"gelu"` (exact, with erf), `"gelu_new"` or `"gelu_pytorch_tanh"` (the tanh form), or `"relu"`.
-    `label2id` names the classes of a classifier; a regressor has none. `model_type` is the family, one of `FAMILIES`; see
-    `of_family`. An MPNet has `type_vocab_size` 0 and `relative_attention_num_buckets` 32, an ELECTRA embeddings of
-    `embedding_size` numbers (None: of `hidden_size`). `classifier_activation` is `"relu"` for a ReLU between the pooler and the
-    classifier of a text, as TinyBERT's published code has it, or None.
+    >>> config = BertConfig.named("tinybert4", label2id={"no": 0, "yes": 1})
+    >>> config.num_hidden_layers, config.hidden_size, config.num_labels
+    (4, 312, 2)
+    >>> config.replace(num_hidden_layers=6).num_hidden_layers
+    6
+
+    Attributes:
+        vocab_size: rows of the word table.
+        hidden_size: width D of the hidden states, a multiple of the heads.
+        num_hidden_layers: number of layers.
+        num_attention_heads: heads of each layer.
+        intermediate_size: neurons of each feed-forward layer.
+        hidden_act: "gelu" (exact, with erf), "gelu_new" or "gelu_pytorch_tanh" (the tanh form), or "relu".
+        hidden_dropout_prob: dropout after the embeddings and before each residual sum.
+        attention_probs_dropout_prob: dropout of the attention probabilities.
+        classifier_dropout: dropout before the classifier; None: `hidden_dropout_prob`.
+        max_position_embeddings: rows of the position table: the longest input in tokens.
+        type_vocab_size: rows of the token type table; 0 in an MPNet or a DistilBERT.
+        initializer_range: standard deviation of the initial weights.
+        layer_norm_eps: epsilon of the normalizations.
+        pad_token_id: id of the padding token.
+        label2id: name of each class -> its id, for a classifier; None for a regressor.
+        model_type: the family, one of `FAMILIES`; see `of_family`.
+        relative_attention_num_buckets: buckets of an MPNet's bias by relative position (32); 0 without one.
+        embedding_size: width of an ELECTRA's embeddings; None: `hidden_size`.
+        classifier_activation: "relu" for a ReLU between the pooler and the classifier of a text, as in TinyBERT's published
+            code, or None.
 
     Raises:
         InputError: sizes that do not fit each other or the family, or an unknown activation.
@@ -171,7 +194,7 @@ class BertConfig:
         for key, without in _UNSUPPORTED.items():
             if values.get(key) not in without:
                 supported = ", ".join(repr(value) for value in without if value)
-                remedy = f"only {supported}" if supported else "this is not supported; leave it out if it is not meant"
+                remedy = f"only {supported}" if supported else "this is not supported; remove it if it is not needed"
                 if key == "auto_map":
                     remedy = (
                         "the network is custom code of its publisher, which is not run; take one that transformers has"
@@ -247,7 +270,7 @@ def encoder_flops(config: BertConfig, seq_len: int) -> int:
     """Floating point operations of one pass of the encoder layers over one sequence, a multiply-add counted as 2.
 
     Counts the matrix products (projections, attention, feed-forward), as the paper's Table 1 does; embeddings, softmax
-    and normalisation are left out.
+    and normalization are left out.
     """
     projections = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
     attention = 2 * seq_len * config.hidden_size

@@ -1,4 +1,4 @@
-"""BERT's layers. Unlike Keras' own attention, these hand out the attention logits, which is what TinyBERT distils.
+"""BERT's layers. Unlike Keras' own attention, these layers also return the attention logits, which TinyBERT distills.
 
 Shapes: B batch, S sequence, D hidden size, H heads.
 """
@@ -39,7 +39,9 @@ def layer_norm(config: BertConfig, name: str = "layer_norm", **kwargs) -> layers
 
 
 class BertLayer(layers.Layer):
-    """A layer that is made from a `BertConfig` and saved with it: so is any functional model cut out of a `BertModel`."""
+    """A layer that is built from a `BertConfig` and serialized with it, so that functional models cut out of a `BertModel`
+    can be saved.
+    """
 
     def __init__(self, config: BertConfig, **kwargs):
         super().__init__(**kwargs)
@@ -64,7 +66,7 @@ class AttentionMask(layers.Layer):
         masked = 1.0 - ops.cast(input_mask, self.compute_dtype)
         return ops.expand_dims(masked * MASK_VALUE, (1, 2))  # indexing with None twice is no op of TFLite
 
-    def get_config(self):  # Keras does not work it out for itself where the dtype is a policy object
+    def get_config(self):  # Keras cannot infer it when the dtype is a policy object
         return super().get_config()
 
     def compute_output_spec(self, input_mask):
@@ -116,7 +118,7 @@ class RelativeAttentionBias(BertLayer):
 
 @register
 class Embeddings(BertLayer):
-    """Word, position and token type embeddings, summed, normalised, dropped out: [B, S] -> [B, S, D].
+    """Sum of word, position and token type embeddings, then normalization and dropout: [B, S] -> [B, S, D].
 
     Without token types (`type_vocab_size` 0) the type ids are not read. Tables of another width E (`embedding_size`) are
     followed by a dense layer [E] -> [D].
@@ -210,7 +212,7 @@ class SelfAttention(BertLayer):
             projection.build(hidden_shape)
 
     def attend(self, rows, hidden, attention_mask, training=False):
-        """(context, logits): what positions `rows` [B, R, D] take from all positions `hidden` [B, S, D].
+        """(context, logits): attention of the positions `rows` [B, R, D] to all positions `hidden` [B, S, D].
 
         Both may also be one matrix for the whole batch, [B * R, D] and [B * S, D].
 
@@ -267,7 +269,7 @@ class TransformerLayer(BertLayer):
         self.output_layer_norm.build(hidden_shape)
 
     def intermediates(self, hidden, attention_mask, rows=None, training=False) -> LayerStates:
-        """The layer's computation with everything on the way, by name.
+        """The layer's computation with all intermediate tensors, by name.
 
         Args:
             hidden: float [B, S, D], or all positions of the batch as one matrix [B * S, D]: TensorFlow fuses a product with its
@@ -293,8 +295,8 @@ class TransformerLayer(BertLayer):
         """[B, S, D] or [B * S, D] -> [..., intermediate], after the activation."""
         if self.compute_dtype == "float32" or len(hidden.shape) == 2:
             return self.activation(self.intermediate(hidden))
-        # A GELU in bfloat16 by itself takes a CPU as long as the product. TensorFlow fuses product, bias and GELU into one
-        # kernel, but only in two dimensions.
+        # On a CPU a separate bfloat16 GELU takes as long as the matrix product. TensorFlow fuses product, bias and GELU
+        # into one kernel, but only in two dimensions.
         batch, seq, size = ops.shape(hidden)
         expanded = self.activation(self.intermediate(ops.reshape(hidden, (-1, size))))
         return ops.reshape(expanded, (batch, seq, self.config.intermediate_size))

@@ -1,4 +1,4 @@
-"""The network as a functional Keras model that shows its inside."""
+"""BERT as a functional Keras model whose outputs include all intermediate states."""
 
 import dataclasses
 from typing import Any
@@ -36,6 +36,11 @@ def _head_layer(config: BertConfig, head: str, word_embeddings, policy) -> keras
 class BertModel(keras.Model):
     """BERT, or a network of a related family, with its attention logits and hidden states as outputs.
 
+    >>> from tinybert_tf.bert import BertConfig
+    >>> model = BertModel(BertConfig(vocab_size=30, num_hidden_layers=2, hidden_size=8, num_attention_heads=2))
+    >>> [state.shape for state in model.output["hidden_states"]]
+    [(None, None, 8), (None, None, 8), (None, None, 8)]
+
     Inputs: a dict of int32 `[batch, seq]`: `input_word_ids`, `input_mask` (1 = token, 0 = padding), `input_type_ids`.
 
     Outputs: a dict with
@@ -52,6 +57,10 @@ class BertModel(keras.Model):
         config: the network's family, sizes and labels.
         head: one of `HEADS`.
         dtype: a Keras dtype policy for the whole model: "float32", "mixed_bfloat16" or "bfloat16".
+        name: of the Keras model.
+
+    Raises:
+        InputError: an unknown head, or a classifier without labels.
 
     Reference: Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding".
     """
@@ -156,7 +165,7 @@ def build_model(config: BertConfig, head: str = "encoder", dtype: Any = None, na
         name: of the Keras model.
 
     Returns:
-        A `BertModel`, which see for inputs and outputs.
+        A `BertModel`; see there for inputs and outputs.
 
     Raises:
         InputError: an unknown head, or a classifier without labels.
@@ -166,14 +175,16 @@ def build_model(config: BertConfig, head: str = "encoder", dtype: Any = None, na
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """A network in an object that Keras does not look into: what the logits do not depend on is not trained or saved."""
+    """Hides a network from Keras' attribute tracking, so that layers the logits do not depend on are neither trained nor
+    saved.
+    """
 
     network: BertModel
 
 
 @register
 class LogitsModel(keras.Model):
-    """A network with its logits as the only output; see `logits_model`. It is saved and copied as the network that it is of."""
+    """A network with its logits as the only output; see `logits_model`. It is serialized as the network that it wraps."""
 
     def __init__(self, network: BertModel, name: str | None = None, **kwargs):
         if "logits" not in network.output:
@@ -204,7 +215,7 @@ def logits_model(model: BertModel) -> LogitsModel:
         model: with a task head.
 
     Returns:
-        A functional model; what trains it trains `model`.
+        A functional model that shares its weights with `model`.
 
     Raises:
         InputError: an encoder, which has no logits.

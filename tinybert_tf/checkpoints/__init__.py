@@ -1,7 +1,7 @@
-"""Weights in and out."""
+"""Reading and writing weights: model directories, checkpoints of other libraries, presets."""
 
 from tinybert_tf.checkpoints.huggingface import read_config, save_model
-from tinybert_tf.checkpoints.load import load_model, load_weights
+from tinybert_tf.checkpoints.load import load_model
 from tinybert_tf.checkpoints.projections import read_projections, write_projections
 from tinybert_tf.checkpoints.weights import LoadReport
 from tinybert_tf.presets import resolve_directory
@@ -9,7 +9,6 @@ from tinybert_tf.presets import resolve_directory
 __all__ = [
     "LoadReport",
     "load_model",
-    "load_weights",
     "read_config",
     "read_projections",
     "resolve_directory",

@@ -1,6 +1,6 @@
-"""The families of networks: how each one's files call, number and lay out what BERT's have under BERT's names.
+"""The families of networks: names, numbering and layout of each family's files in terms of BERT's.
 
-A table maps BERT's modules to the family's, where they differ by more than the first word; `{}` stands for the layer number.
+A table maps BERT's modules to the family's, where they differ by more than the first word; `{}` is the layer number.
 Everything else in this library sees BERT's names and BERT's order of words.
 """
 
@@ -30,7 +30,7 @@ _READS_FIRST_TOKEN = ("classification", "regression")
 _LAYER_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 _LAYER = "bert.encoder.layer.{}"
 _WITHOUT_TYPES = ("input_ids", "attention_mask")
-# Buffers, and tied copies that carry nothing of their own.
+# Buffers, and copies of tied weights.
 _REDUNDANT = {
     "bert.embeddings.position_ids",
     "cls.predictions.decoder.weight",
@@ -48,12 +48,12 @@ class Family:
         name: of its classes in transformers, before `ForSequenceClassification`.
         prefix: of its encoder's tensors.
         modules: BERT's module -> the family's.
-        classifier: the same for the two dense layers that classify a text, which other heads have under other names.
+        classifier: the same for the two dense layers of a text classifier, whose names differ from other heads'.
         keys: BERT's key in config.json -> the family's.
         defaults: what a key in BERT's terms is where config.json does not say.
         first_position: the row of the position table at which positions begin.
         order: gives the words of a file in the family's order, and their rows, from those in BERT's; None: the same.
-        special_ids: what config.json says of the special tokens in that order.
+        special_ids: the special tokens' ids in that order, as config.json has them.
         inputs: of its models in transformers.
     """
 
@@ -179,12 +179,12 @@ def family_of(values: Mapping[str, Any]) -> Family:
 
 
 def config_from(family: Family, values: Mapping[str, Any], vocabulary: Vocabulary | None) -> BertConfig:
-    """The configuration in BERT's terms of a parsed config.json, and of the vocabulary beside it."""
+    """The configuration in BERT's terms, from a parsed config.json and the vocabulary beside it."""
     own = {own: key for key, own in family.keys.items()}
     values = dict(family.defaults) | {own.get(key, key): value for key, value in values.items()}
     for key in ("type_vocab_size", "relative_attention_num_buckets"):
         if not family.defaults.get(key, True):
-            values[key] = 0  # not a part of these networks, whatever is written
+            values[key] = 0  # these networks have none, whatever config.json says
     if family.first_position and "max_position_embeddings" in values:
         values["max_position_embeddings"] = _number(values, "max_position_embeddings", 0) - family.first_position
     if values.get("embedding_size") == values.get("hidden_size") or family.name != "Electra":
@@ -206,10 +206,10 @@ def _number(values: Mapping[str, Any], key: str, default: int) -> int:
 def tensors_from(
     family: Family, tensors: Mapping[str, np.ndarray], vocabulary: Vocabulary | None
 ) -> dict[str, np.ndarray]:
-    """A file's tensors under BERT's names, with the rows that a network of ours has."""
+    """A file's tensors under BERT's names, with the rows that this library's network has."""
     modules = {own: bert for bert, own in (family.modules | family.classifier).items()}
     renamed = {}
-    # What a classifier calls its own comes last, and so replaces a pooler that it does not read.
+    # The classifier's own layers come last and replace a pooler that it does not read.
     for name in sorted(tensors, key=lambda name: name.startswith("classifier.")):
         renamed[_renamed(name, modules, family.prefix, "bert.")] = tensors[name]
     for name in _REDUNDANT & renamed.keys():
@@ -237,7 +237,7 @@ def config_to(family: Family, config: BertConfig, vocabulary: Vocabulary | None)
         values["vocab_size"] += len(family.order(words)[0]) - len(words)
         values |= family.special_ids
     values["embedding_size"] = config.embedding_width if family.name == "Electra" else None
-    # What the family does not have is not mentioned.
+    # Without settings that the family does not have.
     for key in ("relative_attention_num_buckets", "type_vocab_size", "embedding_size", "classifier_activation"):
         if not values[key]:
             del values[key]
@@ -268,8 +268,8 @@ def tensors_to(
 def write_vocabulary(family: Family, vocabulary: Vocabulary, directory: Path, max_length: int) -> None:
     """Writes vocab.txt and tokenizer_config.json in the family's order and with its special tokens.
 
-    The tokenizer's class is BERT's in all families: MPNet's puts two separators between the texts of a pair, where a network
-    of this library was trained with one.
+    The tokenizer's class is BERT's in all families: MPNet's puts two separators between the texts of a pair, but networks
+    of this library are trained with one.
     """
     settings: dict[str, Any] = {}
     if family.order:

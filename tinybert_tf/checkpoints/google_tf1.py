@@ -8,7 +8,7 @@ from tinybert_tf.bert import BertConfig
 from tinybert_tf.checkpoints import names
 from tinybert_tf.checkpoints.weights import Checkpoint
 
-# Hugging Face kept Google's names but for the separators, so its modules are the table.
+# Hugging Face kept Google's names except for the separators, so its modules are the table.
 _MODULES = {theirs.replace(".", "/").replace("layer/{}", "layer_{}"): theirs for theirs in names.OURS.values()}
 # The heads of run_classifier.py, run_squad.py and run_pretraining.py; their output weights are [out, in] already.
 _HEADS = {
@@ -21,11 +21,11 @@ _HEADS = {
 
 
 def interpret(source: str, config: BertConfig, variables: Mapping[str, np.ndarray]) -> Checkpoint:
-    """The variables as a checkpoint; the head is told by the weights.
+    """The variables as a checkpoint; the head is inferred from the weights.
 
     `hidden_act` "gelu" is taken as the exact GELU, as Hugging Face's conversion of the same files takes it.
     """
-    # The embedding tables stand in no module of their own.
+    # The embedding tables are not in a module of their own.
     body = (
         (f"{name}/embeddings" if name.endswith("_embeddings") else name, value)
         for name, value in variables.items()

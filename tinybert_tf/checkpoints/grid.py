@@ -1,4 +1,4 @@
-"""A note beside weights that were trained as a file rounds them: for them the exporter must leave the grid as it is."""
+"""A marker beside weights that were trained with a file's rounding: the exporter must keep their grid."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object, write_json
 
 FILE_NAME = "quantization.json"
-# The files that weights can be trained for. Others hardly round them.
+# The modes that weights can be trained for. Other modes hardly round them.
 MODES = ("int8", "int4")
 
 
 def write_grid(mode: str, directory: str | Path) -> None:
-    """Notes in a model directory that its weights are multiples of the scales of a file of this mode."""
+    """Records in a model directory that its weights are multiples of the scales of a file of this mode."""
     write_json(Path(directory) / FILE_NAME, {"quantize_aware": mode})
 
 

@@ -27,7 +27,7 @@ WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 _HOLDS = "a model directory holds config.json, vocab.txt and model.safetensors"
-# Some publishers round the embedding table up to a multiple of this, for the GPU's sake, and leave vocab.txt as it is.
+# Some publishers round the embedding table up to a multiple of this for the GPU, without changing vocab.txt.
 _TABLE_ROWS = 64
 
 
@@ -70,7 +70,7 @@ def _read_config(directory: Path, vocabulary: Vocabulary | None) -> tuple[famili
             f"{path}: problem_type='regression' with {config.num_labels} outputs: only one score is supported"
         )
     if head in ("classification", "token_classification") and not config.label2id:
-        config = config.replace(label2id={"LABEL_0": 0, "LABEL_1": 1})  # what transformers leaves out of config.json
+        config = config.replace(label2id={"LABEL_0": 0, "LABEL_1": 1})  # transformers' default
     if head == "classification" and (values.get("problem_type") == "regression" or config.num_labels == 1):
         head, config = "regression", config.replace(label2id=None)
     return family, config, head
@@ -170,6 +170,10 @@ def save_model(
 ) -> None:
     """Writes a model directory that `transformers` and `keras_hub` open, whole or not at all.
 
+    ```python
+    tb.save_model(student, "tinybert", tokenizer_from="runs/teacher/model")
+    ```
+
     Args:
         model: the network; weights are stored as float32. A BiLSTM's directory is opened by `load_model` alone.
         directory: replaced if it is a model directory.
@@ -177,7 +181,7 @@ def save_model(
             written beside the weights, or a `Vocabulary` (a `Tokenizer` has it as `spec`).
 
     Raises:
-        InputError: `directory` holds something else, or `tokenizer_from` has no vocabulary.
+        InputError: `directory` is something else, or `tokenizer_from` has no vocabulary.
     """
     directory = Path(directory).resolve()
     if (
@@ -185,7 +189,7 @@ def save_model(
         and not (directory / "config.json").is_file()
         and (not directory.is_dir() or any(directory.iterdir()))
     ):
-        raise InputError(f"{directory}: exists and is no model directory, so it is not replaced; name another one")
+        raise InputError(f"{directory}: exists and is not a model directory, so it is not replaced; name another one")
     vocabulary = None if tokenizer_from is None else _vocabulary_of(tokenizer_from)
     if isinstance(model, BiLstmModel):
         family, tensors, config = families.FAMILIES["bert"], bilstm.tensors(model), bilstm.config_json(model)

@@ -33,7 +33,7 @@ def read(preset: str | Path) -> Checkpoint:
     A preset that is only a name is fetched. One class is a score; classes have no names in KerasHub.
 
     Raises:
-        InputError: no such preset, one that is no BERT, or a hub that cannot be reached.
+        InputError: no such preset, one that is not a BERT, or a hub that cannot be reached.
     """
     classifier = _from_preset("BertTextClassifier", preset, dtype="float32") if _has_classifier(preset) else None
     backbone = classifier.backbone if classifier else _from_preset("BertBackbone", preset, dtype="float32")
@@ -69,7 +69,7 @@ def read_vocabulary(preset: str | Path) -> tuple[list[str], bool]:
 
 
 def _from_preset(kind: str, preset: str | Path, **kwargs):
-    import keras_hub  # slow to import, and needed by those alone who name a preset
+    import keras_hub  # slow to import, and needed only for presets
 
     preset = str(preset)
     is_local = Path(preset).is_dir()
@@ -82,7 +82,7 @@ def _from_preset(kind: str, preset: str | Path, **kwargs):
         )
     try:
         return getattr(keras_hub.models, kind).from_preset(preset, **kwargs)
-    except Exception as error:  # whatever a hub's client raises: no connection, no login, no such file
+    except Exception as error:  # any error of a hub's client: no connection, no login, no such file
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-        remedy = "write it anew" if is_local else "check the name and the connection, or give a model directory"
+        remedy = "write it again" if is_local else "check the name and the connection, or give a model directory"
         raise InputError(f"{preset}: KerasHub cannot load this preset ({reason}); {remedy}") from error

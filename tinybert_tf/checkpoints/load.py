@@ -1,4 +1,4 @@
-"""One way in for every kind of checkpoint."""
+"""Loads every supported kind of checkpoint."""
 
 import dataclasses
 import logging
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_checkpoint(directory_or_preset: str | Path) -> Checkpoint:
-    """Reads a checkpoint of any known kind, told by the files that are there.
+    """Reads a checkpoint of any known kind, which is recognized by its files.
 
     Raises:
         InputError: neither a directory of a known kind nor a preset, or one that cannot be read.
@@ -53,6 +53,11 @@ def load_model(
     What the file lacks (a pooler, a head) keeps its random initial values, and what the network does not use is
     ignored; both are logged by name.
 
+    ```python
+    teacher = tb.load_model("runs/teacher/model", dtype="bfloat16")
+    encoder = tb.load_model("bert-finetuned", head="encoder")
+    ```
+
     Args:
         directory_or_preset: a Hugging Face BERT directory; one with bert_config.json and a TensorFlow checkpoint
             (Google's or TF-Models'); a KerasHub preset, as a directory or by name; or another name that
@@ -65,6 +70,9 @@ def load_model(
         classifier_activation: "relu" for task checkpoints of TinyBERT's published code, which has a ReLU between pooler and
             classifier; by default what config.json says.
         strict_head: refuse a checkpoint that lacks weights on which the logits depend (for evaluation and teaching).
+
+    Returns:
+        The network.
 
     Raises:
         InputError: a missing or truncated file, a missing encoder tensor, or a shape other than the configuration's.
@@ -81,7 +89,7 @@ def load_model(
     names.check_sizes(checkpoint.source, checkpoint.tensors, checkpoint.config)
     model = build_model(checkpoint.config, head, dtype=dtype)
     report = fill(model, checkpoint.tensors, checkpoint.source, skip=() if keeps_classifier else ("classifier",))
-    # Only the heads that read the first token need the pooler; transformers saves the others without one.
+    # Only heads that read the first token need the pooler; transformers saves other models without one.
     needs_pooler = head in ("classification", "regression")
     lacking = [name for name in report.missing if needs_pooler or not name.startswith("bert.pooler")]
     if strict_head and head != "encoder" and lacking:
@@ -113,7 +121,7 @@ def _load_bilstm(
 
 def _with_labels(checkpoint: Checkpoint, head: str, label2id: Mapping[str, int] | None) -> tuple[Checkpoint, bool]:
     """The checkpoint with its classifier in the order of `label2id`, and whether it has one for these classes."""
-    # "encoder" is also what a configuration without a word about the head says.
+    # A configuration that does not name a head also gives "encoder".
     keeps = checkpoint.head in (head, "encoder")
     if head not in ("classification", "token_classification"):
         return checkpoint, keeps
@@ -131,9 +139,3 @@ def _with_labels(checkpoint: Checkpoint, head: str, label2id: Mapping[str, int] 
         parts = ("classifier.weight", "classifier.bias")
         tensors = tensors | {name: tensors[name][order] for name in parts if name in tensors}
     return dataclasses.replace(checkpoint, config=config, tensors=tensors), keeps
-
-
-def load_weights(model: BertModel, directory_or_preset: str | Path, skip: tuple[str, ...] = ()) -> LoadReport:
-    """Fills `model` from a checkpoint of any known kind; tensors whose names start with one of `skip` are left out."""
-    checkpoint = read_checkpoint(directory_or_preset)
-    return fill(model, checkpoint.tensors, checkpoint.source, skip)

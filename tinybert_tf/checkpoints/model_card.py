@@ -82,7 +82,7 @@ def add_measured(directory: str | Path, measured: Mapping[str, str]) -> None:
 
 
 def model_card_text(card: ModelCard, name: str) -> str:
-    """The card as Markdown.
+    """The model card as Markdown.
 
     Args:
         card: the facts.
@@ -149,5 +149,5 @@ def _rows(rows: Mapping[str, str]) -> list[str]:
 
 
 def _text(value: str | None) -> str:
-    """One line that neither a table nor HTML ends."""
+    """Text as one line that is safe in a Markdown table and in HTML."""
     return " ".join(str(value).split()).replace("|", "\\|").replace("<", "&lt;")

@@ -1,7 +1,6 @@
-"""How each kind of checkpoint calls and lays out a weight, with Hugging Face's names as the common tongue.
-
-A table maps one format's modules to Hugging Face's; `{}` stands for the layer number on both sides. What a module holds
-(a kernel, a bias, a table) is translated by rule, and so is the layout: torch keeps a dense weight as [out, in].
+"""Names and layouts of weights in each kind of checkpoint, with Hugging Face's names as the common form. A table maps one
+format's modules to Hugging Face's; `{}` is the layer number on both sides. What a module holds (a kernel, a bias, a table)
+is translated by rule, and so is the layout: torch keeps a dense weight as [out, in].
 """
 
 import itertools
@@ -13,7 +12,7 @@ import numpy as np
 from tinybert_tf.bert import BertConfig
 from tinybert_tf.errors import InputError
 
-# The variables of our own network.
+# The variables of this library's network.
 OURS = {
     "embeddings/word_embeddings": "bert.embeddings.word_embeddings",
     "embeddings/position_embeddings": "bert.embeddings.position_embeddings",
@@ -70,7 +69,7 @@ def to_hugging_face(variables: Iterable[tuple[str, np.ndarray]], modules: Mappin
 
 
 def canonical(tensors: Mapping[str, np.ndarray], prefix: str = "bert.") -> dict[str, np.ndarray]:
-    """One spelling for all that Hugging Face checkpoints have had: with `prefix`, `LayerNorm.weight` and `.bias`."""
+    """The current spelling of names of Hugging Face checkpoints of any age: with `prefix`, `LayerNorm.weight` and `.bias`."""
     renamed = {}
     for name, value in tensors.items():
         name = name.removeprefix("module.")  # left behind by torch's DataParallel
@@ -82,7 +81,7 @@ def canonical(tensors: Mapping[str, np.ndarray], prefix: str = "bert.") -> dict[
 
 
 def head_of(tensors: Mapping[str, np.ndarray]) -> str:
-    """The head that weights without a word about it belong to."""
+    """The head of weights whose configuration does not name one."""
     if "classifier.weight" in tensors:
         return "classification" if len(tensors["classifier.weight"]) > 1 else "regression"
     if "qa_outputs.weight" in tensors:
@@ -91,7 +90,7 @@ def head_of(tensors: Mapping[str, np.ndarray]) -> str:
 
 
 def is_encoder(name: str) -> bool:
-    """Whether a model is useless without this tensor; the pooler and the heads can be trained anew."""
+    """Whether a model is useless without this tensor; poolers and heads can be trained again."""
     return name.startswith(("bert.embeddings", "bert.encoder."))
 
 
@@ -119,7 +118,7 @@ def check_sizes(source: str, tensors: Mapping[str, np.ndarray], config: BertConf
     """Compares the encoder's tensors with the sizes of a configuration, before a network of these sizes is made.
 
     Raises:
-        InputError: a layer is missing, or a shape is another than the configuration's.
+        InputError: a layer is missing, or a shape differs from the configuration's.
     """
     layers = {int(found[1]) for name in tensors if (found := re.match(r"bert\.encoder\.layer\.(\d{1,9})\.", name))}
     missing = next(number for number in itertools.count() if number not in layers)

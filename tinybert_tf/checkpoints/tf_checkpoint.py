@@ -11,9 +11,9 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object
 
 CONFIG_NAME = "bert_config.json"
-OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # the entry that only TensorFlow 2's object checkpoints have
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # the entry that identifies TensorFlow 2's object checkpoints
 
-# What a training run leaves beside its weights.
+# Training state beside the weights.
 _STATE = re.compile(r"adam_[mv]$|_power$|loss_scale|\.OPTIMIZER_SLOT|^(.*/)?optimizer/|^(global_step|save_counter)\b")
 
 
@@ -44,7 +44,7 @@ def read_variables(directory: str | Path) -> tuple[str, BertConfig, dict[str, np
         reader = tf.train.load_checkpoint(prefix)
         wanted = [name for name in reader.get_variable_to_shape_map() if not _STATE.search(name)]
         return prefix, config, {name: reader.get_tensor(name) for name in wanted}
-    # TensorFlow's reader has a Python error for each kind of damage: IndexError for a file that ends too early.
+    # TensorFlow's reader raises various errors for damaged files, such as IndexError for a truncated one.
     except (tf.errors.OpError, RuntimeError, ValueError, LookupError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{prefix}: not a whole TensorFlow checkpoint ({reason}); fetch or write it again") from None

@@ -1,6 +1,6 @@
-"""Reads `pytorch_model.bin` without PyTorch and without running what is in it.
+"""Reads `pytorch_model.bin` without PyTorch and without executing it.
 
-A pickle is a program: unpickled as it is, a downloaded checkpoint can run any command. The reader here knows the few
+A pickle is a program: a downloaded checkpoint can run any command when it is unpickled. The reader here knows the few
 names that a state dict is made of, gives them stand-ins that only record their arguments, and refuses any other name.
 
 Since PyTorch 1.6 torch.save writes a zip without compression: `<any>/data.pkl` is the pickled dict, `<any>/data/<key>` the
@@ -230,7 +230,7 @@ class _Tensor:
 
 
 class _StringKeys(collections.OrderedDict):
-    """A dict of names. Looking up what is nested a million times ends the process, so nothing but text is."""
+    """A dict with text keys only: hashing a deeply nested key would crash the process."""
 
     def __setitem__(self, key, value):
         if not isinstance(key, str):
@@ -249,14 +249,14 @@ class _StorageType:
 
 # The names and shapes of tens of thousands of tensors, in bytes.
 _MOST_PROGRAM = 4 << 20
-# A table of embeddings is shared by two tensors, small buffers by more; without a limit a megabyte can stand for terabytes.
+# A table of embeddings is shared by two tensors, small buffers by more; without a limit a megabyte can describe terabytes.
 _MOST_SHARING = 4
-# No tensor has as many.
+# More dimensions than any tensor has.
 _MOST_NUMBERS = 1 << 48
 
 
 class _Function:
-    """Stands for a function of torch; a fresh one per file, so that nothing can be left behind in it."""
+    """Stands for a function of torch; a new one per file, so that files cannot influence each other."""
 
     __slots__ = ("_function",)
 
@@ -294,7 +294,7 @@ class _StateDictReader(pickle._Unpickler):
         self.storages: dict[str, tuple[np.dtype, int]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """The only door from a pickle to Python's names."""
+        """The only way from a pickle to Python's names."""
         if (module, name) == ("collections", "OrderedDict"):
             return _Function(lambda: _StringKeys())
         if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
@@ -305,7 +305,7 @@ class _StateDictReader(pickle._Unpickler):
             return _StorageType(name)
         if module == "torch" and name.endswith("Storage"):
             raise _RefusedError(f"holds numbers of the type torch.{name}, which are not read here")
-        raise _RefusedError(f"asks to load {module}.{name}, which is no part of a state dict; nothing was executed")
+        raise _RefusedError(f"asks to load {module}.{name}, which is not part of a state dict; nothing was executed")
 
     def persistent_load(self, reference: Any) -> _Storage:
         kind, storage_type, key, _location, count, *view = reference

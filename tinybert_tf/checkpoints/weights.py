@@ -1,4 +1,4 @@
-"""From a checkpoint's tensors to a network's variables and back, whatever the format they were stored in."""
+"""From a checkpoint's tensors to a network's variables and back, for every format."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from tinybert_tf.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """What every format is read into.
+    """The common form of all formats.
 
     Attributes:
         source: the file, for messages.
@@ -28,14 +28,14 @@ class Checkpoint:
 
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
-    """What a file and a network did not share, by Hugging Face tensor name."""
+    """Tensors that only the file or only the network has, by Hugging Face name."""
 
     missing: tuple[str, ...]
     unused: tuple[str, ...]
 
 
 def fill(model: BertModel, tensors: dict[str, np.ndarray], source: str, skip: tuple[str, ...] = ()) -> LoadReport:
-    """Assigns `tensors` to the variables of `model`; those whose names start with one of `skip` are left alone.
+    """Assigns `tensors` to the variables of `model`; those whose names start with one of `skip` are unchanged.
 
     Nothing is assigned unless everything fits.
 

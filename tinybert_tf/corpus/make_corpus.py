@@ -34,7 +34,7 @@ from tinybert_tf.tokenizer_files import FAST_FILE, SETTINGS_FILE, VOCABULARY_FIL
 
 _FURTHER = ("strip_accents", "added_tokens_decoder")  # of tokenizer_config.json
 _PACKAGES = ("tinybert_tf", "tensorflow", "tensorflow-text", "numpy")
-# Settings that the result does not depend on, or whose files have digests.
+# Settings that the result does not depend on, or whose files have checksums.
 _IGNORED = ("input", "tfds", "vocab", "output_dir", "num_processes", "beam_args")
 _SHOW_SECONDS = 10.0
 
@@ -76,14 +76,14 @@ def make_corpus(settings: CorpusSettings) -> dict[str, Any]:
 
 def _open(settings: CorpusSettings) -> tuple[Job, Any]:
     path = Path(settings.vocab)
-    # Beside the vocabulary file of a model directory are its tokenizer's settings.
+    # A model directory also has its tokenizer's settings.
     in_directory = path.name in (VOCABULARY_FILE, FAST_FILE)
     vocabulary = open_vocabulary(path.parent) if in_directory else read_vocabulary(path)
     return Job(settings, vocabulary), open_source(settings)
 
 
 def _describe(job: Job, source) -> dict[str, Any]:
-    """What the result depends on: settings, text and vocabulary; and the versions of the packages that make it."""
+    """Everything that the result depends on: settings, text, vocabulary, and versions of packages."""
     return {
         "settings": {name: value for name, value in dataclasses.asdict(job.settings).items() if name not in _IGNORED},
         "text": source.describe(),
@@ -91,7 +91,7 @@ def _describe(job: Job, source) -> dict[str, Any]:
             "sha256": hashlib.sha256(job.vocabulary.content()).hexdigest(),
             "words": len(job.vocabulary.words),
             "lower_case": job.vocabulary.lower_case,
-            # Only what is not the rule, so that the manifests of before are equal to those of today.
+            # Only non-default values, so that manifests of earlier versions stay equal.
             **{name: value for name, value in job.vocabulary.settings().items() if name in _FURTHER},
         },
         "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
@@ -157,9 +157,9 @@ def _finish(job: Job, description: dict[str, Any]) -> dict[str, Any]:
     counts = {name: sum(shard[name] for shard in shards) for name in ("documents", "tokens")}
     counts |= {"examples": of_split("train"), "held_out_examples": of_split("held_out"), "shards": len(shards)}
     if not counts["examples"]:
-        raise InputError("the text has no word in it; give other text")
+        raise InputError("the text has no words; give other text")
     manifest = description | {"counts": counts, "shards": shards}
-    # As in a model directory: the next network takes them from here.
+    # As in a model directory, so that a new network can use them.
     write_bytes(output_dir, VOCABULARY_FILE, job.vocabulary.content())
     write_bytes(output_dir, SETTINGS_FILE, (json.dumps(job.vocabulary.settings(), indent=2) + "\n").encode())
     write_bytes(output_dir, MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())

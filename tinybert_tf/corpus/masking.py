@@ -6,19 +6,17 @@ from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
 
 MASKINGS = ("token", "whole_word")
-# Share of an example's tokens that are to be restored; of these a share becomes [MASK], and a share a random word.
+# Fraction of an example's tokens to predict; of these, the fractions replaced by [MASK] and by a random token.
 MASKED, BECOMES_MASK, BECOMES_RANDOM = 0.15, 0.8, 0.1
 
 
 class Masking:
-    """Hides 15% of an example's tokens: 80% of these behind [MASK], 10% behind a random word, and 10% not at all.
-
-    Special tokens are never among them.
+    """Selects 15% of an example's tokens, never special ones: 80% become [MASK], 10% a random token, and 10% stay the same.
 
     Args:
         tokenizer: the corpus'.
         seq_len: tokens in an example.
-        masking: "token", or "whole_word": all pieces of a word or none.
+        masking: "token", or "whole_word": all tokens of a word or none.
     """
 
     def __init__(self, tokenizer: Tokenizer, seq_len: int, masking: str):
@@ -34,7 +32,7 @@ class Masking:
 
         Args:
             ids: integers [B, S].
-            random: from 0 to below 1 [B, 3, S], for the choice of words, what becomes of them, and the random words.
+            random: from 0 to below 1 [B, 3, S], for the choice of words, of their replacement, and of the random tokens.
 
         Returns:
             ids [B, S], and with P = `max_masked`: positions int32 [B, P] in rising order, labels int32 [B, P] and weights
@@ -51,7 +49,7 @@ class Masking:
         return np.where(masked, become, ids), positions, labels, weights.astype(np.float32)
 
     def _choose(self, ids: np.ndarray, random: np.ndarray) -> np.ndarray:
-        """Which tokens are hidden, bool [B, S]: whole words in a random order, leaving out those that would be too many."""
+        """The selected tokens, bool [B, S]: whole words in random order, skipping words that exceed the limit."""
         is_example = (ids[:, :1] == self._tokenizer.cls_id) & (ids != self._tokenizer.pad_id)
         is_text = is_example & (ids != self._tokenizer.cls_id) & (ids != self._tokenizer.sep_id)
         after_text = np.pad(is_text, ((0, 0), (1, 0)))[:, :-1]
@@ -72,9 +70,9 @@ class Masking:
 
 
 def draw(seed: int, passes: np.ndarray, rows: np.ndarray, seq_len: int) -> np.ndarray:
-    """Random numbers for `Masking` [B, 3, seq_len], those of a row following from the seed, the pass and the row alone.
+    """Random numbers for `Masking` [B, 3, seq_len], those of a row depending only on the seed, the pass and the row.
 
-    Philox (Salmon et al. 2011) computes them from where they are wanted, whatever was drawn before.
+    Philox (Salmon et al. 2011) starts at any position, independent of earlier draws.
     """
     generators = (
         np.random.Philox(key=[seed, number], counter=[0, 0, 0, row])
@@ -84,5 +82,5 @@ def draw(seed: int, passes: np.ndarray, rows: np.ndarray, seq_len: int) -> np.nd
 
 
 def _limit(tokens):
-    """How many of `tokens` are hidden: at least one."""
+    """The number of `tokens` to select: at least one."""
     return np.maximum(1, np.rint(tokens * MASKED)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""From tokens to examples: where in the text each example begins and ends, then all of them at once."""
+"""From tokens to examples: first the offsets of each example in the text, then all examples at once."""
 
 import bisect
 import dataclasses
@@ -11,7 +11,7 @@ _SINGLE, _PAIR = 2, 3
 
 @dataclasses.dataclass(frozen=True)
 class Spans:
-    """The text of each example as places in a vector of tokens; all int64 [examples].
+    """The text of each example as offsets into a vector of tokens; all int64 [examples].
 
     A, its first segment, is `first_length` tokens from `first` on, B `second_length` from `second` on; without a B that is 0.
     """
@@ -89,7 +89,7 @@ def assemble(tokens: np.ndarray, spans: Spans, seq_len: int, *, cls_id: int, sep
 
 
 def _evenly_cut(ends: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the parts begin and end when what ends at `ends`, one after the other, is cut every `width`.
+    """Begins and ends of the parts when consecutive ranges that end at `ends` are cut every `width`.
 
     The last part of each is what is left; an empty one has none.
     """
@@ -101,9 +101,8 @@ def _evenly_cut(ends: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _trimmed(begin, middle, end, room: int, random: np.random.Generator) -> Spans:
-    """A = [begin, middle), B = [middle, end) without as many tokens of the longer one as are too many for `room`.
-
-    As if token after token went, each time from whichever is longer then, from B where they are equal.
+    """A = [begin, middle), B = [middle, end) truncated to `room` tokens, as if one token after the other were removed from
+    the longer one, or from B if they are equal.
     """
     first, second = middle - begin, end - middle
     excess = np.maximum(first + second - room, 0)

@@ -1,4 +1,4 @@
-"""A corpus in batches: any number of passes, each in its own order, from any batch on."""
+"""Reads a corpus in batches: several passes, each in its own order, from any batch on."""
 
 import dataclasses
 import functools
@@ -71,7 +71,7 @@ def _entry(path: str, value: Any, names: str, kind: type) -> Any:
     for name in names.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     if type(value) is not kind or (kind is int and not 0 <= value < 1 << 62):
-        raise InputError(f"{path}: {names} is missing or no {kind.__name__}; make the corpus again")
+        raise InputError(f"{path}: {names} is missing or not {kind.__name__}; make the corpus again")
     return value
 
 
@@ -156,7 +156,7 @@ class Corpus:
             shuffle_seed: seed of the order, which differs in each pass: the files are shuffled, then the examples of several
                 files together. None, the default: the order of the text.
             epochs: passes; by default 1.
-            first_batch: batches to skip; files that only they need are not read. By default 0.
+            first_batch: batches to skip; files needed only by them are not read. By default 0.
             held_out: the held-out examples instead of the training examples.
         """
         prepare = lambda rows: _features(rows.ids, rows, self.tokenizer)
@@ -215,7 +215,7 @@ class Corpus:
             random = None if seed is None else np.random.default_rng((seed, epoch))
             for window in _windows(sizes, random):
                 count = sizes[window].sum()
-                # Drawn whether it is needed or not, so that what follows does not depend on what is left out.
+                # Always drawn, so that the order does not depend on the batches that are skipped.
                 order = np.arange(count) if random is None else random.permutation(count)
                 if skip < count:
                     ids = np.concatenate([self.read_file(*files[file][:2]) for file in window])

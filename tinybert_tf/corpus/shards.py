@@ -27,13 +27,13 @@ UNFINISHED = "unfinished"
 MANIFEST, JOB = "manifest.json", f"{UNFINISHED}/job.json"
 # Word ids hardly compress; more effort costs more time than it saves space.
 _OPTIONS = tf.io.TFRecordOptions("GZIP", compression_level=1)
-# The space between two sentences. A match begins with what is quickly looked for.
+# The space between two sentences. The pattern starts with characters that are fast to search for.
 _BETWEEN_SENTENCES = re.compile(rb" (?<=[.!?] )(?=[^a-z ])")
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """All that a shard depends on besides its text; other processes and machines get a copy."""
+    """Everything that a shard depends on besides its text; sent to other processes and machines."""
 
     settings: CorpusSettings
     vocabulary: Vocabulary
@@ -47,7 +47,7 @@ _tokenizer = functools.lru_cache(maxsize=1)(Tokenizer)
 
 
 def note_file(name: str) -> str:
-    """The file that says that the shard `name` is done, until the corpus is."""
+    """The file that marks the shard `name` as done until the corpus is complete."""
     return f"{UNFINISHED}/shard-{name}.json"
 
 
@@ -99,14 +99,14 @@ def pack(job: Job, block: Block) -> tuple[np.ndarray, dict[str, int]]:
 
 
 def id_type(vocab_size: int) -> np.dtype:
-    """The type of word ids in records: the smaller one that holds them."""
+    """The smaller integer type that holds the word ids."""
     return np.dtype("<u2" if vocab_size <= 1 << 16 else "<i4")
 
 
 def write_shard(job: Job, block: Block) -> dict[str, Any]:
     """Makes the shard of a block: train-NAME.tfrecord.gz and held_out-NAME.tfrecord.gz in the output directory.
 
-    Held out are the last examples: whole documents but for one. A shard of one example has none.
+    The last examples are held out: whole documents, except for one. A shard of one example has none.
 
     Returns:
         the shard's entry in the manifest, also written to the output directory: `documents`, `tokens`, and for `train`
@@ -119,7 +119,7 @@ def write_shard(job: Job, block: Block) -> dict[str, Any]:
         if len(rows):
             file = f"{split}-{block.name}.tfrecord.gz"
             entry[split] = {"file": file, "examples": len(rows), "bytes": _write_records(output_dir, file, rows)}
-    # The note comes last: it says that the shard is done.
+    # Written last: it marks the shard as done.
     write_bytes(output_dir, note_file(block.name), json.dumps(entry).encode())
     return entry
 

@@ -26,7 +26,7 @@ class Block:
     Attributes:
         name: unique in the corpus, in the order of the text.
         texts: at least one.
-        share: how much of the whole source this is, 0 to 1, roughly: for showing progress.
+        share: how much of the whole source this is, 0 to 1, approximately, for the progress display.
     """
 
     name: str
@@ -61,7 +61,7 @@ class TextFiles:
         return [tuple(group) for group in groups]
 
     def describe(self) -> list[dict[str, Any]]:
-        """Name, size and digest of each file; not its folder, which may change."""
+        """Name, size and checksum of each file; not its folder, which may change."""
         return [
             {"file": os.path.basename(file), "bytes": size, "sha256": _sha256(file)}
             for file, size in zip(self.files, self.sizes, strict=True)

@@ -1,4 +1,4 @@
-"""Plain text and WikiExtractor's layout: where a text can be parted, and its documents."""
+"""Plain text and WikiExtractor's layout: documents, and positions where a text can be split."""
 
 import dataclasses
 import re
@@ -30,12 +30,12 @@ class Text:
 
 
 def is_extracted(content: bytes) -> bool:
-    """Whether a file that begins so has WikiExtractor's layout."""
+    """Whether a file with this beginning has WikiExtractor's layout."""
     return content.lstrip().startswith(b"<doc ")
 
 
 def last_break(content: bytes, extracted: bool) -> int:
-    """Where to part a text so that no document is cut; or else no line, no word, and in any case no character."""
+    """The position to split a text at: the end of a document, else of a line, else of a word, else of a character."""
     if extracted:
         document = content.rfind(b"</doc>")
         end = content.find(b"\n", document) + 1 if document >= 0 else 0

@@ -29,7 +29,7 @@ class DatasetText:
             raise InputError(f"must be one of {', '.join(DATASETS)}; give other text with `input`", "tfds", name)
         try:
             self._builder = fetched_builder(name)
-        except Exception as error:  # every way to fail here (network, disk, unknown configuration) has the one remedy
+        except Exception as error:  # every error here (network, disk, unknown configuration) has the same remedy
             raise InputError(
                 f"TensorFlow Datasets cannot provide {name} ({first_line(error)}); give text files with `input`"
             ) from None
@@ -61,7 +61,9 @@ class DatasetText:
 
 
 def plain_lines(text: bytes, dataset: str) -> bytes:
-    """A row as lines of text without blank ones, as in a plain file; wiki40b's marks become line breaks, its titles go."""
+    """A row as lines of text without blank ones, as in a plain file; wiki40b's markers become line breaks, and its titles
+    are removed.
+    """
     if dataset == "wiki40b":
         text = re.sub(rb"_START_ARTICLE_\n[^\n]*", b"", text)
         text = re.sub(rb"_START_SECTION_|_START_PARAGRAPH_|_NEWLINE_", b"\n", text)

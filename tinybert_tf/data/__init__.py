@@ -1,4 +1,4 @@
-"""Tasks and their data: rows, tokens and batches."""
+"""Tasks and their data: examples, tokenization and batches."""
 
 from tinybert_tf.data.batching import batches, class_weights, count_batches, length_buckets
 from tinybert_tf.data.custom import CustomFiles, task_from_lists

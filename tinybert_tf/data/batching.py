@@ -1,4 +1,4 @@
-"""From rows to batches: tokenized in the graph, grouped by length, never dropped."""
+"""Batches of a split: tokenized in the graph, grouped by length, no example dropped."""
 
 import collections
 import math
@@ -14,7 +14,7 @@ from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
 
 SHUFFLE_BUFFER = 100_000
-# Rows are sorted by length over this many batches: enough that hardly any batch holds two lengths.
+# Examples are sorted by length within a window of this many batches, so that most batches hold a single length.
 WINDOW_BATCHES = 64
 
 
@@ -42,9 +42,9 @@ def batches(
 ) -> tf.data.Dataset:
     """Batches `(features, label, weight)` for Keras, of known cardinality.
 
-    Each batch holds rows of similar length and is padded to the next of `buckets`. It always has `batch_size` rows: the last
-    ones are filled up with rows of weight 0, so nothing is dropped and shapes are static. Filling rows do not count in losses
-    and in `compile(weighted_metrics=...)`, but they do in `compile(metrics=...)`; `in_order=True` has none.
+    Each batch holds examples of similar length and is padded to the next of `buckets`. It always has `batch_size` rows: the
+    last batch is filled with rows of weight 0, so nothing is dropped and shapes are static. Filling rows do not count in
+    losses and in `compile(weighted_metrics=...)`, but they do in `compile(metrics=...)`; `in_order=True` has none.
 
     ```python
     task = tb.load_task("sst2", "glue")
@@ -53,27 +53,26 @@ def batches(
     ```
 
     Args:
-        split: the rows. They are counted here, which finds every malformed one.
+        split: the examples. They are counted here, which finds every malformed one.
         tokenizer: the model's.
         task: says what the labels are.
-        batch_size: rows in a batch.
+        batch_size: examples in a batch.
         seq_len: longest length in tokens, by default the task's; longer texts are truncated.
         model: the network that the batches are for, whose label ids are taken.
         ids: label word -> id instead; without either the task's own order (`label_ids`).
-        label_weights: label word -> weight of its rows, by default 1 (`class_weights`).
-        shuffle_seed: None keeps rows of a similar length in their order. Otherwise each epoch has its own order, which depends
-            on this and TensorFlow's global seed alone.
-        epochs: passes over the rows. Epochs follow one another without a gap: a batch may hold the end of one and the beginning
-            of the next.
+        label_weights: label word -> weight of its examples, by default 1 (`class_weights`).
+        shuffle_seed: None keeps examples of similar length in their order. Otherwise each epoch has its own order, which
+            depends only on this and TensorFlow's global seed.
+        epochs: passes over the examples. A batch may hold the end of one epoch and the beginning of the next.
         buckets: ascending lengths to pad to, the last at least `seq_len`; `(seq_len,)` pads everything to the full length.
         in_order: batches in the order of the file, without filling rows: the last one may be smaller. For evaluation and
             `predict`.
-        row_numbers: add the number of each row in the split as a fourth element, int32 [batch_size], -1 for filling.
+        row_numbers: add the index of each example in the split as a fourth element, int32 [batch_size], -1 for filling.
 
     Returns:
         features: `input_word_ids`, `input_mask`, `input_type_ids`, int32 [batch_size, bucket];
         label: int32 [batch_size], float32 for regression, 0 where there is none; weight: float32 [batch_size].
-        For token classification label and weight are [batch_size, bucket]: the weight is 1 at the first piece of a word.
+        For token classification label and weight are [batch_size, bucket]: the weight is 1 at the first token of a word.
 
     Raises:
         InputError: a malformed row; buckets that end before `seq_len`; labels that `model` does not have.
@@ -91,7 +90,7 @@ def batches(
     rows = rows.repeat(epochs)
 
     def cut(number, window: Rows) -> tf.data.Dataset:
-        """A window's batches: its rows from the shortest to the longest, a batch at a time, the batches in random order."""
+        """A window's batches: examples sorted by length and cut into batches, the batches in random order."""
         order = tf.argsort(tf.searchsorted(lengths, window.word_ids.row_lengths()), stable=True)
         begins = tf.range(0, tf.size(order), batch_size)
         if shuffle_seed is not None:
@@ -155,7 +154,7 @@ def class_weights(spec: str, task: Task, split: Split) -> dict[str, float]:
         split: the rows to count.
 
     Raises:
-        InputError: no classification, an unknown label, or a weight that is no number of at least 0.
+        InputError: not a classification task, an unknown label, or a weight that is not a number of at least 0.
     """
     if task.kind != "classification":
         raise InputError(f"a task of {task.kind} has no classes to weight", "class_weights", spec)

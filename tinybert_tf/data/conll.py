@@ -31,7 +31,7 @@ class ConllLayout:
     Attributes:
         word, tag: columns from 0; -1 is the last.
         columns: of a line, which distinguishes a comment from a word "#".
-        is_conllu: CoNLL-U: "#" begins a comment, and lines whose id is no integer (3-4, 8.1) hold no word of their own.
+        is_conllu: CoNLL-U: "#" begins a comment, and lines whose id is not an integer (3-4, 8.1) hold no word of their own.
     """
 
     word: int
@@ -64,7 +64,7 @@ def load_conll(files: CustomFiles, labels: Sequence[str] | None = None) -> TaskD
 def _unseen(path: str, known: Sequence[str], tags) -> tuple[str, ...]:
     try:
         counts = collections.Counter(tags(Path(path)))
-    except InputError:  # a file without tags can be predicted; who scores on it reads it again
+    except InputError:  # a file without tags can still be predicted; scoring reads it again
         return ()
     unseen = tuple(sorted(counts.keys() - set(known)))
     if len(unseen) == len(counts):
@@ -189,7 +189,7 @@ def _field(path: Path, number: int, fields: list[str], column: int, layout: Conl
         raise InputError(f"{path}, line {number}: {len(fields)} columns, but the tag is in column {column + 1}")
     field = fields[column]
     if " " in field and layout.is_conllu:
-        return field.replace(" ", "\u00a0")  # words of some languages; the tokenizer takes it for a space
+        return field.replace(" ", "\u00a0")  # part of some languages' words, a space to the tokenizer
     if " " in field:
-        raise InputError(f"{path}, line {number}: {field!r} holds a space; a line is for one word")
+        raise InputError(f"{path}, line {number}: {field!r} holds a space; a line holds one word")
     return field

@@ -19,16 +19,16 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.settings import setting
 
 _KINDS = {"class": "classification", "number": "regression"}
-# Python refuses to read integers of thousands of digits, and no class is named so.
+# Python refuses to parse integers of thousands of digits; no class has such a name.
 _LONGEST_NUMBER = 20
-# What dev scores of a kind of task may be, those reported first; `main_metric` chooses among them.
+# The dev metrics of each kind of task, those reported by default first; `main_metric` chooses among them.
 METRICS = {
     "classification": ("accuracy", "macro_f1", "matthews", "f1"),
     "regression": ("spearman", "pearson"),
     "token_classification": ("f1", "precision", "recall", "accuracy"),
 }
-_REPORTED = 2  # metrics, where none is asked for
-# What labels of one row may be joined by.
+_REPORTED = 2  # number of metrics reported by default
+# Separators of several labels in one row.
 _JOINTS = ",;|/+&"
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,24 @@ class CustomFiles:
     files = tb.CustomFiles(train_file="train.csv", dev_file="dev.csv", text_column="review", label_column="stars")
     task = tb.load_task("custom", files=files)
     ```
+
+    Attributes:
+        train_file: training examples: .csv, .tsv or .jsonl, or CoNLL for the task "token_classification".
+        dev_file: examples to score or to predict, in the format of `train_file`.
+        unlabelled_file: texts without labels: .txt (one a line), or the columns of `train_file` without the label.
+        text_column: name of the column with the text.
+        text_pair_column: name of the column with the second text, for pairs.
+        label_column: name of the column with the label.
+        tag_column: of CoNLL files: a number from 1, or a name of CoNLL-U; None: the last, of CoNLL-U "upos".
+        label_type: "class" (classification) or "number" (regression).
+        label_separator: "none": labels such as "a|b" are one class each.
+        quoting: of .csv and .tsv: "csv", "none" (quotes are characters), or "auto": "csv", but a quoted field that contains
+            whole rows is an error.
+        main_metric: the metric that selects the best model, such as "macro_f1"; None: the task's first.
+        skip_bad_rows: skip rows that cannot be used, and log how many.
+
+    Raises:
+        InputError: an unknown `quoting` or `label_separator`.
     """
 
     train_file: str | None = setting(
@@ -65,8 +83,8 @@ class CustomFiles:
         "auto",
         "quotes in .csv and .tsv: csv, none (characters like any other), or auto: csv, refusing what swallows rows",
     )
-    main_metric: str | None = setting(None, "own data: the metric that a model is chosen by, such as macro_f1")
-    skip_bad_rows: bool = setting(False, "leave out rows that cannot be used (own files, SQuAD), and say how many")
+    main_metric: str | None = setting(None, "own data: the metric that selects the best model, such as macro_f1")
+    skip_bad_rows: bool = setting(False, "skip rows that cannot be used (own files, SQuAD), and log how many")
 
     def __post_init__(self):
         if self.quoting not in QUOTINGS:
@@ -130,7 +148,8 @@ def task_from_lists(
         are integers.
 
     Raises:
-        InputError: lists of different lengths, a text that is none, an empty label, several labels, or one that train lacks.
+        InputError: lists of different lengths, something that is not a text, an empty label, several labels, or one that
+            train lacks.
     """
     kind = _kind(label_type)
     pair = None if text_pairs is None else "text_pair"
@@ -221,7 +240,7 @@ def _sorted_labels(source: str, labels: Iterable[str], are_whole: bool = False) 
 
 
 def _joined(labels: Collection[str]) -> str | None:
-    """A label that is a list of others: its parts are labels themselves, or parts of other labels too."""
+    """A label that is a list of other labels: its parts are labels themselves, or also parts of other labels."""
     for joint in _JOINTS:
         parts = {label: [part.strip() for part in label.split(joint)] for label in labels}
         counts = collections.Counter(itertools.chain.from_iterable(map(set, parts.values())))
@@ -276,7 +295,7 @@ def unlabelled_split(task: Task, files: CustomFiles) -> Split:
 
 
 def read_rows(path: Path, task: Task, files: CustomFiles, has_labels: bool = True) -> Iterator[Example]:
-    """The rows of a file; columns and labels are the task's. As long as it has no labels, every label is accepted."""
+    """The rows of a file; columns and labels are the task's. While the task has no labels, every label is accepted."""
     return (example for example, _ in read_records_of_task(path, task, files, has_labels))
 
 
@@ -309,7 +328,7 @@ def read_records_of_task(
 
 
 def report_skipped(path: str | Path, bad: Sequence[InputError]) -> None:
-    """Logs how many rows of a file were left out, and why the first was."""
+    """Logs how many rows of a file were skipped, and the reason for the first."""
     if bad:
         logger.warning("%s: %d rows are left out; the first: %s", path, len(bad), bad[0])
 
@@ -331,7 +350,7 @@ def _value(where: str, record: dict[str, Any], parameter: str, column: str | Non
 
 
 def _as_text(value: Any, where: str) -> str:
-    """A value as text, whatever type it has in JSON or Python."""
+    """A value of any JSON or Python type as text."""
     if value is None:
         return ""
     if isinstance(value, list | tuple | set | dict):
@@ -346,7 +365,7 @@ def checked_label(where: str, label: str, task: Task) -> str:
     """A label that the task can have.
 
     Raises:
-        InputError: it is empty, has a line break in it, is no number, or is none of the task's.
+        InputError: it is empty, has a line break in it, is not a number, or is not one of the task's.
     """
     label = label.strip()
     if not label:

@@ -1,4 +1,4 @@
-"""What a row becomes: tokens, labels and weights, by the kind of its task."""
+"""Encodes examples as tokens, labels and weights, by the kind of task."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from tinybert_tf.data.split import Example, Split
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.data.tokenizer import Tokenizer
 
-# Rows are read and tokenized this many at a time: large enough that Python's share vanishes.
+# Examples that are read and tokenized at a time: large enough to make Python's overhead negligible.
 CHUNK = 1024
 
 
@@ -20,7 +20,7 @@ class Rows(NamedTuple):
     Attributes:
         word_ids, type_ids: ragged int32 [rows, (len)].
         label, weight: int32 (float32 for regression) and float32 [rows]; for token classification [rows, (len)] both, where
-            a word's first piece has its tag and weight 1, and every other position weight 0.
+            a word's first token has its tag and weight 1, and every other position weight 0.
         number: int32 [rows], the row's place in the split.
     """
 
@@ -83,7 +83,7 @@ def encode_words(
     """Words with a space between them [rows], and a label a word, ragged [rows, (words)] -> (word ids, type ids, labels,
     weights), ragged [rows, (<= seq_len)].
 
-    The label of a word is at its first piece, which is [UNK] where the tokenizer leaves nothing of the word. Labels from
+    The label of a word is at its first token, which is [UNK] if the tokenizer removes the whole word. Labels from
     `classes` on, which no network predicts, have weight 0.
     """
     words = tf.strings.split(texts, " ")
@@ -99,7 +99,7 @@ def encode_words(
     label = tf.where(counts, label, 0)
 
     def of_rows(values) -> tf.RaggedTensor:
-        """Values of all pieces -> those of each row, cut to what fits between [CLS] and [SEP]."""
+        """Values of all tokens -> those of each row, cut to what fits between [CLS] and [SEP]."""
         row_splits = tf.gather(pieces.row_splits, words.row_splits)
         return tf.RaggedTensor.from_row_splits(values, row_splits)[:, : seq_len - 2]
 
@@ -139,5 +139,5 @@ def _chunks(split: Split, task: Task, ids: Mapping[str, int]) -> Iterator[tuple]
 
 
 def _as_tensor(value) -> tf.Tensor:
-    """A row of a ragged tensor as the vector that it is."""
+    """A row of a ragged tensor as a vector."""
     return tf.ensure_shape(tf.convert_to_tensor(value), [None]) if isinstance(value, tf.RaggedTensor) else value

@@ -1,4 +1,4 @@
-"""GLUE's files, read as they are distributed, a row at a time."""
+"""Reads GLUE's files in their original form, a row at a time."""
 
 import logging
 import math
@@ -39,10 +39,8 @@ def glue_split(task: Task, data_dir: str | Path, split: str) -> Split:
 
 
 def read_tsv(path: Path, task: Task, has_labels: bool) -> Iterator[Example]:
-    """Rows of a GLUE TSV. A quote is a character like any other, and only a line feed ends a row.
-
-    QQP as it is distributed holds a few questions with a line feed in them. Their halves are left out, as TensorFlow Datasets
-    leaves them out, and counted.
+    """Rows of a GLUE TSV. A quote is a character like any other, and only a line feed ends a row. QQP's original files hold
+    a few questions with a line feed in them. Their halves are skipped, as in TensorFlow Datasets, and counted.
 
     Raises:
         InputError: with file and line: not UTF-8, too few columns, an unknown label; or the file is empty.

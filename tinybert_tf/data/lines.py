@@ -9,8 +9,8 @@ from tinybert_tf.errors import InputError
 def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file, counted from 1, each with its line end. A byte order mark is skipped.
 
-    Only a line feed ends a line: texts hold every other character that some readers take for a line's end. A file without a
-    single line feed, but with carriage returns, is of an old Macintosh, and these end its lines.
+    Only a line feed ends a line: texts contain all other characters that some readers treat as line ends. In a file without
+    any line feed (of an old Macintosh), carriage returns end the lines.
 
     Raises:
         InputError: no such file, or a line that is not UTF-8.

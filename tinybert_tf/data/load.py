@@ -1,4 +1,4 @@
-"""The data of a task, from files, from TensorFlow Datasets or from the user."""
+"""Loads the data of a task: from files, from TensorFlow Datasets, or the user's own."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ def load_task(
             user's own.
         data_dir: a folder in GLUE's layout (`CoLA/train.tsv`, ...), or the task's own folder in it; or a folder that
             TensorFlow Datasets has prepared (`glue/cola/2.0.0`, ...). Without it the data comes from TensorFlow Datasets,
-            which may fetch it. For "sample", a folder that holds it augmented.
+            which may fetch it. For "sample", a folder with its augmented form.
         files: of a custom task. Of any task: `unlabelled_file`, `skip_bad_rows`.
         labels: of a custom task, in the order of their ids, where there is no training file to collect them from.
 

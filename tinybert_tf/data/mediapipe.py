@@ -1,4 +1,4 @@
-"""The text tokenizer of MediaPipe's tasks and of the Task Library, for models that are trained on what it gives.
+"""The text tokenizer of MediaPipe's tasks and of the Task Library, for models that are trained with it.
 
 It lower-cases ASCII and nothing else: accents, soft hyphens, zero-width and full-width characters stay in the words. Words are
 divided at ASCII spaces, punctuation and Chinese characters. After mediapipe/tasks/cc/text/tokenizers/bert_tokenizer.h in

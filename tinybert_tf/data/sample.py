@@ -1,8 +1,8 @@
 """The built-in task: short reviews made by a grammar, so that the whole pipeline runs without a download.
 
-What makes it hard for a small network that starts from nothing:
+What makes it hard for a small network with random initial weights:
 - negation, also double and at a distance ("nothing about the plot was dull");
-- contrast, where the grammar and not the order of words says which clause counts ("although ..., ...");
+- contrast, where the grammar, not the order of words, decides which clause counts ("although ..., ...");
 - other people's opinions, which do not count, inside long relative clauses;
 - a lexicon of which a third occurs in only a few training rows but as often as the rest in the dev rows: a pretrained
   teacher knows these words, and a student learns them from its hidden states;

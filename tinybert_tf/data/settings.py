@@ -1,4 +1,4 @@
-"""The settings that say which data a program reads."""
+"""Settings of the data that a program reads."""
 
 import dataclasses
 from pathlib import Path
@@ -26,7 +26,7 @@ class DataSettings:
     )
     normalization: str | None = setting(
         None,
-        "bert, or mediapipe for what the tokenizer of MediaPipe's tasks does, so that training and device agree; absent: as "
+        "bert, or mediapipe: that of MediaPipe's tasks, so that training and device agree; absent: as "
         "the model's tokenizer_config.json says",
     )
     custom: CustomFiles = nested(CustomFiles)

@@ -17,13 +17,13 @@ CHUNK = 1024
 
 
 class Window(NamedTuple):
-    """[CLS] question [SEP] the context's pieces [first, last) [SEP]; the first of them has the position `offset`."""
+    """[CLS] question [SEP] the context's tokens [first, last) [SEP]; the first of them has the position `offset`."""
 
     example: int
     first: int
     last: int
     offset: int
-    start: int  # the position of the answer's first piece, and below of its last; 0, the [CLS], without an answer
+    start: int  # the positions of the answer's first and last token; 0, the [CLS], without an answer
     end: int
 
     @property
@@ -34,15 +34,15 @@ class Window(NamedTuple):
 class SpanFeatures:
     """Questions tokenized in bulk and cut into windows; everything is held in memory as int32, a context only once.
 
-    A context that is too long is cut into windows that overlap, each of which is an example of its own. Answers that begin or
-    end inside of a word piece are widened to it. A window that does not hold the whole answer is one without an answer.
+    A context that is too long is cut into windows that overlap, each of which is an example of its own. Answers that begin
+    or end inside a token are widened to it. A window that does not hold the whole answer has no answer.
 
     Args:
         examples: the questions; of several gold answers the first is the label.
         tokenizer: the model's.
         seq_len: longest window in tokens.
-        doc_stride: pieces from the beginning of a window to that of the next; at most half of a window's room.
-        max_question_length: pieces of a question that are kept; at most what leaves half of a window to the context.
+        doc_stride: tokens from the beginning of a window to that of the next; at most half of a window's room.
+        max_question_length: tokens of a question that are kept; at most half of a window.
 
     Attributes:
         examples: the questions, as a list.
@@ -88,15 +88,15 @@ class SpanFeatures:
         """Batches `(features, label, weight)` for Keras, of windows of similar length, as `data.batches` makes them of rows.
 
         Args:
-            batch_size: windows in a batch, always: what remains of a bucket in the end is filled up with weight 0.
+            batch_size: windows in every batch: the last batch of a bucket is filled with rows of weight 0.
             shuffle_seed: None keeps the order within each bucket. Otherwise each epoch has its own order.
-            epochs: passes over the windows; they flow into each other.
+            epochs: passes over the windows. A batch may hold windows of two epochs.
             buckets: lengths to pad to; `(seq_len,)` pads everything to the full length.
             row_numbers: add the number of each window as a fourth element, int32 [batch_size], -1 for filling.
 
         Returns:
             features: `input_word_ids`, `input_mask`, `input_type_ids`, int32 [batch_size, bucket];
-            label: int32 [batch_size, 2], positions of the answer's first and last piece; weight: float32 [batch_size].
+            label: int32 [batch_size, 2], positions of the answer's first and last token; weight: float32 [batch_size].
         """
         buckets = checked_buckets(buckets, self.seq_len)
         _, count = self.count_batches(batch_size=batch_size, epochs=epochs, buckets=buckets)
@@ -135,12 +135,12 @@ class SpanFeatures:
         return (list(group) for _, group in itertools.groupby(windows, key=lambda window: window.example))
 
     def text(self, example: int, first: int, last: int) -> str:
-        """The text of a context from its piece `first` to its piece `last`, both included."""
+        """The text of a context from its token `first` to its token `last`, both included."""
         context = self._contexts[example]
         return self.examples[example].context[context.begins[first] : context.ends[last]]
 
     def answer_pieces(self, example: int, start: int, end: int) -> tuple[int, int]:
-        """The first and the last piece that characters [start, end) of a context touch."""
+        """The first and the last token that overlap with characters [start, end) of a context."""
         context = self._contexts[example]
         first = int(np.searchsorted(context.ends, start, side="right"))
         return first, int(np.searchsorted(context.begins, end, side="left")) - 1
@@ -148,7 +148,7 @@ class SpanFeatures:
     def _windows_of(self, number: int, doc_stride: int) -> Iterator[Window]:
         example, pieces = self.examples[number], len(self._contexts[number].ids)
         if not pieces:
-            raise InputError(f"question {example.id}: its context has no word in it; remove it")
+            raise InputError(f"question {example.id}: its context has no words; remove it")
         offset = len(self._questions[number]) + 2
         room = self.seq_len - offset - 1
         stride = min(doc_stride, room // 2)
@@ -164,7 +164,7 @@ class SpanFeatures:
             yield Window(number, first, last, offset, start, end)
 
     def _grouped(self, batch_size, shuffle_seed, epochs, buckets) -> Iterator[tuple[int, list[int]]]:
-        """(bucket, numbers of windows): a batch whenever a bucket is full, and in the end what remains in each."""
+        """(bucket, indices of windows): a batch whenever a bucket is full, and at the end the rest of each bucket."""
         bucket_of = np.searchsorted(np.asarray(buckets), self.lengths).tolist()
         waiting: list[list[int]] = [[] for _ in buckets]
         for epoch in range(epochs):
@@ -198,7 +198,7 @@ class SpanFeatures:
 
 
 class _Tokens(NamedTuple):
-    """A text's word pieces, and the characters [begin, end) of each; all int32 [(pieces)]."""
+    """A text's tokens, and the characters [begin, end) of each; all int32 [(tokens)]."""
 
     ids: np.ndarray
     begins: np.ndarray

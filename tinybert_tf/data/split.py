@@ -2,17 +2,20 @@
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+_Row = TypeVar("_Row")
+
 
 class Example(NamedTuple):
-    """One row. `label` is the file's own word or number, None in a test set.
+    """One example. `label` is the file's own word or number, None in a test set.
 
     For token classification `text` is the words and `label` their tags, both with a space between.
     """
@@ -24,11 +27,11 @@ class Example(NamedTuple):
 
 
 class Split:
-    """The rows of one part of a task. Each iteration reads them; nothing is held in memory. `len` reads them once.
+    """The examples of one part of a task. Each iteration reads them; nothing is held in memory. `len` reads them once.
 
     Args:
         name: "train", "dev", ...
-        source: where the rows come from, for messages.
+        source: where the examples come from, for messages.
         rows: called for each pass; yields the examples.
     """
 
@@ -90,7 +93,7 @@ class TaskData:
         return self.split(self.task.test_splits[0])
 
     def dev_splits(self) -> list[Split]:
-        """The dev set that a model is chosen on, and after it those that are scored beside it, if present."""
+        """The dev set that selects the best model, then further dev sets that are scored, if present."""
         return self._present(self._dev_names())
 
     def test_splits(self) -> list[Split]:
@@ -110,3 +113,18 @@ class TaskData:
             except InputError as error:
                 logger.info("%s is left out: %s", name, error)
         return splits
+
+
+def uniform_sample(rows: Iterable[_Row], count: int, seed: int = 0) -> list[_Row]:
+    """`count` rows sampled uniformly in one pass (Vitter's algorithm R); all of them if there are fewer.
+
+    >>> uniform_sample(range(3), 5)
+    [0, 1, 2]
+    """
+    generator, kept = random.Random(seed), []
+    for number, row in enumerate(rows):
+        if number < count:
+            kept.append(row)
+        elif (place := generator.randrange(number + 1)) < count:
+            kept[place] = row
+    return kept

@@ -16,7 +16,7 @@ _VERSIONS = {"squad1": "1.1", "squad2": "2.0"}
 
 
 class _WrongOffset(InputError):
-    """An answer that is not where the file says."""
+    """An answer that is not at its `answer_start`."""
 
 
 class Answer(NamedTuple):
@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
 
 class SquadExample(NamedTuple):
-    """One question. `answers` is empty where the context does not answer it (SQuAD 2.0), None where nobody says."""
+    """One question. `answers` is empty if the context does not answer it (SQuAD 2.0), None if the answers are unknown."""
 
     id: str
     question: str
@@ -51,7 +51,7 @@ def squad_split(task: Task, data_dir: str | Path | None, split: str, skip_bad_ro
         skip_bad_rows: see `read_squad`.
 
     Raises:
-        InputError: no such file, or more than one that could be meant.
+        InputError: no such file, or several candidates.
     """
     if data_dir is None:
         from tinybert_tf.data.tfds import prepare
@@ -73,7 +73,9 @@ def find_squad_file(task: Task, data_dir: Path, split: str) -> Path:
             return folder / name
     found = sorted(folder.glob(f"*{split}*v{version}*.json"))
     if len(found) > 1:
-        raise InputError(f"{folder}: {', '.join(path.name for path in found)} could all be the {split} set; keep one")
+        raise InputError(
+            f"{folder}: {', '.join(path.name for path in found)} are candidates for the {split} set; keep one"
+        )
     if not found:
         raise InputError(
             f"{folder}: no {split} set of SQuAD {version}; put {split}-v{version}.json into it "
@@ -92,7 +94,7 @@ def read_squad(path: str | Path, task: Task, skip_bad_rows: bool = False) -> lis
 
     Raises:
         InputError: with file, article, paragraph and question: no JSON, a missing field, an answer that is not at its
-            `answer_start` (with the number of them), an id that comes twice, or (SQuAD 1.1) a question without an answer.
+            `answer_start` (with the number of them), a duplicate id, or (SQuAD 1.1) a question without an answer.
     """
     bad: list[InputError] = []
     examples = _sorted(_questions(str(path), read_json(path), allows_no_answer(task), bad))
@@ -105,7 +107,7 @@ def read_squad(path: str | Path, task: Task, skip_bad_rows: bool = False) -> lis
     for one, next_one in itertools.pairwise(examples):
         if one.id == next_one.id:
             raise InputError(
-                f"{path}: two questions have the id {one.id!r}; predictions are filed by id, so make them differ"
+                f"{path}: two questions have the id {one.id!r}; predictions are stored by id, so make them differ"
             )
     return examples
 
@@ -142,7 +144,7 @@ def _sorted(examples: Iterable[SquadExample]) -> list[SquadExample]:
 
 
 def _questions(path: str, document: Any, may_lack_answer: bool, bad: list[InputError]) -> Iterator[SquadExample]:
-    """The questions of a file; the errors of answers that are not where they should be are added to `bad`."""
+    """The questions of a file; the errors of answers that are not at their `answer_start` are added to `bad`."""
     for a, article in enumerate(_field(document, "data", list, path), 1):
         at_article = f"{path}, article {a}"
         for p, paragraph in enumerate(_field(article, "paragraphs", list, at_article), 1):

@@ -17,7 +17,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.files import parse_json_object
 
 QUOTINGS = ("auto", "csv", "none")
-# What may separate the columns of a file, by its extension, the likeliest first.
+# Possible column separators by file extension, the most likely first.
 _SEPARATORS = {".csv": ",;\t|", ".tsv": "\t;,|"}
 _LONGEST_FIELD = 2**31 - 1  # characters; Python's own limit is 131,072, and a text may be longer
 _FIELD_LIMIT = threading.Lock()
@@ -35,8 +35,8 @@ def read_records(path: Path, quoting: str = "auto") -> Iterator[tuple[int, dict[
 
     Args:
         path: the file.
-        quoting: "auto" refuses a quoted field that swallows whole rows, since its quotes are likely to be characters of two
-            texts; "csv" takes it as one field; "none" takes every quote as a character, and every line as a row.
+        quoting: "auto" refuses a quoted field that contains whole rows, since its quotes are probably characters of two
+            texts; "csv" reads it as one field; "none" reads every quote as a character, and every line as a row.
 
     Raises:
         InputError: an unknown extension, or a malformed file, with its line.
@@ -64,7 +64,7 @@ def written_records(path: Path, quoting: str, lines: Iterable[bytes]) -> Iterato
     rows = itertools.chain([header], ([json.loads(line)[name] for name in header] for line in lines))
     for fields in rows:
         text = io.StringIO()
-        if quoting == "none":  # then a separator in a text, which no augmentation makes, would have no place
+        if quoting == "none":  # then a separator in a text could not be written; augmentation makes none
             text.write(separator.join(field.replace(separator, " ") for field in fields) + "\n")
         else:
             csv.writer(text, delimiter=separator, lineterminator="\n").writerow(fields)
@@ -133,7 +133,7 @@ def _rows(path: Path, separators: str, quoting: str) -> Iterator[tuple[int, list
 
 
 def _next_row(reader) -> list[str] | None:
-    # The limit is global: another user of the csv module in this process keeps its own.
+    # The limit is global; it is restored for other users of the csv module in this process.
     with _FIELD_LIMIT:
         before = csv.field_size_limit(_LONGEST_FIELD)
         try:
@@ -151,7 +151,7 @@ def _separator(path: Path, header: str, separators: str) -> str:
 
 
 def _swallows_rows(lines: list[str], separator: str, columns: int) -> bool:
-    """Whether each line of a record looks like a row of its own. In prose a separator is followed by a space."""
+    """Whether each line of a record looks like a separate row. In prose a separator is followed by a space."""
     bare = [_QUOTED.sub("", line) for line in lines]
     return columns > 1 and all(line.count(separator) == columns - 1 and f"{separator} " not in line for line in bare)
 

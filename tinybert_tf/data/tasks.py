@@ -1,4 +1,4 @@
-"""The tasks of the paper, and the built-in one, in one table."""
+"""A table of the paper's tasks and the built-in one."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ class Task:
         text, text_pair, label: column names; a number for a file without a header.
         metrics: reported on dev; the first is the main one.
         seq_len, intermediate_epochs, prediction_epochs: of stage 2. Those of GLUE's eight tasks are the paper's (section 4.2
-            and appendix); the paper gives none for SQuAD, WNLI and AX, nor, of course, for the built-in sample.
+            and appendix); the paper gives none for SQuAD, WNLI and AX.
         submissions: GLUE's names of the prediction files, one for each of `test_splits`.
-        dev_splits: names of the dev files without .tsv. A model is chosen on the first; the others are scored beside it.
+        dev_splits: names of the dev files without .tsv. The first selects the best model; the others are only scored.
         tfds: TensorFlow Datasets' name.
         unseen: tags of the dev set that no model predicts, since training lacks them.
     """
@@ -46,7 +46,7 @@ class Task:
 
     @property
     def has_pairs(self) -> bool:
-        """Whether an input is a pair of texts, which a model tells apart by their token types."""
+        """Whether an input is a pair of texts, which have different token types."""
         return self.text_pair is not None or self.kind == "span"
 
     @property
@@ -131,7 +131,7 @@ TASKS: dict[str, Task] = {
 }  # fmt: skip
 
 
-# Tasks of the user's own files, whose labels are known only when these are read; see `CustomFiles`.
+# Tasks on the user's own files; their labels are known once the files are read. See `CustomFiles`.
 CUSTOM_TASKS = ("custom", "token_classification")
 
 
@@ -149,8 +149,8 @@ def _folded(label: str) -> str:
 def label_ids(task: Task, label2id: Mapping[str, int] | None, source: str = "the model") -> dict[str, int]:
     """The id of each of the task's label words in a model, matched by name and not by position.
 
-    A model that was fine-tuned with its classes in another order keeps that order. Generic names (LABEL_0, or digits) say
-    nothing and mean the task's own order. Tags that only the dev set has (`Task.unseen`) get the ids after those of the model.
+    A model that was fine-tuned with its classes in another order keeps that order. Generic names (LABEL_0, or digits) are
+    in the task's own order. Tags that only the dev set has (`Task.unseen`) get the ids after those of the model.
 
     >>> label_ids(get_task("sst2"), {"positive": 0, "negative": 1})
     {'0': 1, '1': 0}

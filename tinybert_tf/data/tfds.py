@@ -27,7 +27,7 @@ _CONNECT_SECONDS = 5.0
 
 
 def prepare(task: Task, split: str, data_dir: str | Path | None = None) -> tuple[Any, Any]:
-    """The builder of a task, and the `tf.data.Dataset` of one split; fetched and prepared if need be.
+    """The builder of a task, and the `tf.data.Dataset` of one split; downloaded and prepared if necessary.
 
     Args:
         task: the task.
@@ -41,7 +41,7 @@ def prepare(task: Task, split: str, data_dir: str | Path | None = None) -> tuple
     try:
         builder = fetched_builder(task.tfds, **where)
         return builder, builder.as_dataset(split=_SPLITS.get(split, split))
-    except Exception as error:  # every way to fail here (network, disk, unknown split) has the one remedy
+    except Exception as error:  # every error here (network, disk, unknown split) has the same remedy
         raise InputError(
             f"TensorFlow Datasets cannot provide {split} of {task.tfds} ({first_line(error)}); give the files with `data_dir`"
         ) from None
@@ -85,7 +85,7 @@ def tfds_split(task: Task, split: str, data_dir: str | Path | None = None) -> Sp
     text, text_pair = _FEATURES.get(task.name, (task.text, task.text_pair))
 
     def rows() -> Iterator[Example]:
-        # MRPC's numbers are those of Microsoft's file, which holds train and dev: rows are counted here.
+        # MRPC's indices count over Microsoft's file, which holds train and dev, so rows are counted here.
         for index, row in enumerate(sorted(dataset.as_numpy_iterator(), key=lambda row: int(row["idx"]))):
             pair = None if text_pair is None else row[text_pair].decode("utf-8")
             label = None if split.startswith("test") else _label(task, row["label"], builder)
@@ -96,6 +96,6 @@ def tfds_split(task: Task, split: str, data_dir: str | Path | None = None) -> Sp
 
 def _label(task: Task, value, builder) -> str:
     if task.kind == "regression":
-        return str(value)  # the shortest number that is this float32
+        return str(value)  # the shortest decimal number of this float32
     name = builder.info.features["label"].int2str(int(value))
     return name if name in task.labels else task.labels[task.label_names.index(name)]

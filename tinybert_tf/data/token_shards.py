@@ -1,4 +1,4 @@
-"""Rows that are tokenized once: flat files that every epoch and every restart reads, in any order.
+"""Examples that are tokenized once, in flat files that every epoch and every restart reads in any order.
 
 The files of a directory, all of them little-endian arrays without a header that are mapped into memory:
 
@@ -7,7 +7,7 @@ The files of a directory, all of them little-endian arrays without a header that
     begins       int64 [rows + 1], where each row begins
     labels       int32 or float32, of each row, for token classification of each token
     weights      float32, of each row or token
-    about.json   counts, dtypes and what the rows were made from; written last
+    about.json   counts, dtypes and the source of the rows; written last
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object, write_json, written_aside
 
-# Part of every key: raise it when the files change their meaning.
+# Part of every key; increase it when the format changes.
 _FORMAT = 1
 
 
@@ -39,7 +39,7 @@ class TokenShards:
 
     Args:
         folder: as `write_shards` wrote it.
-        pad_id: fills the rows of a batch up.
+        pad_id: the padding token.
 
     Attributes:
         rows: how many there are.
@@ -55,7 +55,7 @@ class TokenShards:
         for name, (dtype, size) in about["arrays"].items():
             path = self.folder / name
             if not path.is_file() or path.stat().st_size != size * np.dtype(dtype).itemsize:
-                raise InputError(f"{path}: not the {size} values that about.json tells of; remove {self.folder}")
+                raise InputError(f"{path}: not the {size} values that about.json lists; remove {self.folder}")
             arrays[name] = np.memmap(path, dtype, "r") if size else np.zeros(0, dtype)
         self._word_ids, self._type_ids, self._begins = (arrays[name] for name in ("word_ids", "type_ids", "begins"))
         self._labels, self._weights = arrays["labels"].reshape(-1, *about["label_shape"]), arrays["weights"]
@@ -72,22 +72,22 @@ class TokenShards:
         return np.diff(self._begins)
 
     def count_batches(self, batch_size: int, epochs: int = 1) -> int:
-        """How many batches there are in all."""
+        """The total number of batches."""
         return -(-self.rows * epochs // batch_size)
 
     def row_numbers(
         self, batch_size: int, seed: int | None = None, epochs: int = 1, first: int = 0, buckets: Sequence[int] = ()
     ) -> Iterator[np.ndarray]:
-        """The numbers of the rows of each batch from batch `first` on; those before it are not computed.
+        """The row indices of each batch from batch `first` on; earlier batches are not computed.
 
         Each epoch is a permutation of all rows. Rows are sorted by length over a window of batches, whose order is then
-        shuffled. Epochs flow into each other; only the last batch of all may be shorter.
+        shuffled. A batch may hold rows of two epochs; only the very last batch may be smaller.
 
         Args:
             batch_size: rows in a batch.
-            seed: of the order, which it decides alone; None keeps rows of a similar length in their order.
+            seed: determines the order; None keeps rows of similar length in their order.
             epochs: passes over the rows.
-            first: batches to leave out.
+            first: batches to skip.
             buckets: the lengths that batches are padded to.
         """
         bounds = np.asarray(buckets or length_buckets(self.seq_len))
@@ -183,14 +183,14 @@ def open_shards(
     label_weights: Mapping[str, float] | None = None,
     identity: Any = None,
 ) -> TokenShards:
-    """The rows of `split` as shards below `folder`: those of an earlier call where they are of the same rows, else new ones.
+    """The rows of `split` as shards below `folder`: those of an earlier call if the rows are the same, else new ones.
 
     Args:
         folder: holds a directory for each set of rows.
         split, tokenizer, task, seq_len, ids, label_weights: as for `data.batches`.
-        identity: JSON values that the rows follow from, such as settings and the source's size and time of change. Shards of
-            the same identity are used without reading the rows. Of others every row is read, and so checked, and the shards
-            are made again only where the rows have changed.
+        identity: JSON values that determine the rows, such as settings and the source's size and modification time. Shards
+            of the same identity are used without reading the rows. Of others every row is read, and so checked, and the
+            shards are made again only where the rows have changed.
 
     Raises:
         InputError: a malformed row, no row, or a disk that cannot be written.
@@ -214,7 +214,7 @@ def open_shards(
     if about and identity is not None and about["identity"] == identity:
         return TokenShards(folder, tokenizer.pad_id)
     rows = 0
-    for row in split:  # before anything is written: it finds a malformed row
+    for row in split:  # before anything is written, to find malformed rows
         digest.update(f"{row.text}\0{row.text_pair}\0{row.label}\n".encode())
         rows += 1
     if not rows:
@@ -233,7 +233,7 @@ def open_shards(
 
 
 def _write(aside: Path, chunks: Iterable[Rows], vocab_size: int) -> dict[str, Any]:
-    """Writes the arrays of all rows; what about.json says of them."""
+    """Writes the arrays of all rows; returns their entries in about.json."""
     types = {"word_ids": np.uint16 if vocab_size <= 2**16 else np.int32, "type_ids": np.uint8}
     begins, arrays, about = [np.zeros(1, np.int64)], {}, {}
     with contextlib.ExitStack() as stack:

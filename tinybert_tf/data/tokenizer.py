@@ -11,7 +11,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.presets import locate
 from tinybert_tf.tokenizer_files import AddedToken, Vocabulary, open_vocabulary, read_vocabulary
 
-# Put around added tokens. BERT removes control characters from texts, so one for another changes nothing.
+# Marks added tokens. BERT removes control characters from texts, so replacing one by another changes nothing.
 _MARK, _OTHER_CONTROL = "\x01", "\x02"
 
 
@@ -70,7 +70,7 @@ class Tokenizer:
         return self._wordpiece.tokenize(texts)
 
     def tokenize_with_offsets(self, texts) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
-        """As `tokenize`, and where each piece begins and ends in the UTF-8 bytes of its text: (pieces, begins, ends)."""
+        """As `tokenize`, with the begin and end of each token in the UTF-8 bytes of its text: (tokens, begins, ends)."""
         return self._added(texts, self._plain) if self._added else self._plain(texts)
 
     def _plain(self, texts) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
@@ -88,7 +88,7 @@ class Tokenizer:
         """Strings [B], and optionally their second halves [B] -> ragged int32 (word ids, type ids) [B, (<= seq_len)].
 
         [CLS] first [SEP], or [CLS] first [SEP] second [SEP]; a pair that is too long loses tokens of its longer side first.
-        Texts lose their end, or with `truncation_side="left"` in the vocabulary their beginning.
+        Texts are cut at their end, or at their beginning with `truncation_side="left"` in the vocabulary.
         """
         first = self.tokenize(texts)
         if text_pairs is None:
@@ -122,7 +122,7 @@ class _AddedTokens:
     """Splits texts around the tokens that are kept whole."""
 
     def __init__(self, vocabulary: Vocabulary):
-        added = sorted(vocabulary.added, key=lambda token: -len(token.content))  # of two at one place the longer counts
+        added = sorted(vocabulary.added, key=lambda token: -len(token.content))  # the longest match wins
         self._any_case = [token.normalized and vocabulary.lower_case for token in added]
         self._pattern = f"({'|'.join(map(_pattern, added, self._any_case))})"
         self._contents = [
@@ -160,15 +160,15 @@ class _AddedTokens:
 def _pattern(token: AddedToken, any_case: bool) -> str:
     """A regular expression of RE2 for a token."""
     pattern = re.escape(token.content)
-    if token.single_word:  # RE2 knows the boundaries of ASCII words alone
+    if token.single_word:  # RE2 supports word boundaries for ASCII only
         first, last = (re.match(r"\w", end, re.ASCII) is not None for end in (token.content[0], token.content[-1]))
         pattern = (r"\b" if first else "") + pattern + (r"\b" if last else "")
     return f"(?i:{pattern})" if any_case else pattern
 
 
 def _prepared(texts, lower_case: bool) -> tuple[tf.Tensor, tf.RaggedTensor, tf.RaggedTensor]:
-    """Texts [B] in lower case or else without accents, and of each of their bytes [B, (bytes)] where the character of the
-    text that it is from begins and ends.
+    """Texts [B] in lower case or else without accents; for each of their bytes [B, (bytes)], begin and end of its character
+    in the original text.
 
     Character by character, as the `tokenizers` library does it.
     """

@@ -1,4 +1,4 @@
-"""Distillation: what to match, how to measure it, and the model that trains on it."""
+"""Distillation: objectives, losses, and the Keras model that trains a student with them."""
 
 from tinybert_tf.distill import losses, objectives
 from tinybert_tf.distill.distiller import Distiller

@@ -1,4 +1,4 @@
-"""A batch as the losses see it."""
+"""A training batch as losses receive it."""
 
 import dataclasses
 from typing import Any
@@ -35,7 +35,7 @@ class Batch:
         return tf.shape(tf.nest.flatten(self.features)[0])[0]
 
     def weights(self, over: str) -> tf.Tensor:
-        """What a loss is the weighted mean over.
+        """The weights of the mean that a loss is.
 
         Args:
             over: "rows": [B], one for each example; "tokens": [B, S], those of each example's tokens; "pairs": [B, S, S],
@@ -51,7 +51,9 @@ class Batch:
         return (losses.pair_weights if over == "pairs" else losses.token_weights)(self.mask, self.weight)
 
     def in_parts(self, count: int) -> tuple:
-        """(features, labels, weight) [B, ...] as [count, B / count, ...]; where B is no multiple, rows of weight 0 fill it."""
+        """(features, labels, weight) [B, ...] as [count, B / count, ...]; rows of weight 0 are appended if B is not a
+        multiple of `count`.
+        """
         features, labels, weight = self.features, self.labels, self.weight
         static = tf.nest.flatten(features)[0].shape[0]
         fits = static is not None and static % count == 0

@@ -5,8 +5,8 @@ Shapes: T tokens (of all batches, padding left out), D and d the teacher's and t
 The student's hidden state represents the teacher's in an orthonormal basis [D, d]: s = h B. From the embeddings upwards,
 each weight is first cut down (`_cut` for a head's circuits, the neurons that contribute most for the feed-forward layer),
 then corrected by ridge regression on what the student computes at that point, so that each layer also compensates for the
-error of the layers before it, skipped layers included. Every regression fits what is missing and shrinks towards no change:
-where nothing is missing, as between equal sizes, the weights stay what they are and the student computes what its teacher does.
+error of the layers before it, skipped layers included. Every regression fits the residual and is regularized towards no
+change, so between equal sizes the weights stay the same and the student equals its teacher.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ _RIDGE = 0.01
 
 
 class Kept(NamedTuple):
-    """What a student's layer keeps of its teacher's: the indices of heads and neurons, as many as the student has."""
+    """The heads and neurons of a teacher's layer that the student's layer keeps, by index."""
 
     heads: Sequence[int]
     neurons: Sequence[int]
@@ -38,19 +38,19 @@ def compress_teacher(
     batches: Iterable[Mapping],
     kept: Sequence[Kept] | None = None,
 ) -> list[Projection]:
-    """Fills `student` from `teacher`; both compute in float32, and the student is nowhere larger.
+    """Fills `student` from `teacher`; both compute in float32, and the student is larger in no dimension.
 
     Args:
         student: filled in place.
-        teacher: left alone.
+        teacher: unchanged.
         mapped: the teacher layer, counted from 1, for each student layer.
         batches: of features, int32 [batch, seq].
         kept: for each student layer the heads and neurons that it keeps; by default all heads, and the neurons that add most
             to the layer's output.
 
     Returns:
-        For each hidden state of the student, the embedding output first: the (kernel [d, D], bias [D]) that give the
-        teacher's back.
+        For each hidden state of the student, the embedding output first: the (kernel [d, D], bias [D]) that reconstruct the
+        teacher's.
 
     Raises:
         InputError: no token in `batches`.
@@ -78,7 +78,7 @@ def compress_teacher(
 
 
 class _Tokens:
-    """The text as `model` reads it: the tokens of all batches in one list, and the way back into batches for attention."""
+    """The tokens of all batches as one list for `model`, with the indices that restore the batches for attention."""
 
     def __init__(self, model: BertModel, features: Sequence[Mapping]):
         self.model, self.features = model, features
@@ -95,7 +95,7 @@ class _Tokens:
         return np.concatenate([np.asarray(x)[mask] for x, mask in zip(states, self.masks, strict=True)])
 
     def states(self, layer: TransformerLayer, inputs: np.ndarray) -> LayerStates:
-        """What a layer of the model computes of `inputs` [T, hidden], each [T, ...]; without the attention logits."""
+        """The intermediate tensors of a layer for `inputs` [T, hidden], each [T, ...]; without the attention logits."""
         parts, begin = [], 0
         for mask in self.masks:
             end = begin + int(mask.sum())
@@ -108,7 +108,8 @@ class _Tokens:
 
 
 def _basis(states: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """An orthonormal basis [D, d] that holds most of the hidden states' variance, in which a normalization stays one.
+    """An orthonormal basis [D, d] that keeps most of the hidden states' variance and in which layer normalization remains
+    one.
 
     The subspace is spanned by the principal components. Within it the basis is turned as close as possible to d of the D
     coordinates, because a normalization scales each coordinate by itself; and (1, ..., 1) stays (1, ..., 1), because it
@@ -199,7 +200,7 @@ def _compress_layer(
     contraction, contraction_bias = source.output_dense.get_weights()
     contraction = contraction @ basis
     importance = target.expanded.std(axis=0) * np.linalg.norm(contraction, axis=1)
-    neurons = _largest(importance, layer.config.intermediate_size) if kept is None else kept.neurons
+    neurons = largest(importance, layer.config.intermediate_size) if kept is None else kept.neurons
     read, shift = _read(middle, target.middle, basis)
     layer.intermediate.set_weights([read @ kernel[:, neurons], (shift @ kernel + bias)[neurons]])
     layer.output_dense.set_weights([contraction[neurons], contraction_bias @ basis])
@@ -264,7 +265,7 @@ def _compress_heads(student: BertModel, teacher: BertModel, read: Projection, to
     importance = pooled.std(axis=0)
     if by_pooled:
         importance = importance * np.linalg.norm(teacher.head_layer.get_weights()[0], axis=1)
-    kept = _largest(importance, student.config.hidden_size)
+    kept = largest(importance, student.config.hidden_size)
     student.pooler.dense.set_weights([kernel @ weight[:, kept], (shift @ weight + bias)[kept]])
     if by_pooled:
         head, head_bias = teacher.head_layer.get_weights()
@@ -345,11 +346,11 @@ def _correct_norm(norm, outputs: np.ndarray, target: np.ndarray) -> None:
     """Refits gamma and beta of a normalization that gives `outputs` to give `target`, each coordinate by itself."""
     gamma, beta = norm.get_weights()
     mean, target_mean = outputs.mean(axis=0), target.mean(axis=0)
-    centred = outputs - mean
-    slope = (centred * (target - target_mean)).mean(axis=0) / np.maximum((centred**2).mean(axis=0), 1e-12)
+    centered = outputs - mean
+    slope = (centered * (target - target_mean)).mean(axis=0) / np.maximum((centered**2).mean(axis=0), 1e-12)
     norm.set_weights([gamma * slope, (beta - mean) * slope + target_mean])
 
 
-def _largest(importance: np.ndarray, count: int) -> np.ndarray:
-    """The indices of the largest values, in their order."""
+def largest(importance: np.ndarray, count: int) -> np.ndarray:
+    """The indices of the `count` largest values, ascending."""
     return np.sort(np.argsort(-importance, kind="stable")[:count])

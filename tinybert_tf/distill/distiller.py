@@ -41,13 +41,13 @@ class Distiller(keras.Model):
     its own: a teacher in bfloat16 beside a float32 student is the fast choice on hardware that has it. Its classes are
     matched with the student's by name; labels in the data have the student's ids.
 
-    It is not `keras.distillation.Distiller`, which knows no masks, no projections and no example weights, and which computes
-    the whole teacher. Saved whole (`save("x.keras")`) it contains the teacher; `save_weights` stores what is trained alone.
+    It is not `keras.distillation.Distiller`, which supports neither masks nor projections nor example weights and always
+    computes the whole teacher. `save("x.keras")` includes the teacher; `save_weights` stores only what is trained.
 
     Args:
         teacher: a `BertModel`, or for objectives that read its logits alone any Keras model that gives logits (or ends in a
             softmax), such as KerasHub's `BertTextClassifier`. Its inputs are found in the features by name.
-        student: a `BertModel` or any Keras model, likewise.
+        student: a `BertModel` or any Keras model with logits, whose inputs are found in the same way.
         objective: a `TinyBertObjective` (the default), another object with `matches`, a `Match`, or a list of them, see
             `tinybert_tf.distill.objectives`.
         projections: starting values (kernel [student width, teacher width], bias), one for each of the student's hidden
@@ -83,7 +83,7 @@ class Distiller(keras.Model):
         check_pair(student, teacher, reads_logits=compares_logits)
         teacher.trainable = False
         self.student = student
-        # In an object that Keras does not look into: what the teacher's layers are is no part of what is trained.
+        # Hidden from Keras' attribute tracking: the teacher's layers are not part of what is trained.
         self._frozen = _Frozen(
             teacher,
             reader(teacher, _read_by(m.teacher for m in matches)),
@@ -104,11 +104,11 @@ class Distiller(keras.Model):
 
     @property
     def teacher_reader(self) -> Reader:
-        """What the objective reads of the teacher. Features named `teacher/` and an output's name take that output's place."""
+        """The part of the teacher that the objective reads. A feature named `teacher/OUTPUT` replaces that output."""
         return self._frozen.teacher_reader
 
     def __dir__(self):
-        # Keras saves the weights of every attribute that is listed here; the teacher's do not change.
+        # Keras saves the weights of all attributes listed here; the teacher's do not change.
         return [name for name in super().__dir__() if name != "teacher"]
 
     def compile(
@@ -180,14 +180,14 @@ class Distiller(keras.Model):
         return {"loss": loss, **terms}, _total_weight(batch)
 
     def _counts(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """What the means are divided by, over the global batch, for each kind of mean."""
+        """The denominators of the means over the global batch, for each kind of mean."""
         kinds = dict.fromkeys(match.over for match in self.matches)
         return {over: all_reduce_sum(tf.reduce_sum(batch.weights(over))) for over in kinds}
 
     def _forward(self, batch: Batch, counts, training=False):
-        """(loss, terms, logits): of the global batch's loss and of its terms this part's shares, and its logits if any.
+        """(loss, terms, logits): this part's shares of the global batch's loss and of its terms, and its logits if any.
 
-        A term is without its weight, and summed over its rows of the table.
+        A term is unweighted and summed over its rows of the table.
         """
         teacher = self._frozen.read_teacher(batch.features)
         student = self._frozen.read_student(batch.features, training)
@@ -258,7 +258,7 @@ class Distiller(keras.Model):
         return logs_per_worker(self.get_metrics_result())
 
     def _maybe_symbolic_build(self, **data):
-        """Makes the variables of optimizer and metrics before the step is traced, where making them fails on replicas."""
+        """Creates the variables of optimizer and metrics before the step is traced: creating them on replicas fails."""
         if self.optimizer is not None and not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
@@ -291,14 +291,14 @@ class Distiller(keras.Model):
         self.optimizer.build(self.trainable_variables)
 
     def save_assets(self, dir_path: str) -> None:
-        """Called by `save`, not by `save_weights`: the teacher belongs to the whole model alone."""
+        """Called by `save`, not by `save_weights`: only the whole model includes the teacher."""
         self.teacher.save_weights(Path(dir_path) / _TEACHER_WEIGHTS)
 
     def load_assets(self, dir_path: str) -> None:
         self.teacher.load_weights(Path(dir_path) / _TEACHER_WEIGHTS)
 
     def export(self, filepath: str | Path, **options) -> None:
-        """Writes the student's answers as a SavedModel or in another of Keras' formats; see `keras.Model.export`."""
+        """Exports the student as a SavedModel or in another of Keras' formats; see `keras.Model.export`."""
         name = _own_output(self.student)[0]
         whole = is_functional(self.student)
         answers = keras.Model(self.student.input, output(self.student, name)) if whole else self.student
@@ -314,10 +314,10 @@ class Distiller(keras.Model):
 
 @dataclasses.dataclass(frozen=True)
 class _Frozen:
-    """The teacher and what is read of the two networks.
+    """The teacher, and the submodels of both networks that the objective reads.
 
     Attributes:
-        order: the rows of the teacher's logits in the order of the student's classes, or None where they have one order.
+        order: indices that put the teacher's logits into the order of the student's classes; None if the orders are equal.
     """
 
     teacher: keras.Model
@@ -342,7 +342,7 @@ def _names(named: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def _read_by(outputs) -> list[str]:
-    """The names in some rows' outputs, each once."""
+    """The distinct output names in some rows."""
     return list(dict.fromkeys(name for named in outputs for name in _names(named)))
 
 
@@ -353,7 +353,7 @@ def _pick(outputs: dict[str, tf.Tensor], named: str | tuple[str, ...] | None):
 
 
 def _own_output(student: keras.Model) -> tuple[str]:
-    """The output that the student is used for."""
+    """The student's main output: its logits or its last hidden state."""
     return ("sequence_output",) if getattr(student, "head", None) == "encoder" else ("logits",)
 
 
@@ -366,9 +366,9 @@ def _projection_key(match: Match) -> str:
 
 
 def _projections(student, teacher, matches: Sequence[Match], values) -> dict[str, keras.layers.Dense]:
-    """The dense layers of the rows that ask for one, by the index of the hidden state, or by the name of another output."""
+    """The dense layers of the rows with `project`, by the index of the hidden state or the name of another output."""
     rows = {_projection_key(match): match for match in matches if match.project}
-    # The weights are as exact as the student's, of which the optimizer takes one norm with them.
+    # Same variable dtype as the student's: the optimizer computes one norm over both.
     compute_dtype = student.dtype_policy.compute_dtype
     policy = compute_dtype if compute_dtype in ("float32", "float64") else f"mixed_{compute_dtype}"
     projections = {}

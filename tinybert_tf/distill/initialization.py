@@ -24,8 +24,8 @@ def initialize_student(
 ) -> list[Projection] | None:
     """Fills `student` in place from `teacher`, and returns starting values for the `Distiller`.
 
-    Both may have any dtype policy: the work is done in float32. A head of the same kind is taken over; another kind of head
-    is left as it is.
+    Both may have any dtype policy: the work is done in float32. A head of the same kind is copied; another kind of head is
+    left unchanged.
 
     >>> import numpy as np
     >>> import tinybert_tf as tb

@@ -17,9 +17,9 @@ import tensorflow as tf
 
 from tinybert_tf.errors import InputError
 
-# The published code takes attention logits at or below this for masked.
+# The published code treats attention logits at or below this as masked.
 _REFERENCE_MASKED = -1e2
-# The logit of a position that cannot be the answer: no probability, yet finite in a log softmax.
+# The logit of a position that cannot be the answer: zero probability, but finite in a log softmax.
 _IMPOSSIBLE = -1e9
 
 PADDINGS = ("exclude", "reference")

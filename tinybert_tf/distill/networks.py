@@ -1,4 +1,4 @@
-"""The outputs of a network by name, for networks that Keras can cut, and the logits of any other Keras model.
+"""Outputs of functional Keras models by name, and the logits of any other Keras model.
 
 An output is named as in the dict that a network returns, with an index where that is a list:
 
@@ -26,7 +26,7 @@ from keras import ops
 from tinybert_tf.bert import BertModel
 from tinybert_tf.errors import InputError
 
-# Features whose names begin so are what a teacher gives for a batch, by the names of its outputs: it is not computed then.
+# Features with this prefix are precomputed outputs of the teacher, by name; the teacher is then not run.
 TEACHER = "teacher/"
 # KerasHub's names of BERT's inputs.
 KERASHUB_INPUTS = {"input_word_ids": "token_ids", "input_mask": "padding_mask", "input_type_ids": "segment_ids"}
@@ -35,7 +35,7 @@ _PROJECTIONS = {"queries": "query", "keys": "key", "values": "value"}
 
 
 def is_functional(model: keras.Model) -> bool:
-    """Whether the outputs of a model's layers can be had by themselves."""
+    """Whether a model is functional, so that outputs of its layers can be read."""
     return bool(getattr(model, "inputs", None)) and bool(getattr(model, "outputs", None))
 
 
@@ -73,7 +73,7 @@ def _as_logits(tensor):
 
 
 def describe(model: keras.Model) -> str:
-    """How messages name a model."""
+    """A model's description for messages."""
     head = f" with the head {model.head!r}" if isinstance(model, BertModel) else ""
     return f"the model {model.name!r} ({type(model).__name__}{head})"
 
@@ -143,7 +143,7 @@ def reader(network: keras.Model, names: Sequence[str]) -> Reader:
 
 
 def arguments(network: keras.Model, features):
-    """Of `features`, what a network takes: inputs by name, also between TF-Models' and KerasHub's names."""
+    """The features that a network takes as inputs, by name; TF-Models' and KerasHub's names are translated."""
     if not isinstance(features, Mapping) or not is_functional(network):
         return features
     taken = network.input
@@ -173,7 +173,9 @@ def token_mask(features) -> tf.Tensor | None:
 
 
 def head_of(network: keras.Model) -> str:
-    """What a network's logits are: the head of a `BertModel`; else told by their shape, "classification" or "regression"."""
+    """What a network's logits are: the head of a `BertModel`; else inferred from their shape, "classification" or
+    "regression".
+    """
     if isinstance(network, BertModel):
         return network.head
     count = label_count(network)

@@ -1,10 +1,10 @@
-"""What a student is asked to match: tables of terms, and TinyBERT's (Jiao et al. 2020, equations 6 and 11).
+"""Distillation objectives as tables of terms, and TinyBERT's (Jiao et al. 2020, equations 6 and 11).
 
-An objective is worked out once, from two networks, as a table: each row, a `Match`, says which output of the student meets
-which output of the teacher in which loss, with which weight. What is computed of each network, the names of the terms, the
-projections and the loss all follow from the table.
+An objective is resolved once, for two networks, into a table. Each row, a `Match`, names an output of the student, an
+output of the teacher, the loss between them and its weight. The table determines which layers are computed, the names of
+the terms, the projections and the loss.
 
-A loss of one's own is a function of two outputs and the batch that returns a value for each example (or each position):
+A custom loss is a function of two outputs and the batch that returns a value for each example (or each position):
 
 >>> import tensorflow as tf
 >>> import tinybert_tf as tb
@@ -95,7 +95,7 @@ class Match:
 
 
 class Objective(Protocol):
-    """Anything that works out its rows from the two networks; `serializable` lets a dataclass be saved with a `Distiller`."""
+    """An object that returns its rows for two networks; `serializable` lets a dataclass be saved with a `Distiller`."""
 
     def matches(self, student: keras.Model, teacher: keras.Model) -> Sequence[Match]: ...
 
@@ -113,7 +113,7 @@ def table(
     """The rows of an objective, of a row or of a list of both, without those of weight 0.
 
     Raises:
-        InputError: no row is left, or something that is no objective.
+        InputError: no row is left, or something that is not an objective.
     """
     parts = objective if isinstance(objective, Sequence) else [objective]
     rows: list[Match] = []
@@ -190,7 +190,7 @@ class TinyBertObjective:
         """The table of two networks.
 
         Raises:
-            InputError: networks that cannot be matched, with the ways out.
+            InputError: networks that cannot be matched, with the remedies.
         """
         rows = []
         if _any(self.attention_weight) or _any(self.hidden_weight) or self.embedding_weight:

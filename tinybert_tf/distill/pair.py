@@ -1,4 +1,4 @@
-"""Whether a student can learn from a teacher: the one check of a pair of networks, before anything trains."""
+"""Checks that a student can learn from a teacher, before anything trains."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from tinybert_tf.errors import InputError
 
 
 def check_pair(student: keras.Model, teacher: keras.Model, reads_logits: bool = True) -> None:
-    """Raises InputError for networks that cannot learn from each other, with both sides and the remedy.
+    """Raises InputError for networks that do not fit each other, with both sides and the remedy.
 
     Args:
         student: the network that is trained.
@@ -31,8 +31,8 @@ def check_pair(student: keras.Model, teacher: keras.Model, reads_logits: bool = 
         words, known = student.config.vocab_size, teacher.config.vocab_size
         if words != known:
             raise InputError(
-                f"the student has a vocabulary of {words} words and the teacher of {known}: the same token ids would stand "
-                f"for different words; build the student with `vocab_size={known}`"
+                f"the student has a vocabulary of {words} words and the teacher of {known}: the same token ids would mean "
+                f"different words; build the student with `vocab_size={known}`"
             )
     if reads_logits:
         _check_heads(student, teacher)

@@ -13,7 +13,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.logits import Logits, checked_seq_len, predict_logits
 from tinybert_tf.evaluate.task_model import TaskModel
 
-# Of text without a task.
+# Default for text without a task.
 _RAW_TEXT_LENGTH = 128
 
 
@@ -99,7 +99,7 @@ def predict(
 
 
 def open_model(model: BertModel | str | Path, tokenizer: Tokenizer | None = None) -> tuple[BertModel, Tokenizer]:
-    """A network with all of its head's weights, and its tokenizer.
+    """A network with all weights of its head, and its tokenizer.
 
     Args:
         model: in memory, or a directory or preset.
@@ -152,7 +152,7 @@ def raw_task(model: BertModel, split: Split) -> Task:
 
 
 def answers(task: Task, split: Split, logits: Logits) -> Iterator[dict]:
-    """What bin/predict.py writes about each example of a split."""
+    """What bin/predict.py writes for each example of a split."""
     for row, values in zip(split, logits, strict=True):
         answer = {"index": row.index, "text": row.text}
         if row.text_pair is not None:

@@ -1,4 +1,4 @@
-"""What is reached without a network: by the best constant answer, and by counting words."""
+"""Scores without a network: of the best constant answer, and of counting words."""
 
 import collections
 from collections import Counter
@@ -14,7 +14,7 @@ from tinybert_tf.evaluate.metrics import METRICS, compute_metrics, entity_scores
 
 
 def constant_score(task: Task, split: Split) -> tuple[float, int]:
-    """The highest main metric that one answer to every example reaches, and the number of examples.
+    """The highest main metric of a constant answer, and the number of examples.
 
     Args:
         task: its kind and main metric.

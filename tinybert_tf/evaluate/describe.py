@@ -1,4 +1,4 @@
-"""Faults and shape of a task's data, and the score of a simple baseline: what to know before anything is trained."""
+"""Faults and statistics of a task's data, and the score of a simple baseline."""
 
 import collections
 import dataclasses
@@ -15,10 +15,10 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.baseline import word_scores
 from tinybert_tf.settings import check_at_least_one, nested, setting
 
-_FEW_ROWS = 8  # of a class, which a network hardly learns
-_MOST_OF_ALL = 0.9  # a share of one class, at which accuracy says little
+_FEW_ROWS = 8  # fewer examples of a class are hardly learned
+_MOST_OF_ALL = 0.9  # share of one class above which accuracy says little
 _MUCH_TRUNCATED = 0.05
-_HELD_OUT = 10  # every tenth training row is scored where there is no dev set
+_HELD_OUT = 10  # without a dev set every tenth training row is scored
 _CHUNK = 1024
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def _label_counts(task: Task, rows: Sequence[Example]) -> dict[str, int]:
 
 
 def _lengths(rows: Sequence[Example], tokenizer: Tokenizer | None, seq_len: int) -> dict[str, float]:
-    """Of the whole inputs, special tokens included if there is a tokenizer."""
+    """Lengths of whole inputs, with special tokens if there is a tokenizer."""
     columns = [[row.text for row in rows], [row.text_pair for row in rows if row.text_pair is not None]]
     lengths = sum(_count(column, tokenizer) for column in columns if column)
     lengths += (1 + sum(map(bool, columns))) * (tokenizer is not None)

@@ -31,8 +31,8 @@ def evaluate_model(settings: EvaluateSettings) -> dict:
         settings: of the program.
 
     Returns:
-        The RESULT of `bin/evaluate.py`: task, score, metrics. The scores of a second dev set (MNLI's mismatched one) have
-        its name before theirs: `dev_mismatched_accuracy`.
+        The RESULT of `bin/evaluate.py`: task, score, metrics. The metrics of a second dev set (MNLI's mismatched one) are
+        prefixed with its name: `dev_mismatched_accuracy`.
 
     Raises:
         InputError: a model and a task that do not fit each other, or a split without labels.

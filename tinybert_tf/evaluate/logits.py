@@ -1,4 +1,4 @@
-"""A network's logits of a split, and their scores."""
+"""Predicts the logits of a split, and scores them."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -111,7 +111,7 @@ def to_all_words(task: Task, logits: np.ndarray, words: int) -> np.ndarray:
 
 
 def checked_seq_len(model: BertModel, seq_len: int) -> int:
-    """The length, if the network can read it; else InputError."""
+    """The length; InputError if the network has fewer positions."""
     positions = model.config.max_position_embeddings
     if seq_len > positions:
         raise InputError(f"the model has {positions} positions; take a smaller one", "seq_len", seq_len)

@@ -54,7 +54,7 @@ def compute_metrics(
     """Scores of one data set, in the order of `names`.
 
     A side without variation has no correlation: `matthews`, `pearson` and `spearman` are then 0.0, never NaN, so that a
-    student that answers the same to everything scores as what it is and the result stays valid JSON.
+    constant student gets a low score and the result stays valid JSON.
 
     Args:
         names: keys of `METRICS`.
@@ -84,8 +84,8 @@ def entity_scores(predicted: Sequence[Sequence[str]], true: Sequence[Sequence[st
     """`f1`, `precision` and `recall` of entities over all sentences, and `accuracy` of the single tags.
 
     An entity is right if its kind and both of its ends are (conlleval's rule, Tjong Kim Sang and De Meulder, CoNLL 2003);
-    IOB1, IOB2 and IOBES are understood. A tag without such a prefix is an entity's kind itself. What has nothing to count
-    scores 0.
+    IOB1, IOB2 and IOBES are understood. A tag without such a prefix is an entity's kind itself. A score without anything to
+    count is 0.
 
     >>> entity_scores([["B-PER", "O", "O"]], [["B-PER", "O", "B-LOC"]])["precision"]
     1.0

@@ -62,7 +62,7 @@ def predict(settings: PredictSettings) -> dict:
 
     Returns:
         The RESULT of `bin/predict.py`: of a single text its answer; else `rows`, the number of predictions, and for GLUE
-        `archive` and what GLUE wants beside it, `missing`.
+        `archive` and `missing`, the files that GLUE expects besides.
 
     Raises:
         InputError: nothing to predict, a model of another task, or malformed examples.

@@ -8,7 +8,7 @@ from tinybert_tf.settings import check_at_least_one, nested, setting
 
 @dataclasses.dataclass(frozen=True)
 class ModelSettings:
-    """A trained model and how it is run."""
+    """A trained model and its batch size."""
 
     model_dir: str = setting("", "a model directory that was fine-tuned or distilled", required=True)
     batch_size: int = setting(64, "examples at a time")

@@ -1,4 +1,4 @@
-"""Answers to SQuAD's questions from a network's logits, and the official scores of them."""
+"""Answers to SQuAD's questions from a network's logits, and their official scores."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,13 +19,13 @@ from tinybert_tf.evaluate.logits import checked_seq_len
 from tinybert_tf.files import write_json
 from tinybert_tf.progress import Progress
 
-# Devlin et al.'s limits: pieces of an answer, and answers that are kept of a question.
+# Devlin et al.'s limits: tokens in an answer, and answers kept for a question.
 MAX_ANSWER_LENGTH = 30
 N_BEST = 20
 
 
 class Candidate(NamedTuple):
-    """A passage of the context, and the logits of its first and its last piece."""
+    """A passage of the context, and the logits of its first and last token."""
 
     text: str
     start_logit: float
@@ -44,7 +44,7 @@ class Prediction(NamedTuple):
 
     @property
     def null_odds(self) -> float:
-        """By how much no answer scores above the best passage."""
+        """The score of no answer minus that of the best passage."""
         return self.null.score - self.candidates[0].score
 
 
@@ -114,15 +114,15 @@ def find_answers(
 ) -> dict[str, Prediction]:
     """The best passages over all windows of each question, by the question's id.
 
-    A passage begins in the window that shows the most of the context on both sides of its first piece (Devlin et al.'s
-    "maximum context") and ends in the same; every passage of at most `max_answer_length` pieces is compared, not only those
+    A passage begins in the window with the most context on both sides of its first token (Devlin et al.'s
+    "maximum context") and ends in the same; every passage of at most `max_answer_length` tokens is compared, not only those
     between the best starts and the best ends. Its text is cut out of the context. The score of no answer is the
     lowest of the windows' [CLS] scores.
 
     Args:
         features: the windows.
         logits: float32 [length, 2] of each window.
-        max_answer_length: longest passage in pieces.
+        max_answer_length: longest passage in tokens.
         n_best: passages of different text that are kept of a question.
     """
     found = {}
@@ -159,8 +159,8 @@ def score_squad(
 
     Returns:
         `f1`, `exact_match`; for SQuAD 2.0, both at null odds of 0, also for questions with an answer (`HasAns_f1`,
-        `HasAns_exact_match`) and without (`NoAns_...`) as far as there are such, and what the threshold that is best for the
-        score reaches: `best_f1`, `best_f1_threshold`, `best_exact_match`, `best_exact_match_threshold`.
+        `HasAns_exact_match`) and without (`NoAns_...`) if there are such, and the scores at the best thresholds: `best_f1`,
+        `best_f1_threshold`, `best_exact_match`, `best_exact_match_threshold`.
 
     Raises:
         InputError: questions whose answers are not known.
@@ -183,7 +183,7 @@ def write_squad_predictions(
     directory: str | Path, task: Task, predictions: Mapping[str, Prediction], null_threshold: float = 0.0
 ) -> None:
     """Writes `predictions.json` (id -> answer), `nbest.json` (id -> passages with probabilities and logits) and, for SQuAD
-    2.0, `null_odds.json` (id -> by how much no answer scores above the best passage), as the official scripts read them."""
+    2.0, `null_odds.json` (id -> score of no answer minus that of the best passage), as the official scripts read them."""
     directory = Path(directory)
     write_json(directory / "predictions.json", answer_texts(task, predictions, null_threshold))
     may_be_null = allows_no_answer(task)
@@ -204,7 +204,7 @@ def _n_best(prediction: Prediction, may_be_null: bool) -> list[dict]:
 
 
 def _owned_pieces(windows: list[Window]) -> Iterator[np.ndarray]:
-    """For each window of a question: which of its pieces no other window shows with more of the context around them."""
+    """For each window of a question: its tokens that have at least as much context in it as in any other window."""
     pieces = np.arange(max(window.last for window in windows))
     around = []
     for window in windows:
@@ -241,10 +241,9 @@ def _articles(examples: Iterable[SquadExample]) -> list[dict]:
 
 
 def _best_thresholds(articles: list[dict], predictions: Mapping[str, Prediction]) -> dict[str, float]:
-    """The null odds above which saying nothing scores best, found by the official script from the best passages.
-
-    The script takes probabilities: 0 is the threshold at which nothing is answered. The ranks of the odds, from 1 on, serve as
-    such; they keep the order exactly.
+    """The null odds above which no answer scores best, found by the official script from the best passages. The script
+    expects probabilities, where 0 means to answer nothing; it gets the ranks of the odds, from 1 on, which have the same
+    order.
     """
     texts = {name: prediction.candidates[0].text for name, prediction in predictions.items()}
     odds = {name: prediction.null_odds for name, prediction in predictions.items()}

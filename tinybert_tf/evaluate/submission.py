@@ -1,4 +1,4 @@
-"""The prediction files that gluebenchmark.com takes."""
+"""Prediction files for gluebenchmark.com."""
 
 import logging
 import zipfile

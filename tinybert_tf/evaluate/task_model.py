@@ -1,4 +1,4 @@
-"""A network with a task: data, tokenizer, label ids and length that belong together."""
+"""A network with a task's data, tokenizer, label ids and length."""
 
 import dataclasses
 import logging
@@ -102,7 +102,7 @@ class TaskModel:
         return score(task, *self.predict(split))
 
     def scorer(self, split: Split) -> Callable[[], dict[str, float]]:
-        """A function that scores the network as it then is, with the split read and tokenized once."""
+        """A function that scores the network's current weights; the split is read and tokenized once."""
         task = self.data.task
         if task.kind == "span":
             return squad_evaluation(self.model, split, self.tokenizer, task, seq_len=self.seq_len)
@@ -122,7 +122,7 @@ def open_task_model(
     """A model directory with the data of a task; the labels of a custom task without a training file are the model's.
 
     Args:
-        model_dir: a directory or preset whose logits can be trusted: all weights of its head are there.
+        model_dir: a directory or preset with all weights of its head.
         task, data_dir, files: as for `load_task`.
         seq_len: longest length in tokens, by default the task's.
         batch_size: examples at a time.

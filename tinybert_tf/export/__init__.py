@@ -3,7 +3,7 @@
 Files are written operator by operator (`writer`) and not by TensorFlow's converter. The converter needs several times the
 model's size in memory, and its output depends on its version. It offers no choice of which layers compute in fixed integer
 ranges: its full-int8 BERT leaves softmax, GELU, LayerNorm and batch products outside of XNNPACK and runs six times as
-long as a file written here. And operators that a phone lacks, or whose version old runtimes lack, cannot enter by accident.
+long as a file written here. Operators that phones lack, or versions that old runtimes lack, cannot get in by accident.
 """
 
 from tinybert_tf.export.auto import Limits, Trial, export_best
@@ -11,7 +11,7 @@ from tinybert_tf.export.classifier import TFLiteClassifier
 from tinybert_tf.export.convert import ExportReport, export_tflite
 from tinybert_tf.export.examples import example_texts, file_texts, task_texts
 from tinybert_tf.export.latency import LatencyReport, benchmark
-from tinybert_tf.export.parity import Comparison, ParityReport, compare, compare_on_task, score_file, task_comparison
+from tinybert_tf.export.parity import Comparison, ParityReport, compare_on_task, score_file, task_comparison
 from tinybert_tf.export.runtime import TFLiteModel
 from tinybert_tf.export.writer.delegation import Delegation, delegation
 from tinybert_tf.export.writer.metadata import Metadata, read_metadata
@@ -30,7 +30,6 @@ __all__ = [
     "TFLiteModel",
     "Trial",
     "benchmark",
-    "compare",
     "compare_on_task",
     "delegation",
     "example_texts",

@@ -18,7 +18,7 @@ class TFLiteClassifier:
 
     Attributes:
         labels: the classes, in the order of the scores; None for a regressor.
-        seq_len: the longest text in word pieces, [CLS] and [SEP] included; what is longer is cut as in training.
+        seq_len: the longest text in word pieces, [CLS] and [SEP] included; longer texts are truncated as in training.
 
     Args:
         path: a file of `export_tflite`, one with `text_input` too.
@@ -72,7 +72,7 @@ class TFLiteClassifier:
             float32 `[texts, labels]` probabilities, or `[texts, 1]` values of a regressor.
 
         Raises:
-            InputError: something that is no text or not UTF-8, or unequal numbers of texts.
+            InputError: something that is not text or not UTF-8, or unequal numbers of texts.
         """
         first = _utf8(texts, "text")
         second = None if text_pairs is None else _utf8(text_pairs, "text pair")
@@ -88,7 +88,7 @@ class TFLiteClassifier:
         return self._model.predict({name: value.numpy() for name, value in features.items()})
 
     def classify(self, texts: Text | Sequence[Text], text_pairs: Text | Sequence[Text] | None = None) -> list[str]:
-        """The likeliest label of each text, or of each pair."""
+        """The most likely label of each text, or of each pair."""
         if self.labels is None:
             raise InputError(f"{self.path}: a regressor has no labels; `predict` gives its values")
         return [self.labels[index] for index in self.predict(texts, text_pairs).argmax(axis=-1)]
@@ -99,7 +99,7 @@ def file_tokenizer(path: str | Path, metadata: Metadata) -> Tokenizer:
 
     Args:
         path: the file, for messages.
-        metadata: what it says of itself.
+        metadata: of the file.
 
     Raises:
         InputError: a file without a vocabulary.
@@ -113,7 +113,7 @@ def file_head(metadata: Metadata, shapes: Mapping[str, tuple[int, ...]]) -> str:
     """The head of the network in a file.
 
     Args:
-        metadata: what the file says of itself.
+        metadata: of the file.
         shapes: of its outputs, by name; empty for a file with a tokenizer inside, which has one score for a text.
     """
     if "start_logits" in metadata.outputs:

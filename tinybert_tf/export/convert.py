@@ -37,7 +37,7 @@ class ExportReport:
         path: of the file.
         mb: size of the file, in millions of bytes.
         quantize: the mode, one of `QUANTIZE_MODES`.
-        seq_len: the longest length; seq_lens: all lengths, falling.
+        seq_len: the longest length; seq_lens: all lengths, descending.
         head: of the model.
         operators: how often each operator occurs in the graph of the longest length.
         calibrated: whether the weights were rounded for example texts.
@@ -85,8 +85,8 @@ def export_tflite(
         quantize: one of `QUANTIZE_MODES`.
         tokenizer_from: the directory with vocab.txt; by default that of the model.
         calibration_texts: about 200 texts, or pairs of texts, like those that the file will see. Integer weights are
-            rounded so that the error of layers on them is small; "int8" also takes the ranges of its attention from them
-            and needs them.
+            rounded so that the error of layers on them is small; "int8" requires them, also for the ranges of its
+            attention.
         text_input: "single" or "pair" puts the tokenizer into the file, which then takes `text`, or `text` and `text_pair`,
             strings `[1]`, and needs TensorFlow Text's operators; one length only.
         output_vector: "pooled", "mean" or "first_token" writes the encoder without its head, for search and for MediaPipe's
@@ -117,7 +117,7 @@ def export_tflite(
         directory = resolve_directory(model, "--model_dir")
         tokenizer_from = tokenizer_from or directory
         model = _load_encoder(directory, output_vector) if output_vector else load_model(directory, strict_head=True)
-        # Scaling inputs and weights against each other would take weights off the integers that they were trained to be.
+        # Scaling inputs and weights against each other would move weights off the grid that they were trained on.
         trained_for = read_grid(directory)
         is_on_grid = trained_for is not None and QUANTIZE_MODES[trained_for].weights == QUANTIZE_MODES[quantize].weights
     head = output_vector or model.head
@@ -287,7 +287,7 @@ def _read_tokenizer(directory: str | Path | None, model: BertModel) -> Tokenizer
             "a network by itself has no vocabulary: give `tokenizer_from=DIRECTORY`, one with its vocab.txt"
         )
     tokenizer = Tokenizer.from_directory(directory)
-    # Some publishers round the number of rows up, so that a table may have a few rows more than words.
+    # Some publishers round the number of rows up, so a table may have a few more rows than words.
     if not 0 <= model.config.vocab_size - tokenizer.vocab_size < _MOST_SPARE_ROWS:
         raise InputError(
             f"{tokenizer.vocab_file}: {tokenizer.vocab_size} words, but the model has vocab_size={model.config.vocab_size}; "

@@ -1,6 +1,5 @@
-"""Texts like those that a file will see, to calibrate it with."""
+"""Example texts to calibrate a file with."""
 
-import random
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,10 +7,11 @@ from tinybert_tf.data import Example, load_task
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.data.glue import tsv_fields
 from tinybert_tf.data.lines import numbered_lines
+from tinybert_tf.data.split import uniform_sample
 from tinybert_tf.data.squad import SquadExample
 from tinybert_tf.errors import InputError
 
-# With more the ranges stay as they are; with fewer rare values may be missed.
+# More do not change the ranges; fewer may miss rare values.
 COUNT = 200
 
 Texts = list[str] | list[tuple[str, str]]
@@ -31,7 +31,7 @@ def task_texts(
 
 def example_texts(examples: Iterable[Example | SquadExample], count: int = COUNT) -> Texts:
     """Texts of examples, or pairs of texts: a random sample, each time the same."""
-    return _sample(map(_texts_of, examples), count)
+    return uniform_sample(map(_texts_of, examples), count)
 
 
 def file_texts(path: str | Path, count: int = COUNT) -> Texts:
@@ -54,21 +54,10 @@ def file_texts(path: str | Path, count: int = COUNT) -> Texts:
             raise InputError(
                 f"{path}, line {number}: {len(row)} columns, the first has {len(rows[0])}; give one, or two for pairs, in all"
             )
-    return _sample((row[0] if len(row) == 1 else row for row in rows), count)
+    return uniform_sample((row[0] if len(row) == 1 else row for row in rows), count)
 
 
 def _texts_of(example: Example | SquadExample) -> str | tuple[str, str]:
     if isinstance(example, SquadExample):
         return example.question, example.context
     return example.text if example.text_pair is None else (example.text, example.text_pair)
-
-
-def _sample(rows: Iterable, count: int) -> Texts:
-    """`count` rows, each with the same chance, in one pass (Vitter's algorithm R); the same ones each time."""
-    chance, kept = random.Random(0), []
-    for number, row in enumerate(rows):
-        if number < count:
-            kept.append(row)
-        elif (place := chance.randrange(number + 1)) < count:
-            kept[place] = row
-    return kept

@@ -16,9 +16,9 @@ from tinybert_tf.export.writer.delegation import delegation
 from tinybert_tf.export.writer.metadata import read_metadata
 from tinybert_tf.export.writer.other_runtimes import OnnxModel, TorchModel
 
-# Short rounds in turn, so that other load on the machine slows all models equally.
+# Short alternating rounds, so that other load on the machine slows all models equally.
 _RUNS_PER_ROUND = 10
-# How often a file is loaded, at most. TinyBERT4's int8 file, loaded thirty times, had medians of 1.72 to 1.87 ms.
+# Largest number of times a file is loaded: over thirty loads, TinyBERT4's int8 file had medians of 1.72 to 1.87 ms.
 _LOADS = 5
 # XNNPACK's worker threads spin for a moment after a run, on the cores that the next model needs.
 _PAUSE_SECONDS = 0.01
@@ -55,8 +55,8 @@ class LatencyReport:
         mb: size of the file, in millions of bytes.
         seq: length of its input.
         median_ms, p90_ms: of one inference on a text of full length.
-        cpu_ms: median time that the processor worked for one, all threads together: without the waiting for a core that
-            others use. With several threads it counts how they spin while they wait for each other.
+        cpu_ms: median time that the processor worked for one, all threads together: without waiting for a core. With
+            several threads it includes their spinning while they wait for each other.
         memory_mb: how much a process grows at its peak by loading and running it at its longest length; None for other
             runtimes than TFLite's, and where Linux' /proc is missing.
         delegated: "operations that XNNPACK takes/all operations"; None for other runtimes.
@@ -186,7 +186,7 @@ def _take_turns(entries: Sequence[_Entry], runs: int) -> list[Times]:
 
 
 def _full_length_text(path: Path, seq_len: int) -> dict[str, np.ndarray]:
-    """One row without padding whose words lie all over the embedding table."""
+    """One row without padding whose words are spread over the whole embedding table."""
     try:
         words = len(read_metadata(path).vocabulary or ())
     except InputError:
@@ -196,7 +196,7 @@ def _full_length_text(path: Path, seq_len: int) -> dict[str, np.ndarray]:
 
 
 def _facts(path: Path, threads: int) -> dict:
-    """What does not depend on threads and length."""
+    """Properties that do not depend on threads and length."""
     if path.suffix != ".tflite":
         return {"memory_mb": None, "delegated": None}
     nodes = delegation(path)

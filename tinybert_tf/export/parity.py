@@ -1,4 +1,4 @@
-"""Parity: the answers of an exported file beside those of the network that it was made from, and a file's own score."""
+"""Parity: compares an exported file with the network that it was made from, and scores files."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,7 +50,7 @@ class ParityReport:
 
 
 class Comparison:
-    """A network's answers to some rows, found once, with which the answers of files are compared.
+    """A network's answers to some rows, computed once, to compare files with.
 
     Args:
         model: with a head that has a TFLite form.
@@ -88,7 +88,7 @@ class Comparison:
         ]
         self.logits = np.concatenate([np.asarray(part, np.float64) for part in parts])
         if self._classifies:
-            self.logits = _centred(self.logits)
+            self.logits = _centered(self.logits)
 
     def __call__(self, file: TFLiteModel) -> ParityReport:
         """Runs a file on the same rows.
@@ -176,7 +176,7 @@ def task_comparison(
         seq_len: the files' length.
 
     Raises:
-        InputError: a task of another kind than the model, a split without labels, and whatever the parts raise.
+        InputError: a task of another kind than the model, a split without labels, and errors of the parts.
     """
     opened = open_task_model(model_dir, task, data_dir, files, seq_len)
     rows = opened.data.split(split) if split else opened.data.dev
@@ -200,7 +200,7 @@ def score_file(
         num_threads: of the TFLite runtime.
 
     Raises:
-        InputError: a file of another task, and whatever the parts raise.
+        InputError: a file of another task, and errors of the parts.
     """
     metadata = read_metadata(path)
     classifier = TFLiteClassifier(path, num_threads) if metadata.inputs[0] == "text" else None
@@ -221,11 +221,11 @@ def score_file(
 
 @dataclasses.dataclass(frozen=True)
 class Questions:
-    """The examples of a split as a network reads them, and what its answers are worth.
+    """The examples of a split as features, and the metric of answers to them.
 
     Attributes:
         features: int32 `[rows, seq]` by `INPUT_NAMES`.
-        score: the task's main metric of logits (or of anything that rises with them).
+        score: the task's main metric of logits (or of a monotonic function of them).
         counted: bool `[rows, seq]` where answers at each position have labels; None: every row, or every token.
     """
 
@@ -270,34 +270,6 @@ def task_questions(task: Task, rows: Split, tokenizer: Tokenizer, ids: Mapping[s
     return Questions(features, score)
 
 
-def compare(
-    keras_model: BertModel,
-    tflite_model: TFLiteModel,
-    batches: Iterable[Sequence[Any]],
-    metric: Callable[[np.ndarray, np.ndarray], float],
-) -> ParityReport:
-    """Runs a Keras model and its export on the same batches.
-
-    Args:
-        keras_model: with a classification or regression head.
-        tflite_model: its export.
-        batches: (features, labels) or (features, labels, weights); rows of weight 0 are left out.
-        metric: of predictions and labels, both `[examples]`; predictions are class ids, or values for a regressor.
-
-    Raises:
-        InputError: another head, another number of classes in the file, no example, or logits that are not finite.
-    """
-    if keras_model.head not in ("classification", "regression"):
-        raise InputError(f"batches are scored for a classification or a regression head, not for {keras_model.head!r}")
-    features, labels, _ = _gathered(batches)
-    features = tflite_model.pad(features)
-
-    def score(logits: np.ndarray) -> float:
-        return float(metric(_predictions(keras_model.head, logits), labels))
-
-    return Comparison(keras_model, features, score)(tflite_model)
-
-
 def _gathered(batches: Iterable[Sequence[Any]]) -> tuple[Features, np.ndarray, np.ndarray]:
     """Features, labels and weights of all rows whose weights are not all 0."""
     parts = []
@@ -312,7 +284,7 @@ def _gathered(batches: Iterable[Sequence[Any]]) -> tuple[Features, np.ndarray, n
 
 
 def _answers(head: str, outputs: np.ndarray | dict[str, np.ndarray]) -> np.ndarray | dict[str, np.ndarray]:
-    """What a file returns, in the layout of Keras' logits."""
+    """A file's outputs in the layout of Keras' logits."""
     if head == "span" and isinstance(outputs, dict):
         return np.stack([outputs["start_logits"], outputs["end_logits"]], axis=-1)
     return outputs
@@ -355,13 +327,13 @@ def _span_questions(task: Task, rows: Split, tokenizer: Tokenizer, seq_len: int)
     return Questions(features, score)
 
 
-def _centred(logits: np.ndarray) -> np.ndarray:
+def _centered(logits: np.ndarray) -> np.ndarray:
     return logits - logits.mean(axis=-1, keepdims=True)
 
 
 def _logits_of(probabilities: np.ndarray) -> np.ndarray:
-    """Logits, centred over the classes, from their softmax."""
-    return _centred(np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny)))
+    """Logits, centered over the classes, from their softmax."""
+    return _centered(np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny)))
 
 
 def _shapes(value: np.ndarray | dict[str, np.ndarray]) -> str:

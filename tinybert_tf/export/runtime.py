@@ -1,4 +1,4 @@
-"""A .tflite file as a function of tokenized text, on the runtime that phones have."""
+"""Runs a .tflite file on tokenized text, with the runtime that phones have."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ class TFLiteModel:
     Args:
         path: a .tflite file whose signatures have the inputs input_word_ids, input_mask and input_type_ids.
         num_threads: of the XNNPACK kernels.
-        verify: for a file of another exporter: run it once in a separate process first, since a damaged file may end the
+        verify: for a file of another exporter: run it once in a separate process first, since a damaged file may crash the
             process that loads it. Files of `export_tflite` are checked by their SHA-256 in any case.
 
     Raises:
@@ -78,7 +78,7 @@ class TFLiteModel:
         return next(iter(results.values())) if len(self.outputs) == 1 else results
 
     def run(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One row as it is, int32 `[1, seq]` by `INPUT_NAMES` with seq one of `seq_lens`; what a benchmark times."""
+        """One row without padding, int32 `[1, seq]` by `INPUT_NAMES` with seq one of `seq_lens`; what a benchmark times."""
         try:
             return self._runners[features[INPUT_NAMES[0]].shape[1]](**features)
         except (RuntimeError, ValueError) as error:
@@ -116,7 +116,7 @@ class TFLiteModel:
         missing = self.seq_len - length
         if not missing:
             return outputs
-        # What has an axis of positions in the longest form has it here.
+        # Outputs with an axis of positions at the longest length have one here.
         return {
             name: np.pad(
                 value, [(0, whole - size) for whole, size in zip(self.outputs[name], value.shape, strict=True)]

@@ -1,1 +1,1 @@
-"""Whole jobs in one call: the quickstart, and everything for one task."""
+"""Pipelines: the quickstart, all steps of a task, comparisons, frontiers."""

@@ -1,4 +1,4 @@
-"""Methods beside each other: configurations x tasks x seeds, at equal steps or equal minutes, as one table and one plot."""
+"""Compares methods: configurations x tasks x seeds, at equal steps or equal minutes, as one table and one plot."""
 
 import dataclasses
 import gc
@@ -245,7 +245,7 @@ def _row(method: Method, task: str, results: list[dict], settings: CompareSettin
 
 
 def _add_times(rows: list[dict[str, Any]], settings: CompareSettings) -> None:
-    """Adds the int8 file's median milliseconds, all files taking turns in one run."""
+    """Adds the int8 file's median milliseconds; all files alternate in one run."""
     files = []
     for row in rows:
         path = Path(settings.output_dir) / "tflite" / f"{row['method']}_{row['task']}.tflite"

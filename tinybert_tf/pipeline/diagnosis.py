@@ -13,14 +13,14 @@ from tinybert_tf.data import Example, TaskData, Tokenizer, label_ids
 from tinybert_tf.distill import layer_map
 from tinybert_tf.report.diagnosis import Diagnosis, cka_matrix
 
-# Examples that scores are compared on, and those whose hidden states are: CKA needs some thousand tokens.
+# Numbers of examples whose scores and whose hidden states are compared: CKA needs some thousand tokens.
 _EXAMPLES, _EXAMPLES_FOR_CKA, _BATCH = 1000, 64, 32
 
 
 def diagnose(
     teacher_dir: Path, student_dir: Path, data: TaskData, layers: str | Sequence[int], seq_len: int
 ) -> Diagnosis | None:
-    """What a report shows of teacher and student on dev; None for tasks of spans and tags.
+    """A report's comparison of teacher and student on dev; None for tasks of spans and tags.
 
     Args:
         teacher_dir: a model directory.

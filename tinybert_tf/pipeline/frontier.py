@@ -1,4 +1,4 @@
-"""Many sizes from one teacher, each distilled for a few minutes, exported and measured: what a megabyte and a millisecond buy."""
+"""Distills many sizes from one teacher for a few minutes each, exports and measures them: score against size and time."""
 
 import dataclasses
 import logging
@@ -20,7 +20,7 @@ from tinybert_tf.train.distill_task import DistillSettings, distill_task
 
 logger = logging.getLogger(__name__)
 
-# Shares of the teacher's score: what TinyBERT4 keeps of BERT_BASE's in the paper, and what is often asked for.
+# Shares of the teacher's score: TinyBERT4's share of BERT_BASE's score in the paper, and a common requirement.
 RETENTIONS = (0.968, 0.99)
 
 
@@ -40,7 +40,7 @@ class FrontierSettings:
     max_train_examples: int | None = setting(None, "use only the first rows of the training set")
     intermediate_learning_rate: float = setting(3e-4, "peak of the schedule of the intermediate stage")
     prediction_learning_rate: float = setting(1e-4, "peak of the schedule of the prediction stage")
-    allow_weak_teacher: bool = setting(False, "distil a teacher although its dev score is no better than chance")
+    allow_weak_teacher: bool = setting(False, "distill a teacher even if its dev score is no better than chance")
     seed: int = setting(0, "of initial values and order")
 
     def __post_init__(self):
@@ -83,7 +83,7 @@ class _Size:
 
 
 def frontier(settings: FrontierSettings) -> dict:
-    """Distils, exports and measures every size; the result of `bin/frontier.py`.
+    """Distills, exports and measures every size; the result of `bin/frontier.py`.
 
     A step that is complete and whose inputs are unchanged is skipped; one that was interrupted is resumed.
     """
@@ -150,7 +150,7 @@ class _Job:
         self.shared = flat_values(settings.data)
 
     def _sizes(self) -> list[_Size]:
-        """From small to large, so that a frontier that is interrupted has its interesting part."""
+        """From small to large, so that an interrupted frontier has its interesting part."""
         found = []
         for layers in sorted(integers("layers", self.settings.layers)):
             for width in sorted(integers("widths", self.settings.widths)):
@@ -196,7 +196,7 @@ class _Job:
         return Path(self.steps.run_program(size.name, distill_task, distilling, teacher=teacher)["model"])
 
     def _steps_for(self, size: _Size, values: dict[str, Any]) -> int:
-        """Steps of each of the two stages that take so many minutes, by a dry run."""
+        """Steps of each of the two stages that take these minutes, by a dry run."""
         tried = 1000
         trial = values | self._epochs(tried) | {"max_steps": tried, "dry_run": True}
         minutes = distill_task(build(DistillSettings, trial))["minutes"]
@@ -205,7 +205,7 @@ class _Job:
         return steps
 
     def _epochs(self, steps: int) -> dict[str, float]:
-        """As many as it takes for `max_steps` to decide."""
+        """Enough epochs that `max_steps` ends the run."""
         rows = sum(1 for _ in self.data.train.limit(self.settings.max_train_examples))
         epochs = steps * self.settings.train_batch_size / rows + 1
         return {"intermediate_epochs": epochs, "prediction_epochs": epochs}

@@ -1,4 +1,4 @@
-"""The whole of TinyBERT on the built-in sample in about ten minutes: each step is what one of the programs does."""
+"""All of TinyBERT on the built-in sample in about ten minutes; each step calls one of the programs."""
 
 import dataclasses
 import logging
@@ -111,7 +111,7 @@ class _Job:
         self.on_text = {name: self.common[name] for name in names}
 
     def pretrained(self) -> Path | None:
-        """The pretrained teacher, if it can be had."""
+        """The pretrained teacher, if it is available."""
         try:
             return resolve_directory(self.settings.teacher)
         except InputError as error:
@@ -119,7 +119,7 @@ class _Job:
             return None
 
     def pretrain(self, corpus: Path) -> Path:
-        """In place of a pretrained teacher, one that has read no more than the training set."""
+        """A teacher pretrained on the training set only, in place of the preset."""
         pretraining = compose(
             PretrainSettings, **self.on_text, output_dir="pretrained", corpus=str(corpus), model=_OWN_TEACHER,
             epochs=self.settings.masked_lm_epochs, train_batch_size=16, learning_rate=3e-4, evaluations=4,
@@ -214,7 +214,7 @@ class _Job:
         return self.root / "vocab.txt"
 
     def corpus(self, vocabulary: Path) -> Path:
-        """The text of the training set, as every program that trains on text reads it."""
+        """The text of the training set as a corpus."""
 
         def write(output: Path) -> None:
             with written_aside(output) as aside, aside.open("w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Everything for one task in one call: augment, distil, evaluate, predict, convert, report."""
+"""All steps for one task in one call: augment, distill, evaluate, predict, convert, report."""
 
 import dataclasses
 import logging
@@ -53,7 +53,7 @@ def run_task(settings: RunTaskSettings) -> dict:
     open_devices(settings.grid.distill.run.devices)
     job = _Job(settings)
     augmented = job.augment()
-    models = {"teacher": job.teacher, "student": job.distil(augmented)}
+    models = {"teacher": job.teacher, "student": job.distill(augmented)}
     scores = job.steps.run(
         "scores", lambda _: {name: job.score(folder) for name, folder in models.items()}, {}, **models
     )
@@ -106,8 +106,8 @@ class _Job:
         self.steps.run_program("augmented", augment_task, augmenting, **sources, **self._data_files())
         return self.root / "augmented"
 
-    def distil(self, augmented: Path | None) -> Path:
-        """Both stages, the second one as a sweep if asked; the student's model directory."""
+    def distill(self, augmented: Path | None) -> Path:
+        """Both stages, the second one optionally as a sweep; returns the student's model directory."""
         grid, stage = replace(self.settings.grid, teacher=str(self.teacher)), self.distilling.stage
         if augmented and self.reading.task in CUSTOM_TASKS:
             train_file = augmented / "custom" / Path(self.reading.custom.train_file).name
@@ -161,7 +161,7 @@ class _Job:
 def _write_report(job: _Job, models: dict[str, Path], rows: list[dict[str, Any]]) -> Path:
     maps = job.root / "attention.png"
     example = next(iter(job.data.dev))
-    # A context is too long for a plot.
+    # Contexts are too long for a plot.
     text, pair = (example.question, None) if job.data.task.kind == "span" else (example.text, example.text_pair)
     plot_attention_of(models["teacher"], models["student"], text, pair, job.distilling.matching.layers, maps)
     runs = [run for run in ("intermediate", "prediction") if (job.root / run / "metrics.jsonl").is_file()]

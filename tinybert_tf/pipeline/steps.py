@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Steps:
-    """Runs the steps of one output directory and remembers under `steps/` what each was made from.
+    """Runs the steps of one output directory and records the inputs of each under `steps/`.
 
     Args:
         directory: of the outputs of all steps.
@@ -38,7 +38,7 @@ class Steps:
     ) -> Any:
         """The result of a step: that of an earlier run if nothing has changed since, else of `make(output)`.
 
-        An interrupted step finds its output as it left it and resumes; one whose inputs have changed starts with none.
+        An interrupted step resumes from its partial output; one whose inputs have changed starts without output.
 
         Args:
             name: of the step, and of its output below `directory`.
@@ -53,7 +53,7 @@ class Steps:
         before = _with_defaults(read_json_object(record), defaults or {}) if record.is_file() else {}
         head = f"[step {self._number}] {name}"
         if before.get("inputs") == inputs and "result" in before and before["output"] == _identity(output):
-            logger.info("%s: done already", head)
+            logger.info("%s: already done", head)
             return before["result"]
         logger.info(head)
         if before.get("inputs") != inputs:
@@ -108,7 +108,7 @@ def _with_defaults(record: dict[str, Any], defaults: Mapping[str, Any]) -> dict[
 
 
 def _identity(path: str | Path) -> list[list]:
-    """What tells that a file, or any file in a directory, has changed: [[name, bytes, time of change], ...].
+    """The state of a file or of a directory's files, to detect changes: [[name, bytes, modification time], ...].
 
     A run's model card is left out: a later step adds its measurements.
     """

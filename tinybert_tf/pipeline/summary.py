@@ -1,4 +1,4 @@
-"""What a pipeline reports of its models: files for the device, a row of the table, attention maps."""
+"""A pipeline's report on its models: files for the device, rows of the table, attention maps."""
 
 import logging
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A smaller network out of a trained one: fewer word pieces, layers, heads and neurons, a narrower hidden state."""
+"""Prunes a trained network: fewer word pieces, layers, heads and neurons, a narrower hidden state."""
 
 from tinybert_tf.prune.prune import PruneReport, prune
 from tinybert_tf.prune.sizes import Sizes

@@ -1,4 +1,4 @@
-"""How much the parts of a network matter for its answers, measured on texts.
+"""Importance of the parts of a network for its answers, measured on texts.
 
 A head or a neuron is multiplied by a gate g = 1. The derivative of an answer by g is the sum over the tokens of gradient times
 activation (Michel et al. 2019, "Are Sixteen Heads Really Better than One?"; Molchanov et al. 2017). Since a gate scales the
@@ -29,7 +29,7 @@ def measure_importance(model: BertModel, batches: Iterable[Mapping], seed: int =
     """The importance of every head and every neuron.
 
     Args:
-        model: with any head; for an encoder all hidden states of the last layer count as its answers.
+        model: with any head; an encoder's answers are all hidden states of its last layer.
         batches: of features, int32 [batch, seq]; small ones measure better, since each gives one sample.
         seed: of the signs.
     """
@@ -75,11 +75,6 @@ def choose_layers(model: BertModel, count: int, batches: Iterable[Mapping]) -> t
                 errors[number] += float(tf.reduce_sum(tf.square(found - answers)))
         kept.remove(min(kept, key=errors.__getitem__))
     return tuple(kept)
-
-
-def largest(importance: np.ndarray, count: int) -> np.ndarray:
-    """The indices of the `count` largest values, in their order."""
-    return np.sort(np.argsort(-importance, kind="stable")[:count])
 
 
 def _answers(model: BertModel, features: Mapping, layers: Sequence[int] | None = None) -> tf.Tensor:

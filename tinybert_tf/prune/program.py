@@ -1,4 +1,4 @@
-"""What `bin/prune.py` does."""
+"""The program `bin/prune.py`."""
 
 import dataclasses
 import logging
@@ -31,7 +31,7 @@ class PruneSettings:
     data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
     custom: CustomFiles = nested(CustomFiles)
     seq_len: int = setting(128, "longest length in tokens, and that of the int8 file")
-    seed: int = setting(0, "of what is drawn at random")
+    seed: int = setting(0, "random seed")
 
     def __post_init__(self):
         check_seed(self.seed)

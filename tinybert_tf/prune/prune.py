@@ -1,4 +1,4 @@
-"""A model directory in, a smaller one out."""
+"""Prunes a model directory into a smaller one."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,19 +9,20 @@ from tinybert_tf.checkpoints import load_model, read_projections, resolve_direct
 from tinybert_tf.checkpoints.projections import FILE_NAME as PROJECTIONS
 from tinybert_tf.checkpoints.projections import Projection
 from tinybert_tf.data import Tokenizer
+from tinybert_tf.data.split import uniform_sample
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import written_aside
 from tinybert_tf.prune.sizes import Sizes
 from tinybert_tf.prune.structure import composed, with_structure
 from tinybert_tf.prune.tables import check_same_words, with_positions, with_words
 from tinybert_tf.prune.target import Target, sizes_for
-from tinybert_tf.prune.texts import Text, feature_batches, parts, sample, with_held_out
+from tinybert_tf.prune.texts import Text, feature_batches, parts, with_held_out
 from tinybert_tf.prune.vocabulary import Coverage, choose_words, count_words, coverage
 from tinybert_tf.tokenizer_files import Vocabulary
 
 TEACHER = "teacher"
-# Rows that importance is measured on, and tokens that the regressions see: some ten times what the largest of them has unknowns
-# for an output. Memory grows by 80 KB a token.
+# Rows that importance is measured on, and tokens that the regressions see: about ten times the unknowns of the largest
+# regression for one output. Memory grows by 80 KB a token.
 _ROWS, _TOKENS = 512, 16_000
 _CALIBRATION_ROWS = 200
 
@@ -34,7 +35,7 @@ class PruneReport:
         model: the directory of the pruned network; teacher: that of its teacher, if one was given.
         vocab_size, parameters: of the pruned network.
         layers: those of the network before, counted from 1, that its layers were made from.
-        coverage: how the smaller vocabulary spells texts that it was not chosen for; None where it was not cut.
+        coverage: the effect of the smaller vocabulary on held-out texts; None if the vocabulary was not pruned.
         mb, ms: of the int8 file, where there was a target.
     """
 
@@ -73,20 +74,23 @@ def prune(
         model_dir: a model directory or a preset.
         output_dir: the model directory that is written; replaced if it is one.
         texts: texts, or pairs of them, like those that the model will see; read several times.
-        held_out: others of them, on which the coverage is measured; by default every twentieth of `texts`.
+        held_out: other texts, on which the coverage is measured; by default every twentieth of `texts`.
         teacher: a directory whose vocabulary is cut in the same way, written to `output_dir`/teacher: a student can learn
             only from a teacher that has its tokens. Its other sizes stay.
         seq_len: longest length in tokens that importance is measured on, and the length of the file that a target is for.
         target_mb: the largest int8 file, in millions of bytes; sizes that are not given are chosen for it.
         target_ms: the longest median time of the int8 file for a text of `seq_len` tokens, on one thread of this machine.
-        seed: of what is drawn at random.
+        seed: random seed.
         **sizes: the new sizes, by the names of `Sizes`. All layers keep equally many heads, which the format of model
             directories, the exporter and `transformers` need; heads, neurons and layers are the most important ones for the
-            model's answers, and what the others contributed is restored by regression as far as it can be.
+            model's answers, and regressions restore the others' contribution as far as possible.
+
+    Returns:
+        The report on what was written.
 
     Raises:
-        InputError: sizes that cannot be, a target out of reach, a teacher with another vocabulary, no text, or an `output_dir`
-            that is no model directory.
+        InputError: impossible sizes, a target out of reach, a teacher with another vocabulary, no text, or an `output_dir`
+            that is not a model directory.
     """
     changes, output_dir = Sizes(**sizes), Path(output_dir)
     has_target = target_mb is not None or target_ms is not None
@@ -104,7 +108,7 @@ def prune(
     models = {name: load_model(source) for name, source in sources.items()}
     changes.applied(models[""].config)
 
-    rows = sample(texts, _ROWS, seed)
+    rows = uniform_sample(texts, _ROWS, seed)
     seq_len = min(seq_len, changes.max_position_embeddings or models[""].config.max_position_embeddings)
     work = _Work(models, tokenizer.spec, _projections(sources[""], models[""]), texts, held_out, rows, seq_len, seed)
     if not has_target:
@@ -171,7 +175,7 @@ class _Work:
         return _Pruned(models, vocabulary, projections, layers, found)
 
     def _words(self, count: int) -> tuple[list[int], Coverage]:
-        """The ids of the words that are kept, and what that does to the held-out texts."""
+        """The ids of the words that are kept, and the coverage of the held-out texts."""
         words, tokenizer = self.vocabulary.words, Tokenizer(self.vocabulary)
         added = {token.content for token in self.vocabulary.added}
         kept = choose_words(words, count_words(parts(self.texts), tokenizer), count, added)
@@ -188,12 +192,12 @@ def _first_tokens(batches: Iterable[Mapping]) -> Iterator[Mapping]:
 
 
 def _projections(source: Path, model: BertModel) -> list[Projection] | None:
-    """Those that lie beside a student."""
+    """The projections in a student's directory, if any."""
     return read_projections(source, model.config.num_hidden_layers + 1) if (source / PROJECTIONS).is_file() else None
 
 
 def _check_output(output_dir: Path, sources: Mapping[str, Path]) -> None:
-    """Before minutes of work: raises InputError for a directory that is not to be replaced."""
+    """Raises InputError for a directory that must not be replaced, before minutes of work."""
     for source in sources.values():
         if output_dir.resolve() == source.resolve() or output_dir.resolve() in source.resolve().parents:
             raise InputError(
@@ -202,12 +206,12 @@ def _check_output(output_dir: Path, sources: Mapping[str, Path]) -> None:
     is_model = (output_dir / "config.json").is_file()
     if output_dir.exists() and not is_model and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise InputError(
-            "exists and is no model directory, so it is not replaced; name another", "output_dir", output_dir
+            "exists and is not a model directory, so it is not replaced; name another", "output_dir", output_dir
         )
 
 
 def _write(pruned: _Pruned, output_dir: Path) -> None:
-    """Writes the network, its projections if it has any and, in a folder of its own below, its teacher: all or nothing."""
+    """Writes the network, its projections if it has any and, in a subdirectory, its teacher: all or nothing."""
     with written_aside(output_dir) as aside:
         for name, model in pruned.models.items():
             save_model(model, aside / name, tokenizer_from=pruned.vocabulary)

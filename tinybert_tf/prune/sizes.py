@@ -6,7 +6,7 @@ from tinybert_tf.bert import BertConfig
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import setting
 
-# Those that change what a layer computes; the others shorten a table.
+# Sizes of the layers; the others are rows of a table.
 STRUCTURE = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
 
 
@@ -19,7 +19,7 @@ class Sizes:
     num_hidden_layers: int | None = setting(None, "layers")
     hidden_size: int | None = setting(None, "width of the hidden states, a multiple of the heads")
     num_attention_heads: int | None = setting(
-        None, "heads of every layer; those that are left must not become wider, so cut `hidden_size` as well"
+        None, "heads of every layer; heads must not become wider, so reduce `hidden_size` as well"
     )
     intermediate_size: int | None = setting(None, "neurons of each feed-forward layer")
 
@@ -35,7 +35,7 @@ class Sizes:
 
     @property
     def structure(self) -> dict[str, int]:
-        """Of them, those that change what a layer computes."""
+        """The changed sizes of layers."""
         return {name: value for name, value in self.given.items() if name in STRUCTURE}
 
     def applied(self, config: BertConfig) -> BertConfig:

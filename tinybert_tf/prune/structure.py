@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from tinybert_tf.bert import BertConfig, BertModel, build_model
 from tinybert_tf.checkpoints.projections import Projection
-from tinybert_tf.distill.compression import Kept, compress_teacher
-from tinybert_tf.prune.importance import choose_layers, largest, measure_importance
+from tinybert_tf.distill.compression import Kept, compress_teacher, largest
+from tinybert_tf.prune.importance import choose_layers, measure_importance
 
 # Rows of the batches that importance is measured on, and how many rows the choice of layers looks at.
 _ROWS_OF_A_SAMPLE = 8
@@ -17,18 +17,18 @@ def with_structure(
 ) -> tuple[BertModel, list[Projection], tuple[int, ...]]:
     """A smaller network made of the most important parts of another.
 
-    What the dropped parts contributed is restored, as far as it can be, by regression: layer by layer, from the embeddings
+    Regressions restore the contribution of the dropped parts as far as possible, layer by layer, from the embeddings
     upwards, see `tinybert_tf.distill.compression`.
 
     Args:
         model: float32.
-        config: of the smaller network; nowhere larger than the model's, heads no wider.
+        config: of the smaller network; no size larger than the model's, heads no wider.
         batches: of features, int32 [batch, seq]; a few hundred rows of real text.
         seed: see `measure_importance`.
 
     Returns:
-        the network; for each of its hidden states the projection (kernel, bias) that gives the model's back; and the model's
-        layers, counted from 1, that its layers were made from.
+        the network; for each of its hidden states the projection (kernel, bias) that reconstructs the model's; and the
+        model's layers, counted from 1, that its layers were made from.
     """
     batches = list(batches)
     small = [part for features in batches for part in _cut(features, _ROWS_OF_A_SAMPLE)]

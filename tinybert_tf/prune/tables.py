@@ -10,7 +10,7 @@ from tinybert_tf.errors import InputError
 
 
 def with_words(model: BertModel, kept: Sequence[int]) -> BertModel:
-    """A copy of a network that knows only the words with the ids `kept`, which become 0, 1, 2, ...
+    """A copy of a network with only the words of the ids `kept`, which become 0, 1, 2, ...
 
     Raises:
         InputError: the padding token is not kept.
@@ -22,7 +22,7 @@ def with_words(model: BertModel, kept: Sequence[int]) -> BertModel:
 
 
 def with_positions(model: BertModel, count: int) -> BertModel:
-    """A copy of a network that knows the first `count` positions only."""
+    """A copy of a network with only the first `count` positions."""
     return _with_rows(model, range(count), max_position_embeddings=count)
 
 
@@ -36,7 +36,7 @@ def _with_rows(model: BertModel, rows: Sequence[int], **changes: int) -> BertMod
 
 
 def check_same_words(tokenizer: Tokenizer, other: Tokenizer) -> None:
-    """Raises InputError for two vocabularies that differ: the same cut would take other words from each."""
+    """Raises InputError for different vocabularies: the same ids would be other words."""
     for name in ("lower_case", "strip_accents"):
         if getattr(tokenizer.spec, name) != getattr(other.spec, name):
             raise InputError(

@@ -1,4 +1,4 @@
-"""The largest network whose file is small or fast enough."""
+"""Finds the largest network whose file is small or fast enough."""
 
 import dataclasses
 import logging
@@ -23,7 +23,7 @@ _RUNS = 50
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What the int8 file must hold.
+    """Limits of the int8 file.
 
     Attributes:
         mb: its size in millions of bytes, vocabulary included; ms: median time of a text of `seq_len` tokens on one thread of
@@ -50,7 +50,7 @@ class Target:
         return report.mb, ms
 
     def holds(self, measured: tuple[float, float | None]) -> bool:
-        """Whether a file of these measurements is small and fast enough."""
+        """Whether a file with these measurements is within the limits."""
         mb, ms = measured
         return (self.mb is None or mb <= self.mb) and (self.ms is None or ms <= self.ms)
 
@@ -92,7 +92,7 @@ def sizes_for(target: Target, model: BertModel, vocabulary: Vocabulary, sizes: S
 
 
 def _ladder(config: BertConfig, sizes: Sizes, required: int, shortens_vocabulary: bool) -> list[Sizes]:
-    """From what is given downwards."""
+    """The given size and smaller ones."""
     steps = [sizes]
 
     def descend(**changes: int) -> None:
@@ -123,7 +123,7 @@ def _ladder(config: BertConfig, sizes: Sizes, required: int, shortens_vocabulary
 
 
 def _some_words(vocabulary: Vocabulary, count: int) -> Vocabulary:
-    """A vocabulary of that many words that a file can hold: which ones does not change its size by much."""
+    """A vocabulary of that many words, for measuring: the choice of words hardly changes a file's size."""
     kept = indispensable(vocabulary.words, {token.content for token in vocabulary.added})
     others = [word for word in vocabulary.words if word not in kept][: count - len(kept)]
     kept.update(others)

@@ -1,7 +1,6 @@
 """The texts that pruning measures importance on."""
 
 import itertools
-import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tinybert_tf.errors import InputError
 
 # A text, or a pair of them.
 Text = str | tuple[str, str]
-# Every so many texts one is held out, where there is no set of others.
+# One of so many texts is held out if no other texts are given.
 _HELD_OUT_EVERY = 20
 _BATCH_SIZE = 32
 
@@ -75,21 +74,10 @@ def parts(texts: Iterable[Text]) -> Iterator[str]:
     return itertools.chain.from_iterable(map(_parts, texts))
 
 
-def sample(texts: Iterable[Text], count: int, seed: int = 0) -> list[Text]:
-    """`count` texts, each with the same chance, in one pass (Vitter's algorithm R); all of them if there are fewer."""
-    chance, kept = random.Random(seed), []
-    for number, text in enumerate(texts):
-        if number < count:
-            kept.append(text)
-        elif (place := chance.randrange(number + 1)) < count:
-            kept[place] = text
-    return kept
-
-
 def feature_batches(
     texts: Iterable[Text], tokenizer: Tokenizer, seq_len: int, batch_size: int = _BATCH_SIZE
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Model inputs, int32 [batch, longest text], for texts and pairs of them; neighbors of a kind share a batch."""
+    """Model inputs, int32 [batch, longest text], for texts and pairs of them; adjacent inputs of one kind share a batch."""
     for is_pair, group in itertools.groupby(texts, key=lambda text: not isinstance(text, str)):
         while chunk := list(itertools.islice(group, batch_size)):
             columns: Sequence = tuple(zip(*chunk, strict=True)) if is_pair else (chunk,)

@@ -1,8 +1,9 @@
-"""Which word pieces a smaller vocabulary keeps.
+"""Chooses the word pieces that a smaller vocabulary keeps.
 
 WordPiece splits a word greedily: the longest entry that the word begins with, then the longest one that the rest begins with.
-A dropped entry is therefore spelled by shorter ones. An entry is worth the pieces that it saves, and that depends on the
-entries that are left: so they are dropped in rounds, the least useful first, and the words are split again after each round.
+A dropped entry is therefore spelled by shorter ones. The value of an entry is the number of pieces that it saves, which
+depends on the other entries. So entries are dropped in rounds, the least useful first, and the words are split again after
+each round.
 """
 
 import dataclasses
@@ -37,7 +38,7 @@ class WordCounts:
 
 @dataclasses.dataclass(frozen=True)
 class Coverage:
-    """What a smaller vocabulary does to texts.
+    """The effect of a smaller vocabulary on texts.
 
     Attributes:
         words: in the texts.
@@ -78,7 +79,7 @@ def split_word(word: str, vocabulary: Collection[str], without: str | None = Non
     Args:
         word: as the tokenizer prepares it.
         vocabulary: the entries; a set or dict.
-        without: an entry that does not count.
+        without: an entry to ignore.
     """
     pieces, begin = [], 0
     while begin < len(word):
@@ -142,7 +143,7 @@ def choose_words(vocabulary: Sequence[str], counts: WordCounts, size: int, added
         surplus = len(kept) - size
         unused = len(kept) - len(required) - len(savings)
         count = max(_FEWEST_OF_A_ROUND, round(surplus * _SHARE_OF_A_ROUND), unused)
-        # Of entries that save as much the later one goes: BERT's vocabulary begins with what is frequent.
+        # Among equal entries the later one is dropped: BERT's vocabulary begins with frequent words.
         order = sorted(kept - required, key=lambda word: (savings[word], -ids[word]))
         kept.difference_update(order[: min(count, surplus)])
     return sorted(ids[word] for word in kept)
@@ -159,7 +160,7 @@ def _savings(counts: Mapping[str, int], kept: Collection[str], required: Collect
 
 
 def coverage(vocabulary: Sequence[str], kept: Sequence[int], counts: WordCounts) -> Coverage:
-    """How a smaller vocabulary spells some texts.
+    """Measures how a smaller vocabulary spells some texts.
 
     Args:
         vocabulary: the entries before, in the order of their ids.

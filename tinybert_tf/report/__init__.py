@@ -1,4 +1,4 @@
-"""What a run did, for people: tables, curves and pictures. Knows files and arrays, neither Keras nor models."""
+"""Reports on runs: tables, curves and pictures. Reads files and arrays; imports neither Keras nor models."""
 
 from tinybert_tf.report.attention_maps import plot_attention
 from tinybert_tf.report.benchmark_card import adb_commands, write_benchmark_card

@@ -1,4 +1,4 @@
-"""Where teacher and student look: their attention for one sentence, layer by layer."""
+"""Attention maps of teacher and student for one sentence, layer by layer."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +16,12 @@ def plot_attention(
     tokens: Sequence[str],
     pairs: Sequence[tuple[int, int]],
     path: str | Path,
-    head: int | None = None,
 ) -> Path:
     """Draws the teacher's attention over the student's, a column for each mapped layer, into a PNG.
 
-    A map has the attending tokens on its rows and the attended ones on its columns. All maps share one colour scale,
-    with a square root in it: a few tokens ([SEP] above all) draw most attention and would hide the rest. Beside each
-    student's layer stands Pearson's r between its map and the teacher's.
+    A map has the attending tokens on its rows and the attended ones on its columns. All maps share one color scale with a
+    square root: a few tokens ([SEP] above all) draw most attention and would hide the rest. Each student layer is labeled
+    with Pearson's r between its map and the teacher's.
 
     Args:
         teacher_probs: for each mapped layer, `[heads, seq, seq]` after softmax.
@@ -30,25 +29,21 @@ def plot_attention(
         tokens: the sentence; positions behind its end (padding) are left out.
         pairs: for each mapped layer, (student layer, teacher layer), counted from 1.
         path: where the PNG goes.
-        head: also draws this head (counted from 0) alone, in two further rows.
     """
     if not len(teacher_probs) == len(student_probs) == len(pairs) or not pairs:
         raise ValueError(
             f"one map for each pair of layers: {len(teacher_probs)} of the teacher, {len(student_probs)} of the "
             f"student and {len(pairs)} pairs were given"
         )
-    teacher = [_checked(probs, "teacher", len(tokens), head) for probs in teacher_probs]
-    student = [_checked(probs, "student", len(tokens), head) for probs in student_probs]
+    teacher = [_checked(probs, "teacher", len(tokens)) for probs in teacher_probs]
+    student = [_checked(probs, "student", len(tokens)) for probs in student_probs]
     rows = [("teacher", [probs.mean(0) for probs in teacher]), ("student", [probs.mean(0) for probs in student])]
     names = ["teacher, mean of heads", "student, mean of heads"]
-    if head is not None:
-        rows += [("teacher", [probs[head] for probs in teacher]), ("student", [probs[head] for probs in student])]
-        names += [f"teacher, head {head + 1}", f"student, head {head + 1}"]
 
     side = min(3.6, max(2.1, 0.16 * len(tokens)))
     figure = Figure(figsize=(side * len(pairs) + 1.7, side * len(rows) + 1.3), dpi=130, layout="constrained")
     axes = figure.subplots(len(rows), len(pairs), squeeze=False, sharex=True, sharey=True)
-    # One scale for all. The 99.5th percentile: one cell of 1.0 in one map must not darken nothing but itself.
+    # One scale for all maps. The 99.5th percentile: a single 1.0 must not wash out all other cells.
     top = float(np.percentile(np.concatenate([layer.ravel() for _, maps in rows for layer in maps]), 99.5))
     scale = PowerNorm(0.5, vmin=0.0, vmax=max(top, 1e-6))
     size = float(np.clip(side * 72 / len(tokens) * 0.75, 4.0, 8.5))
@@ -74,17 +69,15 @@ def plot_attention(
     return Path(path)
 
 
-def _checked(probs: np.ndarray, whose: str, length: int, head: int | None) -> np.ndarray:
+def _checked(probs: np.ndarray, whose: str, length: int) -> np.ndarray:
     """`[heads, length, length]`, padding cut off."""
     probs = np.asarray(probs, dtype=np.float32)
     if probs.ndim != 3 or probs.shape[1] != probs.shape[2] or probs.shape[1] < length or not length:
         raise ValueError(f"{whose}: attention of shape {probs.shape} for {length} tokens; [heads, seq, seq] is needed")
     if probs.min() < 0 or probs.max() > 1.001:
         raise ValueError(
-            f"{whose}: attention from {probs.min():.3g} to {probs.max():.3g} is no probability; apply the softmax first"
+            f"{whose}: attention from {probs.min():.3g} to {probs.max():.3g} is not a probability; apply the softmax first"
         )
-    if head is not None and not 0 <= head < probs.shape[0]:
-        raise ValueError(f"{whose}: there is no head {head}, the layer has {probs.shape[0]} (counted from 0)")
     return probs[:, :length, :length]
 
 

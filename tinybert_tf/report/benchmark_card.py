@@ -59,7 +59,7 @@ def write_benchmark_card(directory: str | Path, rows: Sequence[Mapping[str, Any]
 
 
 def adb_commands(path: str | Path, seq_len: int, vocab_size: int, threads: Sequence[int]) -> list[str]:
-    """What measures a file on a phone that is connected, with TensorFlow's `benchmark_model` for Android.
+    """Commands that measure a file on a connected phone, with TensorFlow's `benchmark_model` for Android.
 
     Ranges are given because the tool draws numbers up to 99 otherwise, and there are but two types of tokens.
     """
@@ -81,7 +81,7 @@ def _plot(rows: Sequence[Mapping[str, Any]]) -> Figure:
     paths = list(dict.fromkeys(row["path"] for row in rows))
     counts = list(dict.fromkeys(row["threads"] for row in rows))
     for number, path in enumerate(paths):
-        # After each round of colours the points take another shape.
+        # After each cycle of colors the markers change.
         look = {"color": STAGE_COLORS[number % len(STAGE_COLORS)], "marker": "os^Dvx"[number // len(STAGE_COLORS) % 6]}
         for count, line in zip(counts, ("-", "--", ":", "-.") * len(counts), strict=False):
             points = sorted((r["seq"], r["median_ms"]) for r in rows if (r["path"], r["threads"]) == (path, count))

@@ -1,4 +1,4 @@
-"""Several trainings beside each other: what each was measured at on held-out text or on dev, step by step."""
+"""Compares several trainings: their measurements on held-out text or on dev, step by step."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ def _panels(trainings) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
 
 
 def _keys(trainings, split: str) -> Sequence[str]:
-    """What is shown: the dev score, and the losses on held-out text."""
+    """The measurements shown: the dev score, and the losses on held-out text."""
     if split != "dev":
         return _LOSSES
     metrics = dict.fromkeys(metric for records in trainings.values() if (metric := dev_metric(records)))
@@ -73,7 +73,7 @@ def _draw(axis: Axes, title: str, lines: Mapping[str, tuple[np.ndarray, np.ndarr
     labels = []
     scale_axis(axis, np.concatenate([values for _, values in lines.values()]))
     for number, (name, (steps, values)) in enumerate(lines.items()):
-        marker = "osD^vP"[number % 6]  # a second sign beside the colour
+        marker = "osD^vP"[number % 6]  # a marker in addition to the color
         axis.plot(steps, values, color=colors[name], marker=marker, markersize=3.5, linewidth=1.6)
         labels.append((values[-1], f"{name}  {values[-1]:.3g}", colors[name]))
     finish_axis(axis, title)

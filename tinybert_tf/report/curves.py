@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import parse_json_object, written_aside
 
-# Okabe and Ito's palette, which people with any of the common colour blindnesses can tell apart.
+# Okabe and Ito's palette, which is safe for the common kinds of color blindness.
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = (
     "#000000",
     "#E69F00",
@@ -32,12 +32,12 @@ LOSS_COLORS = {
     "prediction_loss": PURPLE,
 }
 STAGE_COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
-# Splits that a training is measured on: how they are called in a picture.
+# Labels of the splits in a picture.
 EVALUATED = {"dev": "dev", "held_out": "held-out"}
-# Numbers of a record that are no score of a model.
+# Numbers of a record that are not scores.
 _NO_SCORES = {"step", "epoch", "examples_per_second", "learning_rate", "seconds", "examples"}
 _LONGEST_NAME, _MOST_STEPS = 60, 1 << 50
-_SMOOTHED_FROM = 60  # points; below, the raw line is readable
+_SMOOTHED_FROM = 60  # points; a shorter line needs no smoothing
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
@@ -53,7 +53,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         record = parse_json_object(line, f"{path}, line {number}", "fix or delete the line")
-        expected = {"stage": "a string", "step": "a whole number", "split": '"train", "dev" or "held_out"'}
+        expected = {"stage": "a string", "step": "an integer", "split": '"train", "dev" or "held_out"'}
         valid = {
             "stage": isinstance(record.get("stage"), str),
             "step": type(record.get("step")) is int and 0 <= record["step"] < _MOST_STEPS,
@@ -64,7 +64,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
                 raise InputError(f'{path}, line {number}: "{key}" must be {what}, found {record.get(key)!r}')
         for key, value in record.items():
             if type(value) is int and abs(value) > sys.float_info.max:
-                raise InputError(f'{path}, line {number}: "{key}" is a number beyond all that can be drawn')
+                raise InputError(f'{path}, line {number}: "{key}" is too large to be drawn')
         records.append(record)
     return records
 
@@ -124,7 +124,7 @@ def _loss_series(records, stage: str) -> dict[str, tuple[np.ndarray, np.ndarray]
     if "loss" in series and len(parts) == 1:
         whole, part = series["loss"][1], series[parts[0]][1]
         if len(whole) == len(part) and np.allclose(whole, part, rtol=1e-3, equal_nan=True):
-            del series[parts[0]]  # the sum of one part: one line says it
+            del series[parts[0]]  # the sum of one part: one line is enough
     evaluated = {
         f"{word} {name}": series_of(records, stage, split, name) for split, word in EVALUATED.items() for name in series
     }
@@ -132,7 +132,7 @@ def _loss_series(records, stage: str) -> dict[str, tuple[np.ndarray, np.ndarray]
 
 
 def dev_metric(records) -> str | None:
-    """The score that dev records carry: "score" where there is one, else the first that is no loss and no speed."""
+    """The score that dev records carry: "score" where there is one, else the first that is neither a loss nor a speed."""
     keys = dict.fromkeys(
         key
         for record in records
@@ -144,7 +144,7 @@ def dev_metric(records) -> str | None:
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
-    """A centred mean over a twentieth of the points, shorter at both ends; leaves out what is not finite."""
+    """A centered mean over a twentieth of the points, shorter at both ends; ignores values that are not finite."""
     reach = max(1, len(values) // 40)
     finite = np.isfinite(values)
     kernel = np.ones(2 * reach + 1)
@@ -180,7 +180,7 @@ def _draw_losses(axis: Axes, series: dict[str, tuple[np.ndarray, np.ndarray]], s
 def _draw_scores(axis: Axes, scores: dict[str, tuple[np.ndarray, np.ndarray]], metric: str, colors) -> None:
     labels = []
     for number, (stage, (steps, values)) in enumerate(scores.items()):
-        marker = "osD^vP"[number % 6]  # a second sign beside the colour
+        marker = "osD^vP"[number % 6]  # a marker in addition to the color
         label = f"{stage.replace('_', ' ')}  {values[-1]:.3f}"
         axis.plot(steps, values, color=colors[stage], marker=marker, markersize=4.5, linewidth=1.6)
         labels.append((values[-1], label, colors[stage]))
@@ -191,7 +191,7 @@ def _draw_scores(axis: Axes, scores: dict[str, tuple[np.ndarray, np.ndarray]], m
 
 
 def as_it_is(text: str) -> str:
-    """A name, shortened, that Matplotlib draws without taking what stands between dollar signs for a formula."""
+    """A shortened name with dollar signs escaped, which Matplotlib would read as a formula."""
     return text[:_LONGEST_NAME].replace("$", r"\$").encode("utf-8", "backslashreplace").decode()
 
 
@@ -207,7 +207,7 @@ def scale_axis(axis: Axes, values: np.ndarray) -> None:
 
 
 def finish_axis(axis: Axes, title: str) -> None:
-    """What every panel has: title, grid, steps below."""
+    """Formats a panel: title, grid, steps on the horizontal axis."""
     axis.set_title(as_it_is(title), fontsize=10.5, loc="left")
     axis.set_xlabel("step", fontsize=9)
     axis.tick_params(labelsize=8.5)
@@ -218,7 +218,7 @@ def finish_axis(axis: Axes, title: str) -> None:
 
 
 def label_ends(axis: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
-    """Writes each line's name and last value where the line ends: no legend to look up, no line hidden behind one.
+    """Writes each line's name and last value at its end, in place of a legend.
 
     Names that would overlap are moved apart; they keep the order of the lines.
     """
@@ -230,7 +230,7 @@ def label_ends(axis: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
     heights = []
     for i in order:
         heights.append(max(ends[i], heights[-1] + apart) if heights else max(ends[i], 0.02))
-    for k in reversed(range(len(heights))):  # pushed over the top: back down from there
+    for k in reversed(range(len(heights))):  # move labels above the top back down
         heights[k] = min(heights[k], 0.98 - apart * (len(heights) - 1 - k))
     for i, height in zip(order, heights, strict=True):
         _, text, color = labels[i]

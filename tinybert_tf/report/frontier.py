@@ -1,4 +1,4 @@
-"""Score against size and time: which files are on the frontier, and published systems beside them."""
+"""Score against size and time: the files on the frontier, and published systems."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ COLUMNS = (
     Column("frontier", "on the frontier of"),
 )
 
-# What is left of BERT_BASE's average on GLUE's test sets, and the size of the weights in float32 (4 bytes for each parameter).
+# Shares of BERT_BASE's average on GLUE's test sets, and sizes of the weights in float32 (4 bytes a parameter).
 # Jiao et al. 2020, Table 1, where BERT_BASE has 79.5.
 PUBLISHED = (
     {"model": "TinyBERT4 (paper)", "mb": 58.0, "retention": 77.0 / 79.5},

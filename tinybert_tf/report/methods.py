@@ -1,4 +1,4 @@
-"""Methods beside each other: CSV, Markdown and a plot with mean, deviation and the paper's number."""
+"""A comparison of methods: CSV, Markdown and a plot with mean, deviation and the paper's number."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,7 +38,7 @@ def write_methods(directory: str | Path, rows: Sequence[Mapping[str, Any]], budg
     Args:
         directory: made if it is missing.
         rows: one for each method and task; keys as in `COLUMNS`, scores from 0 to 1.
-        budget: what the runs were equal in, in words.
+        budget: the steps or minutes of each run, in words.
     """
     directory = Path(directory)
     page = [f"# Methods at {budget}", "", markdown_table(rows, COLUMNS), "", "![scores](results.png)", ""]

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page that holds everything, the same in Markdown, and the table as CSV."""
+"""The report of a run: a self-contained HTML page, the same in Markdown, and the table as CSV."""
 
 import base64
 import dataclasses
@@ -19,7 +19,7 @@ from tinybert_tf.report.tables import Column, csv_table, escaped, is_numeric, ma
 
 
 def _scaled(value: float) -> str:
-    """14.4M, 1.2B: as the paper writes sizes."""
+    """Formats sizes as the paper does: 14.4M, 1.2B."""
     for unit, word in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= unit:
             return f"{value / unit:.3g}{word}"
@@ -61,7 +61,7 @@ def write_report(
     """Writes report.html (self-contained), report.md (pictures beside it) and results.csv into `output_dir`.
 
     Args:
-        output_dir: made if need be; files of an earlier report are replaced, each as a whole.
+        output_dir: created if necessary; files of an earlier report are replaced, each as a whole.
         title: the heading.
         models: rows of the table, by the keys of `MODEL_COLUMNS`: model, task, score and retention (0 to 1),
             parameters, encoder_flops, float_mb, int8_mb, float_ms, int8_ms. A column that no row has is left out.
@@ -75,7 +75,7 @@ def write_report(
         if set(row) - known:
             raise ValueError(f"unknown columns {sorted(set(row) - known)} of a model; there are {sorted(known)}")
     output_dir = Path(output_dir)
-    # Read everything before writing anything: a bad line in the last file must not leave half a report.
+    # Reads everything before writing anything: a bad line in the last file must not leave a partial report.
     trainings = {name: read_metrics(path) for name, path in curves.items()}
     for caption, path in figures:
         if not Path(path).is_file():
@@ -103,13 +103,13 @@ def write_report(
         (files.html, _html(title, sentence, models, pictures, flat, diagnosis)),
     ):
         with written_aside(path) as aside:
-            # JSON can name half of a character, which UTF-8 cannot: it is shown as JSON writes it.
+            # JSON can hold a lone surrogate, which UTF-8 cannot encode: it is shown escaped.
             aside.write_text(text, encoding="utf-8", errors="backslashreplace")
     return files
 
 
 def summary(models: Sequence[Mapping[str, Any]]) -> str:
-    """What came out in one sentence, or nothing where the rows do not say enough.
+    """The result in one sentence, or nothing if values are missing.
 
     The teacher is the row with the most parameters, the student the best of those with the fewest.
     """
@@ -203,7 +203,7 @@ def _html_table(models: Sequence[Mapping[str, Any]]) -> str:
         cells = []
         for column, kind in zip(columns, kinds, strict=True):
             if column.key == "score" and row.get("score") is not None:
-                # The score is also a bar: which row is the longest shows before a number is read.
+                # The score is also drawn as a bar.
                 share = 100 * min(max(row["score"], 0.0), 1.0)
                 kind = f' class="number score" style="--share: {share:.1f}%"'
             cells.append(f"<td{kind}>{html.escape(column.of(row))}</td>")

@@ -1,4 +1,4 @@
-"""A report from run directories: run.json says what was set and what came out, metrics.jsonl how it went."""
+"""A report from run directories: settings and results from run.json, curves from metrics.jsonl."""
 
 import dataclasses
 import sys
@@ -19,7 +19,7 @@ _MEASURED = {column.key for column in MODEL_COLUMNS} - {"model", "task"} | {
 
 @dataclasses.dataclass
 class ReportSettings:
-    """What bin/report.py asks for."""
+    """Settings of bin/report.py."""
 
     runs: str = setting("", "Run directories, with commas between them.", required=True)
     output_dir: str = setting("", "Where report.html, report.md and results.csv go.", required=True)
@@ -90,7 +90,7 @@ def _rows(result: dict[str, Any], name: str, alone: bool) -> list[dict[str, Any]
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """The folders' own names, or what was typed where two have the same."""
+    """The folders' names, or the given paths where two names are equal."""
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]

@@ -11,7 +11,7 @@ NOTHING = "–"
 
 
 def plain(value: Any) -> str:
-    """A number as one would say it: 14,350,248; 0.886; 1.2e-05."""
+    """A number for people: 14,350,248; 0.886; 1.2e-05."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int):
@@ -21,7 +21,7 @@ def plain(value: Any) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One column: the key in a row, the heading over it, and how a value reads."""
+    """One column: the key in a row, its heading, and the format of its values."""
 
     key: str
     heading: str
@@ -33,7 +33,7 @@ class Column:
 
 
 def used_columns(rows: Sequence[Mapping[str, Any]], columns: Sequence[str | Column]) -> list[Column]:
-    """The columns that at least one row has a value for; a bare name stands for a column of that heading."""
+    """The columns that at least one row has a value for; a bare name is a column of that heading."""
     columns = [Column(column, column) if isinstance(column, str) else column for column in columns]
     return [column for column in columns if any(row.get(column.key) is not None for row in rows)]
 
@@ -44,7 +44,7 @@ def is_numeric(rows: Sequence[Mapping[str, Any]], column: Column) -> bool:
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str | Column]) -> str:
-    """A table that reads as a table before it is rendered, too; numbers stand to the right."""
+    """A Markdown table with aligned columns; numbers are right-aligned."""
     columns = used_columns(rows, columns)
     if not columns:
         return ""

@@ -1,4 +1,4 @@
-"""The model card of a run: what was trained on what, by whom it was taught, and with which settings."""
+"""The model card of a run: its data, teacher, scores and settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from tinybert_tf.files import writing
 from tinybert_tf.presets import is_hub_name
 from tinybert_tf.train.run import Run
 
-# Settings that name places on one machine and nothing else.
+# Settings that are paths on one machine.
 _PLACES = {"output_dir", "data_dir", "cache_dir", "teacher_cache"}
 _IN_A_RUN = ("model", "last", "intermediate")
 
@@ -24,7 +24,7 @@ def write_card(
     scores: Mapping[str, float] | None = None,
     teacher_score: float | None = None,
 ) -> None:
-    """Writes README.md into the model directory of a run that has ended.
+    """Writes README.md into the model directory of a finished run.
 
     Args:
         run: whose `model_dir` and settings are described.

@@ -105,8 +105,8 @@ def _sha256(path: Path) -> str:
 
 
 def training_variables(model: keras.Model, frozen: keras.Model | None = None) -> list[keras.Variable]:
-    """What changes while `model` trains: weights, dropout's random state, running means of metrics, the optimizer's slots
-    and step. The weights of `frozen`, the teacher, do not.
+    """The variables that change while `model` trains: weights, dropout's random state, running means of metrics, the
+    optimizer's slots and step; not the weights of `frozen`, the teacher.
     """
     model.optimizer.build(model.trainable_variables)
     left_out = {id(variable) for variable in frozen.variables} if frozen is not None else set()

@@ -39,7 +39,7 @@ from tinybert_tf.train.training_set import AUGMENTED_HELP, check_augmented, trai
 
 logger = logging.getLogger(__name__)
 
-# Fewer dev examples do not tell a weak teacher from chance.
+# With fewer dev examples a weak teacher cannot be told from chance.
 _ENOUGH_EXAMPLES = 30
 # Heads that have a ReLU after the pooler in the published code.
 _WITH_RELU = ("classification", "regression")
@@ -80,7 +80,7 @@ class DistillSettings:
         None, "int8 or int4: train the prediction stage through the rounding of this file's weights"
     )
     teacher_cache: str = setting("auto", TEACHER_CACHE_HELP)
-    allow_weak_teacher: bool = setting(False, "distil a teacher although its dev score is no better than chance")
+    allow_weak_teacher: bool = setting(False, "distill a teacher even if its dev score is no better than chance")
 
     def __post_init__(self):
         check_one_of(self, "stage", "intermediate", "prediction", "both")
@@ -176,7 +176,7 @@ class DistillSettings:
 
 
 def distill_task(settings: DistillSettings) -> dict:
-    """Distils a fine-tuned teacher into a student on a task, in one or both of TinyBERT's stages.
+    """Distills a fine-tuned teacher into a student on a task, in one or both of TinyBERT's stages.
 
     Args:
         settings: of the program.
@@ -299,7 +299,7 @@ def _teacher_for(data: TaskData, name: str) -> Path:
 
 
 def _checked_teacher(data: TaskData, scores: Mapping[str, float], allow_weak: bool) -> float:
-    """The teacher's main dev score; refused if answering the same to everything scores as well."""
+    """The teacher's main dev score; InputError if it is no better than a constant answer."""
     main = data.task.main_metric
     logger.info("teacher  dev  %s", "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
     chance, examples = constant_score(data.task, data.dev)
@@ -307,7 +307,7 @@ def _checked_teacher(data: TaskData, scores: Mapping[str, float], allow_weak: bo
         return scores[main]
     message = (
         f"the teacher's {main} on dev is {scores[main]:.4f}, and the best constant answer has {chance:.4f}: it has not "
-        "learned the task, or its labels stand in another order"
+        "learned the task, or its labels are in another order"
     )
     if examples >= _ENOUGH_EXAMPLES:
         raise InputError(f"{message}; fine-tune it (bin/finetune.py), or set `allow_weak_teacher`")

@@ -41,7 +41,7 @@ class _Measurements(StepCallback):
     def __init__(self, run: Run, stage: str, steps: int, batch_size: int):
         super().__init__()
         self.run, self.stage, self.steps, self.batch_size = run, stage, steps, batch_size
-        # By steps and not by time, so that every run of the same settings has the same rows.
+        # By steps, not by time, so that runs of the same settings log the same rows.
         self.row_every = max(1, min(100, steps // 100))
 
     def on_train_begin(self, logs=None):
@@ -72,9 +72,9 @@ class Evaluation(StepCallback):
     """Scores the model every `every` steps and at the end; calls `save` when it is the best so far.
 
     Args:
-        evaluate: returns the scores, the deciding one first; more is better.
+        evaluate: returns the scores, the main one first; higher is better.
         save: keeps the model.
-        before_training: score the starting point too.
+        before_training: also score the initial weights.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Evaluation(StepCallback):
             self._score(0)
 
     def on_step(self, step, logs):
-        # No evaluation within the last tenth of an interval: the one at the end is near enough.
+        # No evaluation within the last tenth of an interval: the final one follows soon.
         due = step % self.every == 0 and self.steps - step > self.every // 10
         if step == self.steps or due:
             self._score(step)
@@ -140,7 +140,7 @@ class _AttentionMaps(StepCallback):
 
 
 class _FiniteLoss(StepCallback):
-    """Stops a run whose loss is not finite any more, and saves the batch that did it."""
+    """Stops a run when its loss is not finite, and saves the batch that caused it."""
 
     def __init__(self, run: Run, stage: str, batches: Callable[[int], tf.data.Dataset]):
         super().__init__()
@@ -160,7 +160,7 @@ class _FiniteLoss(StepCallback):
 
 
 class _Checkpointing(StepCallback):
-    """Writes a checkpoint every few minutes, at the end of the stage, and when the program is to stop."""
+    """Writes a checkpoint every few minutes, at the end of the stage, and on an interruption."""
 
     def __init__(self, run, stage, steps, variables, evaluation, every_seconds, interruption: Interruption):
         super().__init__()
@@ -168,7 +168,7 @@ class _Checkpointing(StepCallback):
         self.evaluation, self.every_seconds, self.interruption = evaluation, every_seconds, interruption
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Here and not earlier: fit has just set the metrics to zero."""
+        """Not earlier: `fit` has just reset the metrics."""
         self._written_at = time.perf_counter()
         if self.first_step:
             restore(self.variables, self.run.resumed)

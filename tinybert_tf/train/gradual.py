@@ -21,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class PruningSettings:
-    """Whether a student is pruned on the way, and in how many rounds."""
+    """Whether a student is pruned during distillation, and in how many rounds."""
 
     prune_to: str | None = setting(
         None, "prune the student, a model directory or the teacher itself, to LAYERSxHIDDENxHEADSxINTERMEDIATE"
     )
     prune_rounds: int = setting(
-        1, "1: prune, then distil; more: prune a part, distil a part of the intermediate stage, prune again"
+        1, "1: prune, then distill; more: prune a part, distill a part of the intermediate stage, prune again"
     )
 
     def __post_init__(self):
@@ -75,7 +75,7 @@ def pruned_student(settings: Any, distill: Callable[[Any], dict]) -> Any:
 
 
 def _prune(student: Path, output: Path, data: DataSettings, seed: int, sizes: dict[str, int]) -> list[int]:
-    """Prunes a student, unless it is done; the layers that are left, counted from 1."""
+    """Prunes a student, unless that is done already; returns the remaining layers, counted from 1."""
     record = output.with_suffix(".json")
     if (output / "config.json").is_file() and record.is_file():
         found = read_json_object(record)
@@ -90,7 +90,7 @@ def _prune(student: Path, output: Path, data: DataSettings, seed: int, sizes: di
 
 
 def _sizes(config: BertConfig, target: tuple[int, int, int, int], share: float) -> dict[str, int]:
-    """Sizes on the way from a network to a target; heads and their width each take their own part of it."""
+    """Intermediate sizes between a network and its target; the number of heads and their width shrink separately."""
     layers, hidden, heads, neurons = target
     if hidden % heads:
         raise InputError(

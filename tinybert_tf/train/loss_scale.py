@@ -11,7 +11,7 @@ from tinybert_tf.distill import layer_map
 
 # Batches that variances are measured on: some thousands of tokens.
 _BATCHES = 8
-_SMALLEST = 1e-6  # of a variance, for a target that hardly varies
+_SMALLEST = 1e-6  # a lower bound of the variance, for targets that hardly vary
 
 
 def relative_weights(

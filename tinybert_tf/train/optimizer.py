@@ -144,6 +144,11 @@ def bert_adamw(
 
     Returns:
         An optimizer for `compile`.
+
+    Raises:
+        InputError: less than one step.
     """
+    if total_steps < 1:
+        raise InputError("must be at least 1", "total_steps", total_steps)
     schedule = LinearDecay(learning_rate, total_steps, round(warmup_proportion * total_steps), decay)
     return AdamW(schedule, weight_decay=weight_decay, global_clipnorm=clip_norm, epsilon=1e-6, undecayed=UNDECAYED)

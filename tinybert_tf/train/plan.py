@@ -1,4 +1,4 @@
-"""What a run would take: the dry run of the programs that train."""
+"""Estimates the time, memory and disk space of a run (`--dry_run`)."""
 
 import dataclasses
 import resource
@@ -51,7 +51,7 @@ def timed_stage(
 
 
 def summary(stages: Sequence[StagePlan], weight_bytes: int) -> dict[str, float]:
-    """What `RESULT` of a dry run says: `steps`, `minutes` (without evaluations), `memory_gb`, `disk_gb`.
+    """The RESULT of a dry run: `steps`, `minutes` (without evaluations), `memory_gb`, `disk_gb`.
 
     Args:
         stages: of the run.

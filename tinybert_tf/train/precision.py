@@ -1,4 +1,4 @@
-"""Which precision a network trains or teaches in."""
+"""Dtype policies of students and teachers."""
 
 import dataclasses
 import logging
@@ -42,7 +42,7 @@ class Precision:
 
     @classmethod
     def of(cls, recorded: dict[str, str], dtype: str, teacher_dtype: str | None = None) -> "Precision":
-        """The policies that two settings stand for on this machine.
+        """The policies that two settings resolve to on this machine.
 
         Args:
             recorded: what the run that is resumed recorded, which it keeps on any machine; empty for a new run.
@@ -70,7 +70,7 @@ class LossScaling(keras.optimizers.LossScaleOptimizer):
 
 
 def training_dtype(name: str) -> str:
-    """The Keras dtype policy that `dtype` stands for on this hardware.
+    """The Keras dtype policy that `dtype` resolves to on this hardware.
 
     Raises:
         InputError: a name that is not in `DTYPES`.
@@ -90,7 +90,7 @@ def training_dtype(name: str) -> str:
 
 
 def frozen_dtype(name: str) -> str:
-    """The Keras dtype policy that `teacher_dtype` stands for on this hardware.
+    """The Keras dtype policy that `teacher_dtype` resolves to on this hardware.
 
     Measured with a BERT_BASE teacher on a CPU with avx512_bf16: 1.26 times the steps per second of float32.
 
@@ -122,7 +122,7 @@ def has_bfloat16_products() -> bool:
 
 
 def _has_bfloat16(name: str) -> bool:
-    """`has_bfloat16_products`; says where it is not so."""
+    """`has_bfloat16_products`; logs a warning if not."""
     found = has_bfloat16_products()
     if not found:
         logger.warning("%s: the hardware has no bfloat16 products; float32 is used instead", name)

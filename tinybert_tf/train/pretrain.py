@@ -33,7 +33,7 @@ class PretrainSettings:
     model: str = setting(
         "bert_tiny", "what is trained: a named size (random weights, the corpus' vocabulary), a directory, or a preset"
     )
-    masking: str = setting("token", "token, or whole_word: all pieces of a word or none")
+    masking: str = setting("token", "token, or whole_word: all tokens of a word or none")
     freeze_encoder: bool = setting(False, "train the masked-LM head alone, on an encoder that has none")
 
     def __post_init__(self):

@@ -60,7 +60,7 @@ class QuantizeAware(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def rounded(self) -> Iterator[None]:
-        """Within it the network has the weights of its file."""
+        """Inside this context the network has the rounded weights of its file."""
         self._round()
         try:
             yield
@@ -69,7 +69,7 @@ class QuantizeAware(keras.callbacks.Callback):
                 weight.variable.assign(exact)
 
     def mark(self, directory: Path) -> None:
-        """Writes into a model directory that its weights are rounded."""
+        """Records in a model directory that its weights are rounded."""
         write_grid(self.mode, directory)
 
     @tf.function
@@ -86,7 +86,9 @@ class QuantizeAware(keras.callbacks.Callback):
 
 
 def _weights(model: BertModel, mode: str) -> Sequence[_Weight]:
-    """All matrices that the exporter rounds, but positions and token types, of which a file keeps those that it needs."""
+    """All matrices that the exporter rounds, except the position and token type tables, of which a file keeps only some
+    rows.
+    """
     precision = QUANTIZE_MODES[mode]
     found = [(model.embeddings.word_embeddings.embeddings, precision.embeddings, None)]
     if any(variable.path.startswith("embeddings/project/") for variable in model.weights):

@@ -1,4 +1,4 @@
-"""How a run on a task reads its examples: the lengths of batches, and where tokenized rows and teachers' outputs are kept."""
+"""How a run reads its examples: batch lengths, and where tokenized examples and teachers' outputs are cached."""
 
 import hashlib
 from pathlib import Path
@@ -26,12 +26,12 @@ TEACHER_CACHE_HELP = (
     "outputs of the teacher that are computed once and then read from disk: none, logits (of the prediction stage), states "
     "(also those that the intermediate stage reads, in half precision), or auto: logits, and states where that is faster"
 )
-# Settings that say nothing of which examples there are.
+# Settings that the examples do not depend on.
 _NOT_OF_EXAMPLES = {"output_dir", "cache_dir", "teacher_cache", "save_every_seconds", "strategy", "num_devices"}
 
 
 def bucket_lengths(buckets: str, seq_len: int, has_accelerator: bool = False) -> tuple[int, ...]:
-    """The lengths that `buckets` stands for, ascending, the last being `seq_len`.
+    """The lengths that the setting `buckets` selects, ascending, the last being `seq_len`.
 
     >>> bucket_lengths("none", 64)
     (64,)
@@ -69,7 +69,7 @@ def has_accelerator() -> bool:
 
 
 def cache_folder(output_dir: str | Path, cache_dir: str | None) -> Path:
-    """Where a run on a task keeps what it reads again. Of several workers each has its own folder."""
+    """The cache directory of a run; each worker has its own."""
     folder = Path(cache_dir or Path(output_dir) / "cache")
     return folder if is_chief() else folder / f"worker_{worker_number()}"
 

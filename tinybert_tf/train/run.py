@@ -39,7 +39,7 @@ class Run:
 
     Args:
         settings: of the program, with a group `run`; written to `run.json` with versions and command line.
-        resolved: what those settings amount to on this machine; a resumed run keeps it, see `recorded`.
+        resolved: what those settings resolve to on this machine; a resumed run keeps it, see `recorded`.
 
     Raises:
         InputError: the directory holds a run with other settings.
@@ -164,12 +164,12 @@ def finished_result(settings: Any) -> dict[str, Any] | None:
 
 
 def recorded(settings: Any) -> dict[str, Any]:
-    """What the run that `settings` resume recorded as resolved on its machine, such as dtypes; empty for a new run."""
+    """Values that the resumed run recorded as resolved on its machine, such as dtypes; empty for a new run."""
     return _earlier_run(settings).get("resolved", {})
 
 
 def reads_shards(settings: Any) -> bool:
-    """Whether a run reads tokenized rows from shards: all do but those that an earlier version began."""
+    """Whether a run reads tokenized examples from shards; runs that an earlier version started do not."""
     earlier = _earlier_run(settings)
     return not earlier or "reading" in earlier
 

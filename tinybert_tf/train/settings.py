@@ -15,7 +15,7 @@ from tinybert_tf.train.student import FAMILY_HELP
 
 SAVE_EVERY_SECONDS = 300.0
 
-# Settings that the recipe now decides where they are not given, and what they were in earlier versions.
+# Settings whose defaults depend on the recipe, and their defaults in earlier versions.
 FORMER_DEFAULTS = {"padding": "exclude", "student_dropout": False, "prediction_target": "teacher"}
 
 
@@ -49,7 +49,7 @@ class ExampleSettings:
     max_train_examples: int | None = setting(None, "use only the first examples of the training set")
     evaluations: int = setting(5, "number of evaluations on dev in a stage")
     class_weights: str | None = setting(
-        None, "balanced, or LABEL=WEIGHT,...: what an example of a class counts in the losses (absent: 1)"
+        None, "balanced, or LABEL=WEIGHT,...: weight of a class's examples in the losses (absent: 1)"
     )
     buckets: str = setting("auto", BUCKETS_HELP)
     cache_dir: str | None = setting(None, CACHE_DIR_HELP)
@@ -104,7 +104,7 @@ class MatchingSettings:
         return self.objective in LAYER_OBJECTIVES
 
     def layer_objective(self, scales: Mapping[str, float | Sequence[float]]) -> Objective:
-        """What the intermediate stage matches.
+        """The objective of the intermediate stage.
 
         Args:
             scales: factors of TinyBERT's terms, by the name of the weight; see `tinybert_tf.train.loss_scale`.
@@ -116,7 +116,7 @@ class MatchingSettings:
         return TinyBertObjective.intermediate(layers=self.layers, padding=self.counted_padding, **weights)
 
     def prediction_objective(self, temperature: float) -> Objective:
-        """What the prediction stage matches: the method's own losses, or TinyBERT's soft cross-entropy after its layers."""
+        """The objective of the prediction stage: the method's own losses, or TinyBERT's soft cross-entropy."""
         if not self.compares_layers:
             return OBJECTIVES[self.objective]()
         reduction = "reference" if self.is_published else "batch"
@@ -124,7 +124,7 @@ class MatchingSettings:
 
     @property
     def is_published(self) -> bool:
-        """Whether the published code's choices are taken where nothing else is given."""
+        """Whether the published code's choices are the defaults."""
         return self.recipe == "published"
 
     @property

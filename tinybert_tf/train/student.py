@@ -44,7 +44,7 @@ def make_student(
     pairs: bool = False,
     cache_dir: str | Path | None = None,
 ) -> tuple[BertModel | BiLstmModel, list[Projection] | None]:
-    """A student with the teacher's head, labels and vocabulary, and the starting values of its projections if any.
+    """A student with the teacher's head, labels and vocabulary, and initial values of its projections if any.
 
     Args:
         teacher: in any precision; the weights are taken from its directory.
@@ -54,7 +54,7 @@ def make_student(
         init: of a student given as a size; see `INIT_HELP`.
         layers: the teacher layers that the student's are matched with; see `layer_map`.
         rows: gives batches of features, for teacher_projection; the first `TOKENS_FOR_INIT` tokens are used.
-        dtype: Keras dtype policy of the student; its weights are float32 in all that are trained in.
+        dtype: Keras dtype policy of the student; its variables are float32.
         family: see `FAMILY_HELP`.
         seq_len: the longest input in tokens.
         pairs: whether inputs are pairs of texts.
@@ -149,7 +149,7 @@ def _initialized(
 
 
 def _check_words(student_dir: Path, teacher_dir: Path) -> None:
-    """Raises InputError where the student's vocabulary, if one lies beside it, is not its teacher's."""
+    """Raises InputError if the student's directory has a vocabulary that is not its teacher's."""
     if any((student_dir / name).is_file() for name in ("vocab.txt", "tokenizer.json")):
         student, teacher = (Tokenizer.from_directory(directory) for directory in (student_dir, teacher_dir))
         check_vocabulary(student.vocabulary, teacher.vocabulary, str(student_dir), str(teacher_dir))

@@ -1,4 +1,4 @@
-"""What a frozen teacher gives for each row, computed once and read from disk in every later step.
+"""Outputs of a frozen teacher for each example, computed once and read from disk in every later step.
 
 A directory for each teacher and set of rows holds one file for each output, mapped into memory, one row after the other without
 padding; `known` tells which rows are computed. A run that was interrupted computes the others.
@@ -25,7 +25,7 @@ from tinybert_tf.files import remove, writing
 logger = logging.getLogger(__name__)
 
 _BATCH_SIZE, _PROGRESS_SECONDS = 64, 10.0
-# Of the disk, what is left free.
+# Disk space that is left free.
 _SPARE_BYTES = 1 << 30
 # "auto" keeps states from this many passes on and up to this size, which the page cache holds: reading them from memory costs a
 # hundredth of computing them.
@@ -33,7 +33,7 @@ _AUTO_EPOCHS, _AUTO_BYTES = 3, 4 << 30
 
 
 class TeacherCache:
-    """What is read of a teacher, for the rows of shards: logits [B, C] or [B, S, C], hidden states [B, S, D],
+    """A teacher's outputs for the rows of shards: logits [B, C] or [B, S, C], hidden states [B, S, D],
     attention logits [B, H, S, S]. Logits are kept in float32, the others in half precision (their own, if they have one).
 
     Args:
@@ -70,7 +70,7 @@ class TeacherCache:
         return lossless and epochs >= _AUTO_EPOCHS and self.size <= room
 
     def compute(self, rows: np.ndarray | None = None) -> None:
-        """Computes what is not known yet of some rows, by default of all.
+        """Computes the missing outputs of some rows, by default of all.
 
         Raises:
             InputError: the disk has no room for the files.
@@ -99,7 +99,9 @@ class TeacherCache:
                 )  # fmt: skip
 
     def features(self) -> dict[str, Callable[[np.ndarray, int], np.ndarray]]:
-        """The outputs as further features of batches, for `TokenShards.batches`; a `Distiller` takes them for its teacher's."""
+        """The outputs as further features of batches, for `TokenShards.batches`; a `Distiller` uses them in place of its
+        teacher's.
+        """
         return {TEACHER + name: functools.partial(self._read, name) for name in self._outputs}
 
     def _read(self, name: str, numbers: np.ndarray, length: int) -> np.ndarray:
@@ -173,5 +175,5 @@ class TeacherCache:
 
 
 def _unpadded(value: np.ndarray, shape: tuple[int | None, ...], tokens: int) -> np.ndarray:
-    """The part of one row's output that belongs to its tokens; None in `shape` stands for a length."""
+    """The part of one row's output that belongs to its tokens; None in `shape` is a length."""
     return value[tuple(slice(tokens) if size is None else slice(None) for size in shape)]

@@ -20,7 +20,7 @@ _HELD_OUT, _HELD_OUT_BATCH = 2048, 64
 
 @dataclasses.dataclass(frozen=True)
 class TextSettings:
-    """A corpus, and how long and fast a network learns from it."""
+    """A corpus and the training schedule on it."""
 
     corpus: str = setting("", "the directory that bin/make_corpus.py wrote", required=True)
     epochs: float = setting(3.0, "passes over the corpus")

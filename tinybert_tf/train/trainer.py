@@ -151,7 +151,7 @@ class Trainer:
         )
 
     def finish(self, scores: dict[str, float] | None, **more: Any) -> dict[str, Any]:
-        """The result of the run, which is written; of a dry run what the run would take."""
+        """Writes and returns the result of the run; of a dry run, its estimate."""
         task = self.training.task
         if self.run.plan is not None:
             return {"task": task.name} | plan.summary(self.run.plan, 4 * self.model.count_params())

@@ -35,8 +35,8 @@ class TrainingSet:
     Attributes:
         unlabelled: texts that a teacher labels, beside those of `split`.
         label_weights: label word -> weight of its examples; None: all 1.
-        shards_in: where the examples are kept once they are tokenized. None reads and tokenizes them in every pass, in another
-            order: so are runs of earlier versions resumed, and dry runs write nothing.
+        shards_in: directory of the tokenized examples. None tokenizes them in every pass, in another order: for runs of
+            earlier versions, and for dry runs, which write nothing.
         identity: JSON values that the examples follow from beside their files, see `open_shards`.
         buckets: lengths that batches are padded to; by default those of `length_buckets`.
     """
@@ -128,7 +128,7 @@ class TrainingSet:
 
 @dataclasses.dataclass(frozen=True)
 class SpanTrainingSet:
-    """As `TrainingSet`, of SQuAD's questions; a row is a window of a context."""
+    """As `TrainingSet`, for SQuAD's questions; a row is a window of a context."""
 
     split: Split
     tokenizer: Tokenizer
@@ -227,7 +227,7 @@ def _whole(epochs: float) -> int:
 
 
 def _steps(whole: int, epochs: float, max_steps: int | None) -> int:
-    """Of the `whole` batches of whole passes, as many as `epochs` and `max_steps` leave."""
+    """The number of steps: `whole` batches of complete passes, limited by `epochs` and `max_steps`."""
     steps = max(1, round(whole * epochs / _whole(epochs)))
     return min(steps, max_steps) if max_steps else steps
 

@@ -14,7 +14,7 @@ def build_bilstm(
     dropout: float = 0.1,
     name: str = "bilstm",
 ) -> BiLstmModel:
-    """A BiLSTM with random weights that reads what a BERT reads and gives logits; see `BiLstmModel`.
+    """A BiLSTM classifier with random weights and the inputs of a `BertModel`; see `BiLstmModel`.
 
     >>> student = build_bilstm(100, {"no": 0, "yes": 1}, embedding_size=8, units=4, hidden_size=6)
     >>> student.output["logits"].shape

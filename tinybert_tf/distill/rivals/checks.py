@@ -1,4 +1,4 @@
-"""What the published methods ask of a pair of networks."""
+"""Checks that the published methods share."""
 
 import keras
 
@@ -8,7 +8,7 @@ from tinybert_tf.errors import InputError
 
 
 def check_berts(method: str, *networks: keras.Model) -> None:
-    """Raises InputError for a network without layers of BERT to read."""
+    """Raises InputError for a network that is not a `BertModel`."""
     for network in networks:
         if not isinstance(network, BertModel):
             raise InputError(

@@ -24,7 +24,7 @@ def replacement_rate(step, base: float, steps: int):
 
 @keras.saving.register_keras_serializable(package="tinybert_tf")
 class Theseus(keras.Model):
-    """Trains a successor's layers inside of its predecessor, on labels alone.
+    """Trains a successor's layers inside its predecessor, on labels alone.
 
     The predecessor's N layers are cut into M modules of N / M layers. At every step each module is replaced by the
     successor's layer with the scheduled probability; what is not replaced is frozen. Embeddings, pooler and classifier are
@@ -38,7 +38,7 @@ class Theseus(keras.Model):
         base_rate: replacement rate at the first step.
 
     Raises:
-        InputError: networks that are no BERTs with a task head, another width, or layers that cannot be cut into modules.
+        InputError: networks that are not BERTs with a task head, another width, or layers that cannot be cut into modules.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ INT16 = schema.TensorType.INT16
 INT32 = schema.TensorType.INT32
 
 _TYPES = {"float32": FLOAT32, "float16": FLOAT16, "int8": INT8, "int16": INT16, "int32": INT32}
-_OPERATOR_CODE_IN_ONE_BYTE = 127  # what readers of the first schema versions find in place of a higher code
+_OPERATOR_CODE_IN_ONE_BYTE = 127  # readers of the first schema versions find this in place of a higher code
 _RUNTIME_ENTRY = b"min_runtime_version"
 _RUNTIME_ENTRY_BYTES = 16
 

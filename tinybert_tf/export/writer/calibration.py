@@ -112,8 +112,9 @@ def _dense_inputs(model: schema.ModelT) -> dict[str, str]:
 
 
 class _Columns:
-    """Of the rows that a tensor held so far: the largest absolute value of each column, [in], and the mean product of each
-    two columns, [in, in]."""
+    """Statistics of a tensor's rows so far: the largest absolute value of each column, [in], and the mean product of each
+    pair of columns, [in, in].
+    """
 
     def __init__(self):
         self.largest, self._products, self._rows = 0.0, 0.0, 0

@@ -14,7 +14,7 @@ from tinybert_tf.export.writer import flatbuffer, integrity
 
 @dataclasses.dataclass(frozen=True)
 class Delegation:
-    """Of the first graph of a file.
+    """Delegation of the first graph of a file.
 
     Attributes:
         delegated, nodes: number of operators that XNNPACK takes, and of all operators.

@@ -237,10 +237,10 @@ class NetworkWriter:
     def _norm(self, graph: GraphBuilder, x: Tensor) -> Tensor:
         """Layer normalization without gamma and beta, which are folded into the layers that read it."""
         with graph.scope("norm"):
-            centred = graph.sub(x, graph.mean(x))
-            variance = graph.mean(graph.mul(centred, centred))
+            centered = graph.sub(x, graph.mean(x))
+            variance = graph.mean(graph.mul(centered, centered))
             epsilon = graph.constant(np.float32(self.config.layer_norm_eps))
-            return graph.mul(centred, graph.rsqrt(graph.add(variance, epsilon)))
+            return graph.mul(centered, graph.rsqrt(graph.add(variance, epsilon)))
 
     def _activation(self, graph: GraphBuilder, x: Tensor, name: str) -> Tensor:
         if name in ("relu", "tanh"):

@@ -84,7 +84,8 @@ def check(path: str | Path, content: bytes) -> None:
 
 
 def try_run(path: str | Path, content: bytes) -> None:
-    """Runs a file that has no digest once in a separate process, which it may crash; files of this package are not run.
+    """Runs a file that has no digest once in a separate process, which it may crash; files of this package, which have a
+    digest, are not run.
 
     Args:
         path: for the message.
