@@ -12,9 +12,9 @@ from tinybert_tf.distribution import (
     first_line,
     make_strategy,
     on_all_replicas,
+    replica_slice,
+    round_up_to_replicas,
     sharded,
-    share,
-    shareable,
 )
 from tinybert_tf.errors import InputError
 
@@ -33,7 +33,7 @@ def test_every_row_goes_to_one_replica(monkeypatch, batch_size, workers, replica
         parts = list(of_worker(tf.distribute.InputContext(workers, worker, replicas)))
         assert {len(features["ids"]) for features, _ in parts} == {batch_size // replicas}
         given = np.concatenate([label for _, label in parts]).reshape(3, -1)
-        np.testing.assert_array_equal(given, rows.reshape(3, batch_size)[:, share(batch_size, worker, workers)])
+        np.testing.assert_array_equal(given, rows.reshape(3, batch_size)[:, replica_slice(batch_size, worker, workers)])
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_auto_takes_what_there_is(monkeypatch):
 def test_on_one_device_a_function_gets_the_whole_batch():
     double = on_all_replicas(lambda batch: 2 * batch["a"], {"a": tf.TensorSpec([None, None], tf.int32)})
     np.testing.assert_array_equal(double({"a": tf.constant([[1, 2], [3, 4]])}), [[2, 4], [6, 8]])
-    assert shareable(7) == 7
+    assert round_up_to_replicas(7) == 7
 
 
 def test_a_machine_without_a_tpu_says_so_in_one_line(monkeypatch):

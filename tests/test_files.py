@@ -6,7 +6,7 @@ import os
 import pytest
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import system_error, write_json, written_aside
+from tinybert_tf.files import atomic_write, system_error, write_json
 
 
 def names(folder):
@@ -15,7 +15,7 @@ def names(folder):
 
 def fill(folder, text="new"):
     """Writes a directory of one file in its place."""
-    with written_aside(folder) as aside:
+    with atomic_write(folder) as aside:
         aside.mkdir()
         (aside / "file").write_text(text)
 
@@ -23,7 +23,7 @@ def fill(folder, text="new"):
 def test_a_file_and_a_directory_take_the_place_of_the_old_ones(tmp_path):
     for text in ("one", "two"):
         fill(tmp_path / "folder", text)
-        with written_aside(tmp_path / "file") as aside:
+        with atomic_write(tmp_path / "file") as aside:
             aside.write_text(text)
         assert (tmp_path / "folder" / "file").read_text() == (tmp_path / "file").read_text() == text
     assert names(tmp_path) == ["file", "folder"]
@@ -31,7 +31,7 @@ def test_a_file_and_a_directory_take_the_place_of_the_old_ones(tmp_path):
 
 def test_an_error_leaves_the_old_one(tmp_path):
     fill(tmp_path / "folder", "old")
-    with pytest.raises(KeyboardInterrupt), written_aside(tmp_path / "folder") as aside:
+    with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "folder") as aside:
         aside.mkdir()
         (aside / "file").write_text("half")
         raise KeyboardInterrupt
@@ -64,7 +64,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, monkeypatch
                 os._exit(1)
         assert os.waitpid(child, 0)[1] == 0
     assert (tmp_path / "folder").exists() == (renames != 1)
-    with pytest.raises(RuntimeError), written_aside(tmp_path / "folder"):
+    with pytest.raises(RuntimeError), atomic_write(tmp_path / "folder"):
         raise RuntimeError
     assert (tmp_path / "folder" / "file").read_text() == ("new" if renames == 2 else "old")
     assert names(tmp_path) == ["folder"]
@@ -73,7 +73,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, monkeypatch
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
 def test_a_disk_that_cannot_be_written_is_named_in_one_line(tmp_path, code):
     write_json(tmp_path / "result.json", 1)
-    with pytest.raises(InputError) as caught, written_aside(tmp_path / "result.json") as aside:
+    with pytest.raises(InputError) as caught, atomic_write(tmp_path / "result.json") as aside:
         aside.write_text("half")
         raise OSError(code, os.strerror(code))
     said = str(caught.value)
@@ -83,6 +83,6 @@ def test_a_disk_that_cannot_be_written_is_named_in_one_line(tmp_path, code):
 
 
 def test_other_errors_are_left_as_they_are(tmp_path):
-    with pytest.raises(FileNotFoundError), written_aside(tmp_path / "copy") as aside:
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "copy") as aside:
         aside.write_text((tmp_path / "nothing").read_text())
     assert system_error(ValueError("no space left")) is None

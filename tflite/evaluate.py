@@ -16,7 +16,7 @@ from tinybert_tf.settings import nested, setting
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateSettings:
+class ParitySettings:
     model: str = setting("", "the .tflite file", required=True)
     model_dir: str = setting("", "the model directory that it was made from", required=True)
     task: str = setting("", TASK_HELP, required=True)
@@ -29,7 +29,7 @@ class EvaluateSettings:
     seed: int = setting(0, "without effect: nothing in an evaluation is random")
 
 
-def main(settings: EvaluateSettings) -> dict:
+def main(settings: ParitySettings) -> dict:
     report = compare_on_task(
         settings.model_dir,
         settings.model,
@@ -57,4 +57,4 @@ def main(settings: EvaluateSettings) -> dict:
 
 
 if __name__ == "__main__":
-    common.run(EvaluateSettings, main)
+    common.run(ParitySettings, main)

@@ -224,7 +224,7 @@ def _sum_over_workers(value: tf.Tensor) -> tf.Tensor:
     return strategy.experimental_local_results(strategy.run(add, args=(value,)))[0]
 
 
-def share(batch_size: int, number: int, count: int) -> slice:
+def replica_slice(batch_size: int, number: int, count: int) -> slice:
     """The rows of a batch that go to reader `number` of `count`: equal parts, one after the other."""
     rows = batch_size // count
     return slice(number * rows, (number + 1) * rows)
@@ -244,14 +244,14 @@ def sharded(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset | tf.d
         return batches
 
     def for_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        own = share(batch_size, context.input_pipeline_id, context.num_input_pipelines)
+        own = replica_slice(batch_size, context.input_pipeline_id, context.num_input_pipelines)
         own_rows = lambda *batch: tf.nest.map_structure(lambda tensor: tensor[own], batch)
         return batches.map(own_rows, tf.data.AUTOTUNE).rebatch(batch_size // context.num_replicas_in_sync)
 
     return strategy.distribute_datasets_from_function(for_worker)
 
 
-def shareable(batch_size: int) -> int:
+def round_up_to_replicas(batch_size: int) -> int:
     """The next larger number of rows that all replicas can share equally."""
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     return -(-batch_size // replicas) * replicas
@@ -265,7 +265,7 @@ def on_all_replicas(function: Callable[[Any], tf.Tensor], signature: Any = None)
         signature: of its argument; by default graphs are traced on demand.
 
     Returns:
-        the same function of a batch that every worker has as a whole, with a `shareable` number of rows.
+        the same function of a batch that every worker has as a whole, whose number of rows is one of `round_up_to_replicas`.
     """
     strategy = tf.distribute.get_strategy()
     replicas = strategy.num_replicas_in_sync
@@ -273,7 +273,7 @@ def on_all_replicas(function: Callable[[Any], tf.Tensor], signature: Any = None)
     def of_this_replica(batch):
         number = tf.distribute.get_replica_context().replica_id_in_sync_group
 
-        own_rows = lambda tensor: tensor[share(tf.shape(tensor)[0], number, replicas)]
+        own_rows = lambda tensor: tensor[replica_slice(tf.shape(tensor)[0], number, replicas)]
         return function(tf.nest.map_structure(own_rows, batch))
 
     def of_all(batch):

@@ -48,7 +48,7 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def written_aside(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a path beside `path` for a new file or directory; on success it replaces `path`. On an error it is removed and
     `path` is unchanged. Leftovers of a killed process are removed by the next call for `path`.
 
@@ -92,7 +92,7 @@ def file_states(paths: Iterable[str | os.PathLike]) -> list[list]:
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes indented JSON atomically."""
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 

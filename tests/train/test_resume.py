@@ -11,7 +11,7 @@ from tinybert_tf.corpus import CorpusSettings, make_corpus
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import compose
 from tinybert_tf.train import fit as fit_module
-from tinybert_tf.train.checkpoint import Checkpoint, CheckpointFolder
+from tinybert_tf.train.checkpoint import CheckpointFolder, StageCheckpoint
 from tinybert_tf.train.distill_general import GeneralSettings, distill_general
 from tinybert_tf.train.distill_task import DistillSettings, distill_task
 from tinybert_tf.train.finetune import FinetuneSettings, finetune
@@ -180,7 +180,7 @@ def damage(checkpoint, how: str) -> None:
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, caplog, how):
     folder = CheckpointFolder(tmp_path)
     for step in (1, 2, 3):
-        folder.write(Checkpoint("finetune", step, 9, {"metrics_bytes": 0}, [np.full(3, step, np.float32)]))
+        folder.write(StageCheckpoint("finetune", step, 9, {"metrics_bytes": 0}, [np.full(3, step, np.float32)]))
     assert folder.last().step == 3
     newest = sorted(tmp_path.iterdir())[-1]
     damage(newest, how)

@@ -22,7 +22,7 @@ from tinybert_tf import distribution
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.corpus import CorpusSettings, make_corpus, read_corpus
 from tinybert_tf.data import Tokenizer, batches, load_task
-from tinybert_tf.distribution import share
+from tinybert_tf.distribution import replica_slice
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.evaluate.predict import PredictSettings, predict
@@ -286,7 +286,7 @@ def test_a_worker_that_is_told_to_stop_stops_all_after_the_same_step(jobs):
 
 def check_shares(batches: list[np.ndarray], workers: int, rows: int) -> None:
     """Of row numbers [batch], -1 for filling: over all workers each number occurs once, in as many steps on each."""
-    given = [[batch[share(len(batch), worker, workers)] for batch in batches] for worker in range(workers)]
+    given = [[batch[replica_slice(len(batch), worker, workers)] for batch in batches] for worker in range(workers)]
     assert {len(steps) for steps in given} == {-(-rows // len(batches[0]))}
     assert len({part.shape for steps in given for part in steps}) == 1
     numbers = np.concatenate([part for steps in given for part in steps])

@@ -50,7 +50,7 @@ from tinybert_tf.evaluate.squad import find_answers
 from tinybert_tf.export import TFLiteModel, read_metadata
 from tinybert_tf.export.classifier import file_tokenizer
 from tinybert_tf.export.writer.metadata import tokenizer_settings
-from tinybert_tf.files import written_aside
+from tinybert_tf.files import atomic_write
 from tinybert_tf.tokenizer_files import SPECIAL_TOKENS, AddedToken, Vocabulary
 
 _LETTERS = (
@@ -385,7 +385,7 @@ def put(folder: Path, name: str, rows: Iterable[Sequence[str]]) -> None:
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 

@@ -25,7 +25,7 @@ from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
 from tinybert_tf.data.split import Example, Split, TaskData
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json_object, remove, write_json, written_aside
+from tinybert_tf.files import atomic_write, read_json_object, remove, write_json
 from tinybert_tf.processes import map_in_processes
 from tinybert_tf.progress import Progress
 from tinybert_tf.settings import flat_values
@@ -252,7 +252,7 @@ def _write_neighbors(settings: AugmentSettings, layout: AnyLayout) -> None:
     vectors = WordVectors.read(settings.word_vectors)
     found = vectors.neighbors(words, settings.algorithm.candidates, same_word=settings.algorithm.same_word)
     logger.info("%d word vectors: neighbors of %d of %d words", len(vectors.words), len(found), len(words))
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
 
 
@@ -281,7 +281,7 @@ def _assemble(settings: AugmentSettings, layout: AnyLayout, written: int, rows: 
     lines = itertools.chain(original, _lines(part_file(settings, number) for number in range(count_parts(rows))))
     if layout.task.kind != "span":  # training keeps all of its windows in memory and shuffles them
         lines = _shuffled(lines, settings.algorithm.seed, -(-written // _SHUFFLED_ROWS), parts_folder(settings))
-    with written_aside(folder) as made:
+    with atomic_write(folder) as made:
         made.mkdir()
         layout.write_train(made, lines)
         layout.write_other_splits(made)

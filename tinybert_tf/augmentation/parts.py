@@ -14,7 +14,7 @@ from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data.load import load_task
 from tinybert_tf.data.tasks import CUSTOM_TASKS
 from tinybert_tf.data.tokenizer import Tokenizer
-from tinybert_tf.files import read_json_object, write_json, written_aside
+from tinybert_tf.files import atomic_write, read_json_object, write_json
 
 # A killed run loses at most a few seconds of work.
 PART_ROWS = 256
@@ -93,7 +93,7 @@ def write_part(settings: AugmentSettings, block: tuple[int, list[Row]]) -> int:
         examples.append({"before": [before.text, before.text_pair], "after": [copy.text, copy.text_pair]})
     # The rows are written last: they mark the part as done.
     write_json(path.with_suffix(".json"), {"counts": counts, "examples": examples})
-    with written_aside(path) as aside, aside.open("wb") as file:
+    with atomic_write(path) as aside, aside.open("wb") as file:
         file.writelines(layout.line(original[copy.index].fields, copy) for copy in copies)
     return len(rows)
 

@@ -9,7 +9,7 @@ from tinybert_tf.checkpoints import names
 from tinybert_tf.checkpoints.weights import Checkpoint
 
 # Hugging Face kept Google's names except for the separators, so its modules are the table.
-_MODULES = {theirs.replace(".", "/").replace("layer/{}", "layer_{}"): theirs for theirs in names.OURS.values()}
+_MODULES = {name.replace(".", "/").replace("layer/{}", "layer_{}"): name for name in names.MODULES.values()}
 # The heads of run_classifier.py, run_squad.py and run_pretraining.py; their output weights are [out, in] already.
 _HEADS = {
     "output_weights": "classifier.weight",
@@ -32,5 +32,5 @@ def interpret(source: str, config: BertConfig, variables: Mapping[str, np.ndarra
         if name not in _HEADS
     )
     tensors = names.to_hugging_face(body, _MODULES)
-    tensors |= {theirs: variables[name] for name, theirs in _HEADS.items() if name in variables}
+    tensors |= {name: variables[variable] for variable, name in _HEADS.items() if variable in variables}
     return Checkpoint(source, config, names.head_of(tensors), tensors)

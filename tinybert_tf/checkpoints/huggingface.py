@@ -14,7 +14,7 @@ from tinybert_tf.checkpoints import bilstm, families, kerashub, names
 from tinybert_tf.checkpoints.torch_pickle import read_torch_checkpoint
 from tinybert_tf.checkpoints.weights import Checkpoint, collect
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json_object, write_json, written_aside
+from tinybert_tf.files import atomic_write, read_json_object, write_json
 from tinybert_tf.presets import locate
 from tinybert_tf.tokenizer_files import Vocabulary, has_vocabulary, open_vocabulary
 
@@ -198,7 +198,7 @@ def save_model(
         tensors = families.tensors_to(family, collect(model), model.head, vocabulary)
         config = _config_json(family, model, vocabulary)
     tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    with written_aside(directory) as aside:
+    with atomic_write(directory) as aside:
         aside.mkdir()
         safetensors.numpy.save_file(tensors, aside / "model.safetensors", metadata={"format": "pt"})
         write_json(aside / "config.json", config)

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tinybert_tf.files import written_aside
+from tinybert_tf.files import atomic_write
 
 _CLASSES = {
     "encoder": "AutoModel",
@@ -56,7 +56,7 @@ class ModelCard:
 def write_model_card(directory: str | Path, card: ModelCard) -> Path:
     """Writes README.md into a model directory; returns its path."""
     path = Path(directory) / "README.md"
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(model_card_text(card, Path(directory).resolve().name), encoding="utf-8")
     return path
 
@@ -77,7 +77,7 @@ def add_measured(directory: str | Path, measured: Mapping[str, str]) -> None:
     if not sizes or not measured:
         return
     lines[sizes[0] + 1 : sizes[0] + 1] = _rows(measured)
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text("\n".join(lines), encoding="utf-8")
 
 

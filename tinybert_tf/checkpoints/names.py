@@ -13,7 +13,7 @@ from tinybert_tf.bert import BertConfig
 from tinybert_tf.errors import InputError
 
 # The variables of this library's network.
-OURS = {
+MODULES = {
     "embeddings/word_embeddings": "bert.embeddings.word_embeddings",
     "embeddings/position_embeddings": "bert.embeddings.position_embeddings",
     "embeddings/token_type_embeddings": "bert.embeddings.token_type_embeddings",
@@ -38,16 +38,16 @@ _LEAVES = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta"
 
 
 def our_modules(head: str) -> dict[str, str]:
-    """`OURS` for a network with this head: Hugging Face calls the classifier of answer spans `qa_outputs`."""
-    return OURS | {"classifier": "qa_outputs"} if head == "span" else OURS
+    """`MODULES` for a network with this head: Hugging Face calls the classifier of answer spans `qa_outputs`."""
+    return MODULES | {"classifier": "qa_outputs"} if head == "span" else MODULES
 
 
 def translate(path: str, modules: Mapping[str, str]) -> str | None:
     """The Hugging Face name of the variable at `path`, or None for one that the table does not know."""
     module, _, leaf = path.rpartition("/")
     layer = re.findall(r"\d+", module)
-    theirs = modules.get(re.sub(r"\d+", "{}", module))
-    return f"{theirs.format(*layer)}.{_LEAVES[leaf]}" if theirs and leaf in _LEAVES else None
+    name = modules.get(re.sub(r"\d+", "{}", module))
+    return f"{name.format(*layer)}.{_LEAVES[leaf]}" if name and leaf in _LEAVES else None
 
 
 def to_hugging_face(variables: Iterable[tuple[str, np.ndarray]], modules: Mapping[str, str]) -> dict[str, np.ndarray]:
@@ -127,7 +127,7 @@ def check_sizes(source: str, tensors: Mapping[str, np.ndarray], config: BertConf
             f"{source}: bert.encoder.layer.{missing}. is missing; the configuration describes another network "
             f"(num_hidden_layers={config.num_hidden_layers}) or the file is incomplete"
         )
-    for module in OURS.values():
+    for module in MODULES.values():
         if not is_encoder(module) or module.endswith("LayerNorm"):
             continue
         for layer in range(config.num_hidden_layers if "{}" in module else 1):

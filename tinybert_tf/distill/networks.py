@@ -30,7 +30,7 @@ from tinybert_tf.errors import InputError
 TEACHER = "teacher/"
 # KerasHub's names of BERT's inputs.
 KERASHUB_INPUTS = {"input_word_ids": "token_ids", "input_mask": "padding_mask", "input_type_ids": "segment_ids"}
-_OTHER_NAMES = KERASHUB_INPUTS | {theirs: ours for ours, theirs in KERASHUB_INPUTS.items()}
+_OTHER_NAMES = KERASHUB_INPUTS | {other: name for name, other in KERASHUB_INPUTS.items()}
 _PROJECTIONS = {"queries": "query", "keys": "key", "values": "value"}
 
 

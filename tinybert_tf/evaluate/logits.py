@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tinybert_tf.bert import INPUT_NAMES, BertModel, logits_model
 from tinybert_tf.data import Split, Task, Tokenizer, batches, label_ids, label_values
-from tinybert_tf.distribution import on_all_replicas, shareable
+from tinybert_tf.distribution import on_all_replicas, round_up_to_replicas
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.metrics import compute_metrics, entity_scores
 from tinybert_tf.progress import Progress
@@ -50,7 +50,7 @@ def make_predict(
     ids = label_ids(task, None) if ids is None else ids
     order = [ids[word] for word in task.labels] or [0]
     labels = label_values(list(split), task, label_ids(task, None))
-    reading = {"batch_size": shareable(batch_size), "seq_len": seq_len, "ids": ids}
+    reading = {"batch_size": round_up_to_replicas(batch_size), "seq_len": seq_len, "ids": ids}
     dataset = batches(split, tokenizer, task.with_unseen(), **reading, row_numbers=True).cache()
     network = logits_model(model)
     signature = {name: tf.TensorSpec([None, None], tf.int32) for name in INPUT_NAMES}  # one graph for every length

@@ -19,7 +19,7 @@ from tinybert_tf.evaluate.settings import ModelSettings
 from tinybert_tf.evaluate.squad import Prediction, write_squad_predictions
 from tinybert_tf.evaluate.submission import submission_names, submission_words, write_submission, zip_submissions
 from tinybert_tf.evaluate.task_model import TaskModel, open_task_model
-from tinybert_tf.files import written_aside
+from tinybert_tf.files import atomic_write
 from tinybert_tf.settings import nested, setting
 
 logger = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def _write_rows(directory: Path, task: Task, split: Split, logits: Logits) -> di
     path = directory / "predictions.jsonl"
     lines = [json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers(task, split, logits)]
     if is_chief():
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_text("".join(lines), encoding="utf-8", newline="\n")
         logger.info("wrote %s: %d rows", path, len(lines))
     return {"task": task.name, "rows": {path.name: len(lines)}}

@@ -13,7 +13,7 @@ from tinybert_tf.bert import BertModel, logits_model
 from tinybert_tf.data import Split, Task, Tokenizer
 from tinybert_tf.data.spans import SpanFeatures, Window
 from tinybert_tf.data.squad import SquadExample, allows_no_answer
-from tinybert_tf.distribution import on_all_replicas, shareable
+from tinybert_tf.distribution import on_all_replicas, round_up_to_replicas
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.logits import checked_seq_len
 from tinybert_tf.files import write_json
@@ -58,7 +58,7 @@ def predict_squad(
 ) -> dict[str, Prediction]:
     """A network's answers to questions, by their ids."""
     features = SpanFeatures(examples, tokenizer, seq_len)
-    return find_answers(features, span_predictor(model, features, batch_size)())
+    return find_answers(features, make_span_predict(model, features, batch_size)())
 
 
 def squad_evaluation(
@@ -72,11 +72,11 @@ def squad_evaluation(
 ) -> Callable[[], dict[str, float]]:
     """A function that scores `model` on a split, which is tokenized once; see `score_squad`."""
     features = SpanFeatures(split, tokenizer, seq_len or task.seq_len)
-    predict = span_predictor(model, features, batch_size)
+    predict = make_span_predict(model, features, batch_size)
     return lambda: score_squad(task, features.examples, find_answers(features, predict()))
 
 
-def span_predictor(model: BertModel, features: SpanFeatures, batch_size: int = 32) -> Callable[[], list[np.ndarray]]:
+def make_span_predict(model: BertModel, features: SpanFeatures, batch_size: int = 32) -> Callable[[], list[np.ndarray]]:
     """A function that returns the logits, float32 [length, 2] (start, end), of each window.
 
     Raises:
@@ -90,7 +90,7 @@ def span_predictor(model: BertModel, features: SpanFeatures, batch_size: int = 3
     def predict() -> list[np.ndarray]:
         found: list[np.ndarray] = [np.empty((0, 2), np.float32)] * len(features.lengths)
         progress, done = Progress("answers", len(found), "window"), 0
-        for batch, _, _, numbers in features.batches(batch_size=shareable(batch_size), row_numbers=True):
+        for batch, _, _, numbers in features.batches(batch_size=round_up_to_replicas(batch_size), row_numbers=True):
             logits = tf.cast(forward(batch), tf.float32).numpy()
             if not np.isfinite(logits).all():
                 raise FloatingPointError("the logits are not finite: the training diverged; lower the learning rate")

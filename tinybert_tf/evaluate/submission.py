@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tinybert_tf.data import Task
-from tinybert_tf.files import written_aside
+from tinybert_tf.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def write_submission(path: str | Path, words: Iterable[str]) -> int:
     """
     path = Path(path)
     lines = [f"{index}\t{word}\n" for index, word in enumerate(words)]
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text("index\tprediction\n" + "".join(lines), encoding="utf-8", newline="\n")
     expected = TEST_ROWS[path.name]
     if len(lines) != expected:
@@ -70,7 +70,7 @@ def zip_submissions(directory: str | Path) -> tuple[Path, list[str], list[str]]:
     """Packs the prediction files of a folder as GLUE takes them, without folders: (archive, files in it, files missing)."""
     directory = Path(directory)
     present = [name for name in TEST_ROWS if (directory / name).is_file()]
-    with written_aside(directory / ARCHIVE) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
+    with atomic_write(directory / ARCHIVE) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in present:
             archive.write(directory / name, name)
     return directory / ARCHIVE, present, [name for name in TEST_ROWS if name not in present]

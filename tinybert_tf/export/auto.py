@@ -15,7 +15,7 @@ from tinybert_tf.export.parity import task_comparison
 from tinybert_tf.export.runtime import TFLiteModel
 from tinybert_tf.export.writer.delegation import delegation
 from tinybert_tf.export.writer.quantization import QUANTIZE_MODES
-from tinybert_tf.files import written_aside
+from tinybert_tf.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def export_best(
         best = _best(rows, limits)
         if best is None:
             return None, rows
-        with written_aside(Path(output)) as aside:
+        with atomic_write(Path(output)) as aside:
             shutil.copyfile(reports[best.quantize].path, aside)
     rows = [dataclasses.replace(row, chosen=row is best) for row in rows]
     return dataclasses.replace(reports[best.quantize], path=str(output)), rows

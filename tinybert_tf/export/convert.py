@@ -22,7 +22,7 @@ from tinybert_tf.export.writer.quantization import QUANTIZE_MODES, Calibration
 from tinybert_tf.export.writer.smoothing import smoothed
 from tinybert_tf.export.writer.text_input import write_with_tokenizer
 from tinybert_tf.export.writer.weights import VECTORS, folded_weights
-from tinybert_tf.files import written_aside
+from tinybert_tf.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ def _finished(
                 writer.write(graph, length)
     file = builder.finish()
     content = _with_metadata(file, model, head, tokenizer, text_input)
-    with written_aside(output) as aside:
+    with atomic_write(output) as aside:
         aside.write_bytes(content)
     task_api = _task_api(head, text_input, lengths)
     logger.info("%s: %s", output, task_api)

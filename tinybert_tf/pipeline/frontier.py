@@ -87,7 +87,7 @@ def frontier(settings: FrontierSettings) -> dict:
 
     A step that is complete and whose inputs are unchanged is skipped; one that was interrupted is resumed.
     """
-    job = _Job(settings)
+    job = _Frontier(settings)
     files, facts = {}, {}
     for size in job.sizes:
         teacher = job.teacher(size.vocab_size)
@@ -130,7 +130,7 @@ def _keeps(rows: list[dict]) -> dict[str, dict[str, str | None]]:
     return found
 
 
-class _Job:
+class _Frontier:
     """The steps of one frontier."""
 
     def __init__(self, settings: FrontierSettings):

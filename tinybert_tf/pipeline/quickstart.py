@@ -13,7 +13,7 @@ from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.data.tasks import CUSTOM_TASKS
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
-from tinybert_tf.files import read_json, written_aside
+from tinybert_tf.files import atomic_write, read_json
 from tinybert_tf.pipeline.diagnosis import diagnose
 from tinybert_tf.pipeline.steps import Steps, open_devices
 from tinybert_tf.pipeline.summary import FILES, add_to_card, convert, measure, model_row, plot_attention_of
@@ -75,7 +75,7 @@ def quickstart(settings: QuickstartSettings) -> dict:
     if settings.run.dry_run:
         raise InputError("the quickstart has none; try its programs one by one", "dry_run", True)
     open_devices(settings.run.devices)
-    job = _Job(settings)
+    job = _Quickstart(settings)
     pretrained = job.pretrained()
     corpus = job.corpus(pretrained / "vocab.txt" if pretrained else job.vocabulary())
     pretrained = pretrained or job.pretrain(corpus)
@@ -97,7 +97,7 @@ def quickstart(settings: QuickstartSettings) -> dict:
     return _result(name, rows) | {"report": str(_write_report(job, models, rows))}
 
 
-class _Job:
+class _Quickstart:
     """The steps of one quickstart; each returns the directory that the next ones read."""
 
     def __init__(self, settings: QuickstartSettings):
@@ -207,7 +207,7 @@ class _Job:
 
         def write(output: Path) -> None:
             words = {word for row in self.data.train for word in f"{row.text} {row.text_pair or ''}".lower().split()}
-            with written_aside(output) as aside:
+            with atomic_write(output) as aside:
                 aside.write_text("\n".join([*SPECIAL_TOKENS, *sorted(words)]) + "\n", encoding="utf-8")
 
         self.steps.run("vocab.txt", write, self.task)
@@ -217,7 +217,7 @@ class _Job:
         """The text of the training set as a corpus."""
 
         def write(output: Path) -> None:
-            with written_aside(output) as aside, aside.open("w", encoding="utf-8") as file:
+            with atomic_write(output) as aside, aside.open("w", encoding="utf-8") as file:
                 for row in self.data.train:
                     file.writelines(f"{part}\n" for part in (row.text, row.text_pair) if part)
 
@@ -247,7 +247,7 @@ def _result(task: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _write_report(job: _Job, models: dict[str, Path], rows: list[dict[str, Any]]) -> Path:
+def _write_report(job: _Quickstart, models: dict[str, Path], rows: list[dict[str, Any]]) -> Path:
     maps = job.root / "attention.png"
     example = next(iter(job.data.dev))
     plot_attention_of(models["teacher"], models["student"], example.text, example.text_pair, "uniform", maps)

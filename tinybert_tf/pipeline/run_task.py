@@ -51,7 +51,7 @@ def run_task(settings: RunTaskSettings) -> dict:
     if settings.grid.distill.run.dry_run:
         raise InputError("a pipeline has none; try its stages with bin/distill_task.py", "dry_run", True)
     open_devices(settings.grid.distill.run.devices)
-    job = _Job(settings)
+    job = _TaskSteps(settings)
     augmented = job.augment()
     models = {"teacher": job.teacher, "student": job.distill(augmented)}
     scores = job.steps.run(
@@ -80,7 +80,7 @@ def run_task(settings: RunTaskSettings) -> dict:
     }
 
 
-class _Job:
+class _TaskSteps:
     def __init__(self, settings: RunTaskSettings):
         self.settings, self.distilling = settings, settings.grid.distill
         self.reading, self.root = self.distilling.data, Path(self.distilling.run.output_dir)
@@ -158,7 +158,7 @@ class _Job:
         return {"data": str(folder if folder.is_dir() else self.reading.data_dir)}
 
 
-def _write_report(job: _Job, models: dict[str, Path], rows: list[dict[str, Any]]) -> Path:
+def _write_report(job: _TaskSteps, models: dict[str, Path], rows: list[dict[str, Any]]) -> Path:
     maps = job.root / "attention.png"
     example = next(iter(job.data.dev))
     # Contexts are too long for a plot.

@@ -11,7 +11,7 @@ from tinybert_tf.checkpoints.projections import Projection
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.data.split import uniform_sample
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import written_aside
+from tinybert_tf.files import atomic_write
 from tinybert_tf.prune.sizes import Sizes
 from tinybert_tf.prune.structure import composed, with_structure
 from tinybert_tf.prune.tables import check_same_words, with_positions, with_words
@@ -212,7 +212,7 @@ def _check_output(output_dir: Path, sources: Mapping[str, Path]) -> None:
 
 def _write(pruned: _Pruned, output_dir: Path) -> None:
     """Writes the network, its projections if it has any and, in a subdirectory, its teacher: all or nothing."""
-    with written_aside(output_dir) as aside:
+    with atomic_write(output_dir) as aside:
         for name, model in pruned.models.items():
             save_model(model, aside / name, tokenizer_from=pruned.vocabulary)
         if pruned.projections is not None:

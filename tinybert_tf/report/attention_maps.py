@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from tinybert_tf.files import written_aside
+from tinybert_tf.files import atomic_write
 
 
 def plot_attention(
@@ -64,7 +64,7 @@ def plot_attention(
     bar = figure.colorbar(image, ax=axes, location="right", shrink=0.6, aspect=30, pad=0.01, extend="max")
     bar.set_label("attention of the row's token to the column's", fontsize=9)
     bar.ax.tick_params(labelsize=8)
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         figure.savefig(aside, format="png", facecolor="white")
     return Path(path)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from tinybert_tf.files import written_aside
+from tinybert_tf.files import atomic_write
 from tinybert_tf.report.curves import STAGE_COLORS
 from tinybert_tf.report.tables import Column, csv_table, markdown_table
 
@@ -50,11 +50,11 @@ def write_benchmark_card(directory: str | Path, rows: Sequence[Mapping[str, Any]
         "```",
         "",
     ]
-    with written_aside(directory / "benchmark.md") as aside:
+    with atomic_write(directory / "benchmark.md") as aside:
         aside.write_text("\n".join(page), encoding="utf-8")
-    with written_aside(directory / "benchmark.csv") as aside:
+    with atomic_write(directory / "benchmark.csv") as aside:
         aside.write_text(csv_table(rows, COLUMNS), encoding="utf-8")
-    with written_aside(directory / "benchmark.png") as aside:
+    with atomic_write(directory / "benchmark.png") as aside:
         _plot(rows).savefig(aside, format="png", dpi=120, bbox_inches="tight")
 
 

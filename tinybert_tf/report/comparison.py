@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tinybert_tf.files import written_aside
+from tinybert_tf.files import atomic_write
 from tinybert_tf.report.curves import (
     EVALUATED,
     STAGE_COLORS,
@@ -42,7 +42,7 @@ def plot_comparison(trainings: Mapping[str, Sequence[dict[str, Any]]], path: str
         _draw(axis, title, lines, colors)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         figure.savefig(aside, format="png", facecolor="white")
     return Path(path)
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import parse_json_object, written_aside
+from tinybert_tf.files import atomic_write, parse_json_object
 
 # Okabe and Ito's palette, which is safe for the common kinds of color blindness.
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = (
@@ -99,7 +99,7 @@ def plot_curves(records: Sequence[dict[str, Any]], path: str | Path, title: str 
         axis.set_axis_off()
     if title:
         figure.suptitle(title, fontsize=12, fontweight="bold")
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         figure.savefig(aside, format="png", facecolor="white")
     return Path(path)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from tinybert_tf.files import written_aside
+from tinybert_tf.files import atomic_write
 from tinybert_tf.report.curves import STAGE_COLORS
 from tinybert_tf.report.tables import Column, csv_table, markdown_table
 
@@ -73,11 +73,11 @@ def write_frontier(directory: str | Path, rows: Sequence[Row], task: str, publis
         "![score against size and time](frontier.png)",
         "",
     ]
-    with written_aside(directory / "frontier.md") as aside:
+    with atomic_write(directory / "frontier.md") as aside:
         aside.write_text("\n".join(page), encoding="utf-8")
-    with written_aside(directory / "frontier.csv") as aside:
+    with atomic_write(directory / "frontier.csv") as aside:
         aside.write_text(csv_table(rows, COLUMNS), encoding="utf-8")
-    with written_aside(directory / "frontier.png") as aside:
+    with atomic_write(directory / "frontier.png") as aside:
         _plot(rows, task, published).savefig(aside, format="png", dpi=120, bbox_inches="tight")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from tinybert_tf.files import written_aside
+from tinybert_tf.files import atomic_write
 from tinybert_tf.report.curves import BLACK, STAGE_COLORS, as_it_is
 from tinybert_tf.report.tables import Column, csv_table, markdown_table
 
@@ -43,9 +43,9 @@ def write_methods(directory: str | Path, rows: Sequence[Mapping[str, Any]], budg
     directory = Path(directory)
     page = [f"# Methods at {budget}", "", markdown_table(rows, COLUMNS), "", "![scores](results.png)", ""]
     for name, text in (("results.csv", csv_table(rows, COLUMNS)), ("results.md", "\n".join(page))):
-        with written_aside(directory / name) as aside:
+        with atomic_write(directory / name) as aside:
             aside.write_text(text, encoding="utf-8")
-    with written_aside(directory / "results.png") as aside:
+    with atomic_write(directory / "results.png") as aside:
         _plot(rows, budget).savefig(aside, format="png", facecolor="white")
 
 

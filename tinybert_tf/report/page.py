@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import written_aside
+from tinybert_tf.files import atomic_write
 from tinybert_tf.report.comparison import plot_comparison
 from tinybert_tf.report.curves import plot_curves, read_metrics
 from tinybert_tf.report.diagnosis import Diagnosis
@@ -91,7 +91,7 @@ def write_report(
     for caption, path in figures:
         file = output_dir / Path(path).name
         if file.resolve() != Path(path).resolve():
-            with written_aside(file) as aside:
+            with atomic_write(file) as aside:
                 shutil.copyfile(path, aside)
         pictures.append((caption, file))
 
@@ -102,7 +102,7 @@ def write_report(
         (files.markdown, _markdown(title, sentence, models, pictures, flat)),
         (files.html, _html(title, sentence, models, pictures, flat, diagnosis)),
     ):
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             # JSON can hold a lone surrogate, which UTF-8 cannot encode: it is shown escaped.
             aside.write_text(text, encoding="utf-8", errors="backslashreplace")
     return files

@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json_object, write_json, written_aside
+from tinybert_tf.files import atomic_write, read_json_object, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _KEPT = 2  # the last one, and the one before it in case the last one cannot be 
 
 
 @dataclasses.dataclass(frozen=True)
-class Checkpoint:
+class StageCheckpoint:
     """A stage after `step` of its `steps` updates.
 
     Attributes:
@@ -51,7 +51,7 @@ class CheckpointFolder:
     def __init__(self, directory: str | Path, read_only: bool = False):
         self.directory, self.read_only = Path(directory), read_only
 
-    def write(self, checkpoint: Checkpoint) -> Path:
+    def write(self, checkpoint: StageCheckpoint) -> Path:
         """Writes a checkpoint aside and renames it.
 
         Raises:
@@ -64,7 +64,7 @@ class CheckpointFolder:
         description = {key: value for key, value in vars(checkpoint).items() if key != "arrays"}
         for left in self.directory.glob(".*.partial"):  # by a process that was killed
             shutil.rmtree(left)
-        with written_aside(folder) as aside:
+        with atomic_write(folder) as aside:
             aside.mkdir()
             safetensors.numpy.save_file(tensors, aside / "variables.safetensors")
             write_json(aside / "state.json", description | {"sha256": _sha256(aside / "variables.safetensors")})
@@ -72,7 +72,7 @@ class CheckpointFolder:
             shutil.rmtree(old)
         return folder
 
-    def last(self) -> Checkpoint | None:
+    def last(self) -> StageCheckpoint | None:
         """The newest undamaged checkpoint, or None. Damaged ones are logged and removed."""
         for folder in reversed(self._folders()):
             try:
@@ -90,13 +90,13 @@ class CheckpointFolder:
         return sorted(folder for folder in self.directory.glob("[0-9]*") if folder.is_dir())
 
 
-def _read(folder: Path) -> Checkpoint:
+def _read(folder: Path) -> StageCheckpoint:
     state = read_json_object(folder / "state.json")
     path = folder / "variables.safetensors"
     if _sha256(path) != state.pop("sha256"):
         raise InputError("variables.safetensors does not match its checksum")
     tensors = safetensors.numpy.load_file(path)
-    return Checkpoint(**state, arrays=[tensors[str(index)] for index in range(len(tensors))])
+    return StageCheckpoint(**state, arrays=[tensors[str(index)] for index in range(len(tensors))])
 
 
 def _sha256(path: Path) -> str:
@@ -114,7 +114,7 @@ def training_variables(model: keras.Model, frozen: keras.Model | None = None) ->
     return own + model.metrics_variables + model.optimizer.variables
 
 
-def restore(variables: Sequence[keras.Variable], checkpoint: Checkpoint) -> None:
+def restore(variables: Sequence[keras.Variable], checkpoint: StageCheckpoint) -> None:
     """Sets `variables` to the values of the checkpoint.
 
     Raises:

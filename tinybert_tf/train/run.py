@@ -17,10 +17,10 @@ from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints.huggingface import save_model
 from tinybert_tf.distribution import is_chief
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json_object, remove, write_json, writing, written_aside
+from tinybert_tf.files import atomic_write, read_json_object, remove, write_json, writing
 from tinybert_tf.settings import flat_fields, flat_values
 from tinybert_tf.tokenizer_files import Vocabulary
-from tinybert_tf.train.checkpoint import Checkpoint, CheckpointFolder
+from tinybert_tf.train.checkpoint import CheckpointFolder, StageCheckpoint
 from tinybert_tf.train.plan import StagePlan
 from tinybert_tf.train.settings import FORMER_DEFAULTS
 
@@ -50,7 +50,7 @@ class Run:
         self.plan: list[StagePlan] | None = [] if settings.run.dry_run else None
         self.writes = is_chief() and self.plan is None
         self.checkpoints = CheckpointFolder(self.directory / "checkpoints", read_only=not self.writes)
-        self.resumed: Checkpoint | None = self.checkpoints.last() if _earlier_run(settings) else None
+        self.resumed: StageCheckpoint | None = self.checkpoints.last() if _earlier_run(settings) else None
         self.metrics_file = self.directory / "metrics.jsonl"
         self.description = {
             "settings": flat_values(settings),
@@ -123,18 +123,18 @@ class Run:
     def write_checkpoint(
         self, stage: str, step: int, steps: int, state: dict[str, Any], arrays: Sequence[np.ndarray]
     ) -> None:
-        """See `Checkpoint`; adds the length of metrics.jsonl to its state."""
+        """See `StageCheckpoint`; adds the length of metrics.jsonl to its state."""
         if not self.writes:
             return
         with writing(self.directory):
             state = state | {"metrics_bytes": self.metrics_file.stat().st_size}
-            self.checkpoints.write(Checkpoint(stage, step, steps, state, list(arrays)))
+            self.checkpoints.write(StageCheckpoint(stage, step, steps, state, list(arrays)))
 
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Writes arrays as a `.npz` file."""
         if not self.writes:
             return
-        with writing(self.directory), written_aside(self.directory / name) as aside, aside.open("wb") as file:
+        with writing(self.directory), atomic_write(self.directory / name) as aside, aside.open("wb") as file:
             np.savez(file, **arrays)
 
     def finish(self, result: dict[str, Any]) -> dict[str, Any]:

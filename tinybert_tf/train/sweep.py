@@ -13,7 +13,7 @@ import keras
 
 from tinybert_tf.distribution import distributed, is_chief
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import remove, write_json, written_aside
+from tinybert_tf.files import atomic_write, remove, write_json
 from tinybert_tf.settings import flat_values, nested, replace, setting
 from tinybert_tf.train.distill_task import DistillSettings, distill_task
 
@@ -102,7 +102,7 @@ def sweep(settings: SweepSettings) -> dict:
     with distributed(distill.run.devices):
         if is_chief():
             _write_tables(cells, metric, root)
-            with written_aside(root / "model") as aside:
+            with atomic_write(root / "model") as aside:
                 shutil.copytree(best.best_run / "model", aside)
             write_json(root / "run.json", {"settings": flat_values(settings), "result": result})
             remove(root / "cache")
@@ -126,10 +126,10 @@ def _write_tables(cells: Sequence[Cell], metric: str, root: Path) -> None:
          cell.best_run.name)
         for cell in cells
     ]  # fmt: skip
-    with written_aside(root / "sweep.csv") as aside, aside.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(root / "sweep.csv") as aside, aside.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([columns, *rows])
     lines = [columns, ["---"] * len(columns), *rows]
-    with written_aside(root / "sweep.md") as aside:
+    with atomic_write(root / "sweep.md") as aside:
         aside.write_text("".join(f"| {' | '.join(map(str, line))} |\n" for line in lines), encoding="utf-8")
 
 
