@@ -13,7 +13,7 @@ from tinybert_tf.export import benchmark, read_metadata, score_file
 from tinybert_tf.files import write_json
 from tinybert_tf.report import adb_commands, markdown_table, write_benchmark_card
 from tinybert_tf.report.benchmark_card import COLUMNS
-from tinybert_tf.settings import integers, nested, setting
+from tinybert_tf.settings import UNUSED_SEED, integers, nested, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class BenchmarkSettings:
     data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
     custom: CustomFiles = nested(CustomFiles)
     output_dir: str | None = setting(None, "where benchmark.md, .csv, .png and .json are written; absent: nowhere")
-    seed: int = setting(0, "without effect: nothing in a benchmark is random")
+    seed: int = setting(0, UNUSED_SEED)
 
 
 def main(settings: BenchmarkSettings) -> dict:

@@ -11,7 +11,7 @@ from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import QUANTIZE_MODES, Limits, delegation, export_best, export_tflite, file_texts, task_texts
 from tinybert_tf.report import Column, markdown_table
-from tinybert_tf.settings import integers, nested, setting
+from tinybert_tf.settings import UNUSED_SEED, integers, nested, setting
 
 _MODES = ", ".join(f"{name} ({how.meaning})" for name, how in QUANTIZE_MODES.items())
 
@@ -37,7 +37,7 @@ class ConvertSettings:
         "pooled, mean or first_token: the encoder's vector instead of its head, for search and MediaPipe's TextEmbedder",
     )
     output_dir: str | None = setting(None, "the folder of a relative --output")
-    seed: int = setting(0, "without effect: nothing in a conversion is random")
+    seed: int = setting(0, UNUSED_SEED)
 
 
 def main(settings: ConvertSettings) -> dict:

@@ -12,7 +12,7 @@ from tinybert_tf.data.settings import TASK_HELP
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import compare_on_task
 from tinybert_tf.files import write_json
-from tinybert_tf.settings import nested, setting
+from tinybert_tf.settings import UNUSED_SEED, nested, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ParitySettings:
     max_drop: float = setting(0.01, "largest loss of score, 0 to 1, that is accepted")
     threads: int = setting(1, "threads of the TFLite runtime")
     output_dir: str | None = setting(None, "where parity.json is written; absent: nowhere")
-    seed: int = setting(0, "without effect: nothing in an evaluation is random")
+    seed: int = setting(0, UNUSED_SEED)
 
 
 def main(settings: ParitySettings) -> dict:

@@ -27,6 +27,9 @@ import yaml
 
 from tinybert_tf.errors import InputError
 
+# Of programs in which nothing is random; every program accepts a seed.
+UNUSED_SEED = "no effect: nothing here is random"
+
 _TYPES = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
 
 

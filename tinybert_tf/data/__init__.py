@@ -1,6 +1,6 @@
 """Tasks and their data: examples, tokenization and batches."""
 
-from tinybert_tf.data.batching import batches, class_weights, count_batches, length_buckets
+from tinybert_tf.data.batching import batches, class_weights, length_buckets
 from tinybert_tf.data.custom import CustomFiles, task_from_lists
 from tinybert_tf.data.encoding import label_values
 from tinybert_tf.data.load import load_task
@@ -18,7 +18,6 @@ __all__ = [
     "Tokenizer",
     "batches",
     "class_weights",
-    "count_batches",
     "get_task",
     "label_ids",
     "label_values",

@@ -173,11 +173,3 @@ def class_weights(spec: str, task: Task, split: Split) -> dict[str, float]:
             raise InputError(f"{part!r} is not LABEL=WEIGHT with one of the labels {known}", "class_weights", spec)
         weights[label] = weight
     return weights
-
-
-def count_batches(
-    split: Split, tokenizer: Tokenizer, task: Task, *, batch_size: int, epochs: int = 1, **others
-) -> tuple[int, int]:
-    """(rows, batches): what `batches`, whose arguments this takes, will yield. Reading the rows finds every malformed one."""
-    del tokenizer, task, others
-    return len(split), -(-len(split) * epochs // batch_size)

@@ -3,7 +3,7 @@
 import dataclasses
 
 from tinybert_tf.distribution import DeviceSettings
-from tinybert_tf.settings import check_at_least_one, nested, setting
+from tinybert_tf.settings import UNUSED_SEED, check_at_least_one, nested, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,7 +12,7 @@ class ModelSettings:
 
     model_dir: str = setting("", "a model directory that was fine-tuned or distilled", required=True)
     batch_size: int = setting(64, "examples at a time")
-    seed: int = setting(0, "accepted as by every program; nothing here is random")
+    seed: int = setting(0, UNUSED_SEED)
     devices: DeviceSettings = nested(DeviceSettings)
 
     def __post_init__(self):

@@ -1,14 +1,14 @@
 """Parity: compares an exported file with the network that it was made from, and scores files."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tinybert_tf.bert import INPUT_NAMES, BertModel, logits_model
-from tinybert_tf.data import Split, Task, Tokenizer, batches, count_batches, label_ids, label_values, load_task
+from tinybert_tf.data import Split, Task, Tokenizer, batches, label_ids, label_values, load_task
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.data.spans import SpanFeatures
 from tinybert_tf.errors import InputError
@@ -249,17 +249,8 @@ def task_questions(task: Task, rows: Split, tokenizer: Tokenizer, ids: Mapping[s
     if task.kind == "span":
         return _span_questions(task, rows, tokenizer, seq_len)
     check_labelled(rows)
-    arguments = {
-        "split": rows,
-        "tokenizer": tokenizer,
-        "task": task.with_unseen(),
-        "batch_size": 64,
-        "seq_len": seq_len,
-        "ids": ids,
-        "buckets": (seq_len,),
-    }
-    count_batches(**arguments)  # reports a malformed row before any work is done
-    features, labels, weights = _gathered(batches(**arguments).as_numpy_iterator())
+    reading = {"batch_size": 64, "seq_len": seq_len, "ids": ids, "buckets": (seq_len,), "in_order": True}
+    features, labels, weights = _gathered(batches(rows, tokenizer, task.with_unseen(), **reading))
     if task.kind == "token_classification":
         return Questions(features, _entity_score(task, rows, ids, weights > 0), weights > 0)
     metric = METRICS[task.main_metric]
@@ -270,14 +261,10 @@ def task_questions(task: Task, rows: Split, tokenizer: Tokenizer, ids: Mapping[s
     return Questions(features, score)
 
 
-def _gathered(batches: Iterable[Sequence[Any]]) -> tuple[Features, np.ndarray, np.ndarray]:
-    """Features, labels and weights of all rows whose weights are not all 0."""
-    parts = []
-    for features, labels, *weights in batches:
-        weights = np.asarray(weights[0]) if weights else np.ones(len(labels), np.float32)
-        kept = weights.reshape(len(weights), -1).any(axis=1)
-        parts.append(({name: np.asarray(value)[kept] for name, value in features.items()}, labels[kept], weights[kept]))
-    if not any(len(labels) for _, labels, _ in parts):
+def _gathered(dataset: tf.data.Dataset) -> tuple[Features, np.ndarray, np.ndarray]:
+    """Features, labels and weights of all batches."""
+    parts = list(dataset.as_numpy_iterator())
+    if not parts:
         raise InputError("no example to compare; give a data set with at least one row")
     features = {name: np.concatenate([part[0][name] for part in parts]) for name in INPUT_NAMES}
     return features, *(np.concatenate([part[index] for part in parts]) for index in (1, 2))

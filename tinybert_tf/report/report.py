@@ -9,7 +9,7 @@ from typing import Any
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json
 from tinybert_tf.report.page import MODEL_COLUMNS, ReportFiles, write_report
-from tinybert_tf.settings import setting
+from tinybert_tf.settings import UNUSED_SEED, setting
 
 # The numbers of a result that a report shows.
 _MEASURED = {column.key for column in MODEL_COLUMNS} - {"model", "task"} | {
@@ -23,7 +23,7 @@ class ReportSettings:
 
     runs: str = setting("", "Run directories, with commas between them.", required=True)
     output_dir: str = setting("", "Where report.html, report.md and results.csv go.", required=True)
-    seed: int = setting(0, "Accepted as by every program; nothing in a report is random.")
+    seed: int = setting(0, UNUSED_SEED)
 
 
 def report_runs(run_dirs: Sequence[str | Path], output_dir: str | Path) -> ReportFiles:
