@@ -35,6 +35,12 @@ def test_no_name_is_left_out():
     assert sorted([*CALLABLES, *MODULES, "__version__"]) == sorted(tb.__all__)
 
 
+def test_the_page_of_the_documentation_lists_all_names():
+    page = (Path(__file__).resolve().parents[1] / "docs" / "api" / "index.md").read_text(encoding="utf-8")
+    listed = {line.split(".")[-1] for line in page.splitlines() if line.startswith("::: ")}
+    assert listed == {*CALLABLES, *MODULES}
+
+
 @pytest.mark.parametrize("name", CALLABLES)
 def test_arguments_results_and_errors_are_documented(name):
     value = getattr(tb, name)

@@ -11,6 +11,7 @@ from tinybert_tf.corpus import CorpusSettings, make_corpus
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import compose
 from tinybert_tf.train import fit as fit_module
+from tinybert_tf.train import training_set
 from tinybert_tf.train.checkpoint import CheckpointFolder, StageCheckpoint
 from tinybert_tf.train.distill_general import GeneralSettings, distill_general
 from tinybert_tf.train.distill_task import DistillSettings, distill_task
@@ -127,6 +128,48 @@ def test_an_interrupted_run_goes_on_exactly(programs, program, tmp_path, monkeyp
         ):
             np.testing.assert_array_equal(ours, theirs)
     assert not (parts / "checkpoints").exists()
+
+
+# Settings that the first version wrote into run.json; it wrote neither how rows are read nor what settings resolve to.
+RUN = "output_dir seed max_steps save_every_seconds strategy num_devices train_batch_size evaluations"
+TASK_RUN = f"{RUN} task data_dir seq_len max_train_examples augmented_data_dir train_file dev_file text_column"
+STUDENT = "teacher student init layer_map student_dropout padding teacher_dtype"
+STAGES = "stage intermediate_epochs prediction_epochs intermediate_learning_rate prediction_learning_rate"
+FIRST_SETTINGS = {
+    "finetune": f"{TASK_RUN} model vocab epochs learning_rate".split(),
+    "distill_task": f"{TASK_RUN} {STUDENT} {STAGES} temperature prediction_target".split(),
+    "distill_general": f"{RUN} {STUDENT} corpus epochs learning_rate warmup_proportion accumulation_steps".split(),
+}
+
+
+def as_the_first_version_wrote(run, program: str) -> None:
+    path = run / "run.json"
+    description = json.loads(path.read_text())
+    for name in ("reading", "resolved"):
+        description.pop(name, None)
+    description["settings"] = {n: v for n, v in description["settings"].items() if n in FIRST_SETTINGS[program]}
+    # Its defaults; now the recipe decides.
+    former = {"padding": "exclude", "student_dropout": False, "prediction_target": "teacher"}
+    description["settings"] |= {name: former[name] for name in former.keys() & set(FIRST_SETTINGS[program])}
+    path.write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize(("program", "steps"), [("finetune", 2), ("distill_task", 7), ("distill_general", 2)])
+def test_a_run_of_the_first_version_is_resumed_exactly(programs, program, steps, tmp_path, monkeypatch):
+    """It read its rows in another order, and knew half of today's settings."""
+    run, whole, parts = programs[program], tmp_path / "whole", tmp_path / "parts"
+    with monkeypatch.context() as first_version:
+        first_version.setattr(training_set, "reads_shards", lambda settings: False)
+        run(whole)
+        interrupt_after(first_version, steps)
+        with pytest.raises(KeyboardInterrupt):
+            run(parts)
+    as_the_first_version_wrote(parts, program)
+    run(parts)
+    for weights in zip(*(load_model(folder / "last").get_weights() for folder in (parts, whole)), strict=True):
+        np.testing.assert_array_equal(*weights)
+    as_the_first_version_wrote(whole, program)
+    assert run(whole)["steps" if program != "distill_general" else "score"] > 0  # finished, and not refused
 
 
 def test_a_finished_run_is_not_run_again_and_other_settings_are_refused(programs, tmp_path, caplog):

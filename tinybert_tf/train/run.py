@@ -28,7 +28,14 @@ logger = logging.getLogger(__name__)
 
 _PACKAGES = ("tinybert_tf", "tensorflow", "keras", "tensorflow-text", "numpy")
 # Settings that do not change what is trained.
-_IGNORED_SETTINGS = {"output_dir", "save_every_seconds", "dry_run", "cache_dir", "teacher_cache"}
+_IGNORED_SETTINGS = {
+    "output_dir",
+    "save_every_seconds",
+    "dry_run",
+    "cache_dir",
+    "teacher_cache",
+    "allow_weak_teacher",
+}
 
 
 class Run:
