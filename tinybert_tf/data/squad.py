@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from tinybert_tf.data.custom import report_skipped
 from tinybert_tf.data.lines import whole_characters
-from tinybert_tf.data.split import Split
+from tinybert_tf.data.split import Example, Split
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json, write_json
@@ -33,6 +33,13 @@ class SquadExample(NamedTuple):
     question: str
     context: str
     answers: tuple[Answer, ...] | None
+
+
+def texts_of(example: Example | SquadExample) -> str | tuple[str, str]:
+    """The text of an example or its pair of texts; a question and its context."""
+    if isinstance(example, SquadExample):
+        return example.question, example.context
+    return example.text if example.text_pair is None else (example.text, example.text_pair)
 
 
 def allows_no_answer(task: Task) -> bool:

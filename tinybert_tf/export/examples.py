@@ -8,7 +8,7 @@ from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.data.glue import tsv_fields
 from tinybert_tf.data.lines import numbered_lines
 from tinybert_tf.data.split import uniform_sample
-from tinybert_tf.data.squad import SquadExample
+from tinybert_tf.data.squad import SquadExample, texts_of
 from tinybert_tf.errors import InputError
 
 # More do not change the ranges; fewer may miss rare values.
@@ -31,7 +31,7 @@ def task_texts(
 
 def example_texts(examples: Iterable[Example | SquadExample], count: int = COUNT) -> Texts:
     """Texts of examples, or pairs of texts: a random sample, each time the same."""
-    return uniform_sample(map(_texts_of, examples), count)
+    return uniform_sample(map(texts_of, examples), count)
 
 
 def file_texts(path: str | Path, count: int = COUNT) -> Texts:
@@ -55,9 +55,3 @@ def file_texts(path: str | Path, count: int = COUNT) -> Texts:
                 f"{path}, line {number}: {len(row)} columns, the first has {len(rows[0])}; give one, or two for pairs, in all"
             )
     return uniform_sample((row[0] if len(row) == 1 else row for row in rows), count)
-
-
-def _texts_of(example: Example | SquadExample) -> str | tuple[str, str]:
-    if isinstance(example, SquadExample):
-        return example.question, example.context
-    return example.text if example.text_pair is None else (example.text, example.text_pair)

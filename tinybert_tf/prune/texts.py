@@ -9,7 +9,7 @@ import numpy as np
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.data.lines import numbered_lines
 from tinybert_tf.data.split import Split
-from tinybert_tf.data.squad import SquadExample
+from tinybert_tf.data.squad import texts_of
 from tinybert_tf.errors import InputError
 
 # A text, or a pair of them.
@@ -46,7 +46,7 @@ def file_lines(path: str | Path) -> Texts:
 
 def split_texts(*splits: Split) -> Texts:
     """The texts of a task's splits, or pairs of them."""
-    return Texts(lambda: map(_text_of, itertools.chain(*splits)))
+    return Texts(lambda: map(texts_of, itertools.chain(*splits)))
 
 
 def with_held_out(texts: Iterable[Text], held_out: Iterable[Text] | None) -> tuple[Iterable[Text], Iterable[Text]]:
@@ -88,9 +88,3 @@ def feature_batches(
 
 def _parts(text: Text) -> tuple[str, ...]:
     return (text,) if isinstance(text, str) else tuple(text)
-
-
-def _text_of(example) -> Text:
-    if isinstance(example, SquadExample):
-        return example.question, example.context
-    return example.text if example.text_pair is None else (example.text, example.text_pair)

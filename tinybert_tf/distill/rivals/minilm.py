@@ -12,7 +12,7 @@ import keras
 from tinybert_tf.bert import BertModel
 from tinybert_tf.distill.objectives import Batch, Match, serializable
 from tinybert_tf.distill.rivals.checks import check_berts
-from tinybert_tf.distill.rivals.relations import divergence, relation_logits
+from tinybert_tf.distill.rivals.relations import attention_values, divergence, relation_logits
 from tinybert_tf.errors import InputError
 
 RELATIONS = ("queries", "keys", "values")
@@ -56,7 +56,7 @@ class MiniLM:
         return [
             Match(
                 "attention_loss",
-                _attention,
+                attention_values,
                 f"attention_logits/{m}",
                 f"attention_logits/{n}",
                 self.attention_weight,
@@ -128,10 +128,6 @@ def _layer(teacher: BertModel, number: int | None) -> int:
     if number is not None and not 1 <= number <= count:
         raise InputError(f"must be from 1 to {count}, the teacher's layers", "teacher_layer", number)
     return (number or count) - 1
-
-
-def _attention(student, teacher, batch: Batch):
-    return divergence(student, teacher, batch.mask)
 
 
 def _relation(student, teacher, batch: Batch, student_heads: int, teacher_heads: int):

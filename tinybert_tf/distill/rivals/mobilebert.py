@@ -9,7 +9,7 @@ import tensorflow as tf
 from tinybert_tf.distill.layer_map import layer_map
 from tinybert_tf.distill.objectives import Batch, Match, serializable
 from tinybert_tf.distill.rivals.checks import check_berts
-from tinybert_tf.distill.rivals.relations import divergence
+from tinybert_tf.distill.rivals.relations import attention_values
 from tinybert_tf.errors import InputError
 
 
@@ -58,7 +58,7 @@ class MobileBert:
             rows += [
                 Match("feature_loss", _features, *states, self.feature_weight, "tokens", project),
                 Match("statistics_loss", _statistics, *states, self.statistics_weight, "tokens", project),
-                Match("attention_loss", _attention, *logits, self.attention_weight, "tokens"),
+                Match("attention_loss", attention_values, *logits, self.attention_weight, "tokens"),
             ]
         return rows
 
@@ -72,7 +72,3 @@ def _statistics(student, teacher, batch: Batch):
     """[B, S, D] -> [B, S]: squared differences of mean and variance."""
     first, second = (tf.nn.moments(tf.cast(x, tf.float32), axes=[-1]) for x in (student, teacher))
     return tf.add_n([tf.math.squared_difference(one, other) for one, other in zip(first, second, strict=True)])
-
-
-def _attention(student, teacher, batch: Batch):
-    return divergence(student, teacher, batch.mask)

@@ -5,6 +5,8 @@ Shapes: B batch, S sequence, D width, R relation heads.
 
 import tensorflow as tf
 
+from tinybert_tf.distill.batch import Batch
+
 # The logit of a position that is padding: no probability, yet finite in a log softmax.
 _IMPOSSIBLE = -1e9
 
@@ -46,6 +48,11 @@ def divergence(student, teacher, mask=None) -> tf.Tensor:
     log_student, log_teacher = tf.nn.log_softmax(student), tf.nn.log_softmax(teacher)
     each = tf.reduce_sum(tf.exp(log_teacher) * (log_teacher - log_student), axis=-1)
     return tf.reduce_mean(each, axis=1)
+
+
+def attention_values(student, teacher, batch: Batch) -> tf.Tensor:
+    """`divergence` of two layers' attention, as a loss over tokens of a `Match`."""
+    return divergence(student, teacher, batch.mask)
 
 
 def _split(x, heads: int) -> tf.Tensor:

@@ -76,10 +76,6 @@ class HeadMetadata:
     outputs: tuple[tuple[str, str], ...]
     task_api: str
 
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        return tuple(name for name, _ in self.outputs)
-
 
 def _vector(description: str) -> HeadMetadata:
     return HeadMetadata(
