@@ -19,7 +19,7 @@ distiller = tb.Distiller(teacher, student, tb.TinyBertObjective.intermediate(), 
 distiller.compile(tb.bert_adamw(1e-4, steps))
 distiller.fit(batches)
 distiller = tb.Distiller(teacher, student, tb.TinyBertObjective.prediction())
-distiller.compile(tb.bert_adamw(3e-5, steps))
+distiller.compile(tb.bert_adamw(5e-5, steps))
 distiller.fit(batches)
 
 tb.save_model(student, "tinybert", tokenizer_from="runs/teacher/model")
