@@ -204,7 +204,7 @@ def _result(run: _Run) -> tuple[str, dict[str, Any] | None, str | None]:
 
 
 def _steps_in(run: _Run) -> int:
-    """How many steps of a run take so many minutes, by a dry run, which is made once for all seeds."""
+    """The number of steps of a run that take these minutes, by a dry run, which is made once for all seeds."""
     record = run.root / "results" / f"plan_{run.method.name}_{run.task}.json"
     values = {key: value for key, value in run.values.items() if key not in ("seed", "output_dir", "cache_dir")}
     if record.is_file() and (earlier := read_json(record))["values"] == values:

@@ -14,7 +14,7 @@ from tinybert_tf.checkpoints.projections import Projection
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.distill import check_inputs, check_pair, check_vocabulary, initialize_student
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import writing, written_aside
+from tinybert_tf.files import atomic_write, writing
 from tinybert_tf.train.reading import digest_of
 
 logger = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ def _initialized(
     arrays = {f"weight_{number}": value for number, value in enumerate(student.get_weights())}
     for number, (kernel, bias) in enumerate(projections or []):
         arrays |= {f"kernel_{number}": kernel, f"bias_{number}": bias}
-    with writing(path.parent), written_aside(path) as aside, aside.open("wb") as file:
+    with writing(path.parent), atomic_write(path) as aside, aside.open("wb") as file:
         np.savez(file, **arrays)
     return projections
 
