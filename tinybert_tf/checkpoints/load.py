@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinybert_tf.bert import BertModel, BiLstmModel, build_model
 from tinybert_tf.checkpoints import bilstm, google_tf1, huggingface, kerashub, names, tf_checkpoint, tf_models
-from tinybert_tf.checkpoints.weights import Checkpoint, LoadReport, fill
+from tinybert_tf.checkpoints.weights import Checkpoint, fill
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object
 from tinybert_tf.presets import PRESETS, is_hub_name, locate, resolve_directory
