@@ -373,7 +373,7 @@ def _projections(student, teacher, matches: Sequence[Match], values) -> dict[str
     policy = compute_dtype if compute_dtype in ("float32", "float64") else f"mixed_{compute_dtype}"
     projections = {}
     for key in sorted(rows, key=lambda key: (not key.isdigit(), int(key) if key.isdigit() else key)):
-        inputs, outputs = width(student, rows[key].student), width(teacher, rows[key].teacher)
+        inputs, outputs = width(student, rows[key].student), width(teacher, _names(rows[key].teacher)[0])
         layer = keras.layers.Dense(
             outputs,
             kernel_initializer="identity" if inputs == outputs else keras.initializers.TruncatedNormal(stddev=0.02),

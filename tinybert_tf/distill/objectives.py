@@ -63,7 +63,8 @@ class Match:
         teacher: name of the teacher's output, or a tuple, or None for a loss that reads none.
         weight: at least 0; a row of weight 0 is left out and nothing is computed for it.
         over: what the loss is the mean over: "rows", "tokens", "pairs" or "words", see `Batch.weights`.
-        project: whether the student's output passes a learned dense layer to the width of the teacher's.
+        project: whether the student's output passes a learned dense layer to the width of the teacher's; of a tuple, to that of
+            the first, which is that of all.
 
     Raises:
         InputError: a negative weight, or an unknown `over`.
@@ -81,8 +82,8 @@ class Match:
         _check_weight("weight", self.weight)
         if self.over not in OVER:
             raise InputError(f"must be one of {', '.join(OVER)}", "over", repr(self.over))
-        if self.project and not (isinstance(self.student, str) and isinstance(self.teacher, str)):
-            raise InputError("needs one output of each network", "project", True)
+        if self.project and not (isinstance(self.student, str) and self.teacher):
+            raise InputError("needs one output of the student, and the teacher's, all of one width", "project", True)
 
     def get_config(self) -> dict[str, Any]:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -19,7 +19,7 @@ from tinybert_tf.train.loss_scale import relative_weights
 from tinybert_tf.train.optimizer import bert_adamw
 from tinybert_tf.train.precision import Precision
 from tinybert_tf.train.run import Run, finished_result, recorded
-from tinybert_tf.train.settings import MatchingSettings, RunSettings
+from tinybert_tf.train.settings import ADAPTIVE, MatchingSettings, RunSettings
 from tinybert_tf.train.student import INIT_HELP, make_student
 from tinybert_tf.train.text import TextSettings, check_vocabulary, held_out_means, training_batches
 
@@ -37,6 +37,8 @@ class GeneralSettings:
     accumulation_steps: int = setting(1, "parts that a batch is computed in, one after the other, to save memory")
 
     def __post_init__(self):
+        if self.matching.layer_map in ADAPTIVE:
+            raise InputError("is found on a task: take bin/distill_task.py", "layer_map", self.matching.layer_map)
         if not self.matching.compares_layers:
             raise InputError(
                 "compares no layers, and there are no labels in plain text; take one of tinybert, minilm, minilmv2, mobilebert",

@@ -13,13 +13,15 @@ from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
 from tinybert_tf.checkpoints.grid import MODES
 from tinybert_tf.data import TaskData
 from tinybert_tf.data.settings import DataSettings
+from tinybert_tf.distill.soft_map import LayerWeights, LearnedMapObjective
 from tinybert_tf.distribution import distributed
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.baseline import constant_score
 from tinybert_tf.evaluate.task_model import TaskModel
-from tinybert_tf.settings import check_one_of, check_positive, nested, setting
+from tinybert_tf.settings import check_one_of, check_positive, nested, replace, setting
 from tinybert_tf.train.gradual import PruningSettings, pruned_student
 from tinybert_tf.train.loss_scale import relative_weights
+from tinybert_tf.train.map_search import searched_map
 from tinybert_tf.train.precision import Precision
 from tinybert_tf.train.reading import TEACHER_CACHE_HELP, TEACHER_CACHES
 from tinybert_tf.train.run import Run, finished_result, recorded
@@ -193,7 +195,10 @@ def distill_task(settings: DistillSettings) -> dict:
         return _learn_file(settings)
     if not settings.teacher:
         raise InputError(f"is missing; it is {TEACHER_HELP}", "teacher")
-    original = settings
+    original, found_maps = settings, {}
+    if settings.matching.layer_map == "search":
+        settings, tried = _searched(settings)
+        found_maps = {"layer_map": tried[0]["layers"], "searched_maps": tried}
     if settings.pruning.prune_to is not None and not settings.run.dry_run:
         settings = pruned_student(settings, distill_task)
     with distributed(settings.run.devices, settings.examples.train_batch_size):
@@ -236,7 +241,8 @@ def distill_task(settings: DistillSettings) -> dict:
             depth = student.config.num_hidden_layers
             weights = relative_weights(teacher, depth, settings.matching.layers, training.texts())
         found = {"teacher_score": teacher_score, "loss_weights": weights, "buckets": training.buckets}
-        run = Run(original, dataclasses.asdict(precision) | found)
+        kept_map = {"layer_map": earlier["layer_map"]} if "layer_map" in earlier else {}
+        run = Run(original, dataclasses.asdict(precision) | found | kept_map | found_maps)
         trainer = Trainer(
             run, settings.run, student, training, evaluate, settings.examples.evaluations, tokenizer.spec, precision,
             settings.matching.has_dropout, settings.teacher_cache, settings.examples.cache_dir,
@@ -244,7 +250,30 @@ def distill_task(settings: DistillSettings) -> dict:
         )  # fmt: skip
         scores = _both_stages(trainer, teacher, data, projections, settings, weights)
         retention = scores[data.task.main_metric] / teacher_score if scores and teacher_score > 0 else 0.0
-        return trainer.finish(scores, teacher_score=teacher_score, retention=retention)
+        layers = {
+            name: run.description["resolved"][name] for name in ("layer_map",) if name in run.description["resolved"]
+        }
+        return trainer.finish(scores, teacher_score=teacher_score, retention=retention, **layers)
+
+
+def _keep_map(run: Run, learned: LayerWeights) -> None:
+    """Writes the map that was learned to run.json, unless the run was resumed after the stage that learned it."""
+    if not (run.resumed is not None and run.resumed.stage == "prediction"):
+        run.resolve({"layer_map": learned.layers()})
+        logger.info("learned layer map  %s", ",".join(map(str, run.description["resolved"]["layer_map"])))
+
+
+def _searched(settings: DistillSettings) -> tuple[DistillSettings, list[dict]]:
+    """The settings with the best map of a search, and the maps that were tried; see `searched_map`."""
+    if settings.stage == "intermediate":
+        raise InputError("chooses on dev, after the prediction stage; set `stage=both`", "layer_map", "search")
+    if settings.run.dry_run:
+        raise InputError("has no dry run; name the map", "layer_map", "search")
+    teacher, _ = read_config(resolve_directory(settings.teachers[0]))
+    size = size_of(settings.student)
+    depth = size[0] if size else read_config(resolve_directory(settings.student, "--student"))[0].num_hidden_layers
+    tried = searched_map(settings, depth, teacher.num_hidden_layers, distill_task)
+    return replace(settings, layer_map=",".join(map(str, tried[0]["layers"]))), tried
 
 
 def _learn_file(settings: DistillSettings) -> dict:
@@ -323,11 +352,18 @@ def _both_stages(
     if settings.stage in ("intermediate", "both"):
         epochs = (settings.intermediate_epochs or data.task.intermediate_epochs) / settings.pruning.prune_rounds
         objective = matching.layer_objective(weights)
+        if matching.layer_map == "learned":
+            weighted = {
+                name: getattr(matching, name) for name in ("attention_weight", "hidden_weight", "embedding_weight")
+            }
+            objective = LearnedMapObjective.of(trainer.model, teacher, **weighted)
         is_last = settings.stage == "intermediate"
         trainer.learn_layers(
             teacher, objective, projections, epochs, settings.intermediate_learning_rate,
             constant_rate=matching.is_published, save_as="model" if is_last else "intermediate",
         )  # fmt: skip
+        if isinstance(objective, LearnedMapObjective) and not settings.run.dry_run:
+            _keep_map(trainer.run, objective.weights)
         if is_last and not settings.run.dry_run:
             scores = trainer.evaluate()
             trainer.run.log("intermediate", trainer.steps, "dev", scores)

@@ -144,6 +144,13 @@ class Run:
         with writing(self.directory), atomic_write(self.directory / name) as aside, aside.open("wb") as file:
             np.savez(file, **arrays)
 
+    def resolve(self, values: dict[str, Any]) -> None:
+        """Adds to what the settings amount to, in run.json."""
+        self.description["resolved"] |= values
+        if self.writes:
+            with writing(self.directory):
+                write_json(self.directory / "run.json", self.description)
+
     def finish(self, result: dict[str, Any]) -> dict[str, Any]:
         """Adds the result to run.json, removes the checkpoints, and returns the result."""
         if self.writes:

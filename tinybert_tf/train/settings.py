@@ -20,6 +20,8 @@ FORMER_DEFAULTS = {"padding": "exclude", "student_dropout": False, "prediction_t
 
 
 PROGRAM_OBJECTIVES = (*OBJECTIVES, "theseus")
+# Layer maps that are found while a task is learned.
+ADAPTIVE = ("learned", "search")
 # Those that compare logits alone, which any network has; "tinybert" does so in its prediction stage.
 LOGITS_OBJECTIVES = ("vanilla_kd", "pd", "bilstm_soft")
 
@@ -63,7 +65,12 @@ class MatchingSettings:
     """How a student is matched with its teacher, in general distillation and on a task."""
 
     objective: str = setting("tinybert", f"the method: {', '.join(PROGRAM_OBJECTIVES)}")
-    layer_map: str = setting("uniform", "uniform, top, bottom, or a teacher layer for each student layer: 3,6,9,12")
+    layer_map: str = setting(
+        "uniform",
+        "uniform, top, bottom, a teacher layer for each student layer (3,6,9,12), or on a task: learned (weights over the "
+        "teacher's layers, annealed to one), or search (the best on dev of several)",
+    )
+    search_steps: int = setting(1000, "updates of all runs of `layer_map=search` together")
     attention_weight: float = setting(1.0, "of TinyBERT's attention loss; 0 leaves it out")
     hidden_weight: float = setting(1.0, "of TinyBERT's hidden-state loss; 0 leaves it out")
     embedding_weight: float = setting(1.0, "of TinyBERT's embedding loss; 0 leaves it out")
@@ -81,6 +88,15 @@ class MatchingSettings:
     def __post_init__(self):
         check_one_of(self, "objective", *PROGRAM_OBJECTIVES)
         check_one_of(self, "recipe", "ours", "published")
+        check_at_least_one(self, "search_steps")
+        if self.layer_map in ADAPTIVE and self.objective != "tinybert":
+            raise InputError(f"is for `objective=tinybert`, not for {self.objective}", "layer_map", self.layer_map)
+        if self.layer_map == "learned" and self.loss_scale == "relative":
+            raise InputError("is what `layer_map=learned` does by itself; leave it out", "loss_scale", "relative")
+        if self.layer_map == "learned" and self.counted_padding != "exclude":
+            raise InputError("leaves padding out of the losses; set `padding=exclude`", "layer_map", "learned")
+        if self.layer_map == "learned" and not (self.attention_weight or self.hidden_weight):
+            raise InputError("needs an `attention_weight` or a `hidden_weight` above 0", "layer_map", "learned")
         check_one_of(self, "loss_scale", "paper", "relative")
         if self.padding is not None:
             check_one_of(self, "padding", "exclude", "reference")
@@ -88,14 +104,18 @@ class MatchingSettings:
 
     @property
     def layers(self) -> str | list[int]:
-        """The layer map: a name or teacher layers; see `tinybert_tf.distill.layer_map`."""
+        """The layer map, or of an adaptive one where it begins: a name or teacher layers; see `tinybert_tf.distill.layer_map`."""
+        if self.layer_map in ADAPTIVE:
+            return "uniform"
         if self.layer_map in KINDS:
             return self.layer_map
         try:
             return integers("layer_map", self.layer_map)
         except InputError:
             raise InputError(
-                f"must be {', '.join(KINDS)}, or teacher layers separated by commas", "layer_map", self.layer_map
+                f"must be {', '.join((*KINDS, *ADAPTIVE))}, or teacher layers separated by commas",
+                "layer_map",
+                self.layer_map,
             ) from None
 
     @property

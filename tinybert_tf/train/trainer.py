@@ -10,7 +10,9 @@ import keras
 
 from tinybert_tf.bert import BertModel, logits_model
 from tinybert_tf.distill import Distiller, TinyBertObjective, losses
+from tinybert_tf.distill.objectives import Objective
 from tinybert_tf.distill.rivals import Theseus
+from tinybert_tf.distill.soft_map import Annealing, LearnedMapObjective
 from tinybert_tf.distribution import several_workers
 from tinybert_tf.tokenizer_files import Vocabulary
 from tinybert_tf.train import plan
@@ -89,7 +91,7 @@ class Trainer:
     def learn_layers(
         self,
         teacher: BertModel,
-        objective: TinyBertObjective,
+        objective: Objective,
         projections,
         epochs: float,
         learning_rate: float,
@@ -118,7 +120,11 @@ class Trainer:
         constant = {"warmup_proportion": 0.0, "decay": False} if constant_rate else {}
         optimizer = self.precision.optimizer(bert_adamw(learning_rate, steps, **constant))
         distiller.compile(optimizer, student_dropout=self.student_dropout)
-        self._fit("intermediate", distiller, batches, steps, frozen=teacher)
+        around = []
+        if isinstance(objective, LearnedMapObjective):
+            objective.weights.set_reach(learning_rate, steps)
+            around = [Annealing(objective.weights, steps)]
+        self._fit("intermediate", distiller, batches, steps, frozen=teacher, around_steps=around)
         self.run.save(self.model, save_as, self.tokenizer_from, also=distiller.save_projections)
 
     def learn_predictions(
