@@ -16,7 +16,7 @@ from tinybert_tf.train.finetune import FinetuneSettings
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 TASKS = sorted((CONFIGS / "task").glob("*.yaml"))
 GENERAL = sorted((CONFIGS / "general").glob("*.yaml"))
-METHODS = sorted(path for folder in ("ablations", "rivals") for path in (CONFIGS / folder).glob("*.yaml"))
+METHODS = sorted(path for folder in ("ablations", "rivals", "chain") for path in (CONFIGS / folder).glob("*.yaml"))
 COMPARISONS = sorted((CONFIGS / "compare").glob("*.yaml"))
 SETTINGS = {
     "run_task": RunTaskSettings,

@@ -126,11 +126,12 @@ def test_methods_train_side_by_side_in_processes(glue, make_directory, tmp_path)
     for name, values in {
         "kd": {"objective": "vanilla_kd", "stage": "prediction"},
         "cut": {"student": "2xteacher"},
+        "soft": {"objective": "bilstm_soft", "stage": "prediction", "student": "bilstm"},
     }.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(short | {"init": "random"} | values))
     result = compare(
         CompareSettings(
-            configs=f"{tmp_path}/kd.yaml,{tmp_path}/cut.yaml",
+            configs=f"{tmp_path}/kd.yaml,{tmp_path}/cut.yaml,{tmp_path}/soft.yaml",
             tasks="sst2",
             teacher=str(teacher),
             data_dir=str(glue),
@@ -140,6 +141,7 @@ def test_methods_train_side_by_side_in_processes(glue, make_directory, tmp_path)
             processes=2,
         )
     )
-    assert [(row["method"], row["steps"]) for row in result["rows"]] == [("kd", 4), ("cut", 4)]
+    assert [(row["method"], row["steps"]) for row in result["rows"]] == [("kd", 4), ("cut", 4), ("soft", 4)]
+    assert all(row["encoder_flops"] > 0 and row["ms"] > 0 for row in result["rows"])
     kept = {path.name for path in (tmp_path / "out" / "runs" / "cut_sst2_0").iterdir()}
     assert "model" in kept and not kept & {"last", "intermediate", "checkpoints"}

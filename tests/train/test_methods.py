@@ -1,9 +1,11 @@
 """Published methods train by the programs' flags, and what they cannot do is refused before anything trains."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from tinybert_tf.checkpoints import load_model
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.settings import compose
@@ -31,6 +33,21 @@ def test_a_method_is_a_flag(name, glue, make_directory, tmp_path):
         changes["student"] = "2x16x2x32"
     result = distill_task(settings(glue, teacher, tmp_path, **changes))
     assert 0 <= result["score"] <= 1 and result["steps"] == (4 if name == "minilmv2" else 2)
+
+
+def test_a_chain_leads_from_a_teacher_of_16_heads_through_an_assistant_of_12(glue, make_directory, tmp_path):
+    sizes = {"hidden_size": 32, "num_attention_heads": 16, "intermediate_size": 40}
+    teacher = make_directory("teacher", "classification", label2id=LABELS, **sizes)
+    common = {"student": "3x24x12x32", "init": "auto"}
+    first = {"objective": "minilmv2", "stage": "both", "output_dir": str(tmp_path / "assistant")}
+    assistant = distill_task(settings(glue, teacher, tmp_path, **common | first))
+    rows = [json.loads(line) for line in (tmp_path / "assistant" / "metrics.jsonl").read_text().splitlines()]
+    assert any({"query_loss", "key_loss", "value_loss"} <= row.keys() for row in rows)
+    student = distill_task(settings(glue, assistant["model"], tmp_path, student="2x12x12x24", init="auto"))
+    config = load_model(student["model"]).config
+    assert (config.num_attention_heads, config.hidden_size, student["steps"]) == (12, 12, 4)
+    with pytest.raises(InputError, match="has 12 attention heads and the teacher 16"):
+        distill_task(settings(glue, teacher, tmp_path, output_dir=str(tmp_path / "plain"), **common))
 
 
 def test_a_bilstm_learns_logits_and_is_scored_and_exported_as_a_directory(glue, make_directory, tmp_path):
