@@ -90,6 +90,8 @@ def test_a_method_without_layers_has_no_intermediate_stage(tmp_path):
         settings("glue", "teacher", tmp_path, objective="pkd")
     with pytest.raises(InputError, match="objective=vanilla_kd: compares no layers, and there are no labels"):
         compose(GeneralSettings, corpus="c", output_dir="o", teacher="t", objective="vanilla_kd")
+    with pytest.raises(InputError, match="layer_map=learned: is found on a task"):
+        compose(GeneralSettings, corpus="c", output_dir="o", teacher="t", layer_map="learned")
     with pytest.raises(InputError, match="objective=albert: must be"):
         MatchingSettings(objective="albert")
 
