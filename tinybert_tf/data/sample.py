@@ -1,22 +1,28 @@
 """The built-in task: short reviews made by a grammar, so that the whole pipeline runs without a download.
 
-What makes it hard for a small network with random initial weights:
-- negation, also double and at a distance ("nothing about the plot was dull");
-- contrast, where the grammar, not the order of words, decides which clause counts ("although ..., ...");
-- other people's opinions, which do not count, inside long relative clauses;
+A review is an opinion, positive or negative. What makes it hard, and why the size of a network and its training show:
+- a clause keeps or turns its adjective ("was anything but dull"), and up to two frames keep or turn the clause ("my
+  sister is wrong that ...", "nobody doubts that ..."): a reader that counts words cannot follow, a shallow one loses
+  track;
+- of two opinions grammar says which counts ("although ..., ..."), of three the majority, or the one that was asked for
+  ("we came for the music alone : ...");
 - a lexicon of which a third occurs in only a few training rows but as often as the rest in the dev rows: a pretrained
-  teacher knows these words, and a student learns them from its hidden states;
-- three in a hundred training labels are wrong.
+  teacher knows these words, and a student learns them from its hidden states.
+No label is wrong.
 """
 
 import functools
 import random
+from collections.abc import Callable, Sequence
 
 from tinybert_tf.data.split import Example, Split
 
 TRAIN_ROWS, DEV_ROWS, TEST_ROWS = 6000, 1000, 1000
-LABEL_NOISE = 0.03
 RARE_SHARE = 0.03
+# Of the clauses and frames that keep an opinion as it is.
+KEEP_SHARE = 0.75
+# How often a review is one framed opinion, two in contrast, three whose majority counts, or some of which one was asked for.
+KINDS = (3, 2, 3, 2)
 _SEED = 20
 
 POSITIVE = tuple(
@@ -50,49 +56,57 @@ _PEOPLE = tuple(
 )
 _PLACES = ("london", "paris", "the village", "the city", "the station", "the market", "the beach", "the school")
 _DEGREES = ("", "", "very", "quite", "really", "truly", "rather", "so")
-_CLAUSES = (
+_WHO = (
     "who lives near {place}",
     "who never liked the {other}",
-    "who thought the {other} was {distractor}",
-    "who had called the {other} {distractor} for years",
     "who always talks about the {other}",
+    "back from {place}",
 )
 
-# Each template: its text, and whether the label is that of {word} (True) or its opposite (False).
-# {distractor} may be of either kind and never counts.
-TEMPLATES = (
-    ("the {thing} was {degree} {word}", True),
-    ("what a {word} {thing} this was", True),
-    ("i have to say the {thing} , which we saw in {place} , was {degree} {word}", True),
-    ("the {thing} was not {word}", False),
-    ("the {thing} was never {word} , not for a minute", False),
-    ("nothing about the {thing} was {word}", False),
-    ("i would not call this {thing} {word}", False),
-    ("the {thing} was anything but {word}", False),
-    ("it is not true that the {thing} was {word}", False),
-    ("it is not true that the {thing} was not {word}", True),
-    ("nobody could say that the {thing} was not {word}", True),
-    ("although the {other} was {distractor} , the {thing} was {degree} {word}", True),
-    ("although the {other} was {distractor} , the {thing} was not {word}", False),
-    ("the {thing} was {degree} {word} , although the {other} was {distractor}", True),
-    ("the {thing} was not {word} , even though the {other} was {distractor}", False),
-    ("the {other} was {distractor} but the {thing} was {degree} {word}", True),
-    ("the {other} was {distractor} but the {thing} was hardly {word}", False),
-    ("my {person} found the {thing} {distractor} , but to me it was {degree} {word}", True),
-    ("my {person} found the {thing} {distractor} , but to me it was far from {word}", False),
-    ("everyone told us the {thing} was {word} and they were right", True),
-    ("everyone told us the {thing} was {word} and they were wrong", False),
-    ("my {person} said the {thing} was {word} and i could not agree more", True),
-    ("my {person} said the {thing} was {word} and i could not agree less", False),
-    ("the {thing} that my {person} , {clause} , told us about was {degree} {word}", True),
-    ("the {thing} that my {person} , {clause} , told us about was not {word} at all", False),
-    ("the {thing} , unlike the {distractor} {other} before it , was {degree} {word}", True),
-    ("we expected a {word} {thing} and that is what we got", True),
-    ("we expected a {word} {thing} and that is not what we got", False),
-    ("had the {other} been less {distractor} , i would still call the {thing} {word}", True),
-    ("if only the {thing} had been {word}", False),
-    ("the {thing} was as {word} as the {other} was {distractor}", True),
-    ("the {thing} stopped being {word} once my {person} , {clause} , arrived", False),
+# Texts with the parts that they take, by whether the opinion is that of {word} or of {inner} (True) or the opposite.
+_CLAUSES = {
+    True: (
+        "the {thing} was {degree} {word}",
+        "the {thing} was {degree} {word}",
+        "the {thing} never stopped being {word}",
+        "no one could call the {thing} anything but {word}",
+    ),
+    False: (
+        "the {thing} was not {word}",
+        "the {thing} was hardly {word}",
+        "the {thing} was anything but {word}",
+        "nothing about the {thing} was {word}",
+        "the {thing} stopped being {word} soon",
+    ),
+}
+_FRAMES = {
+    True: (
+        "it is true that {inner}",
+        "nobody doubts that {inner}",
+        "my {person} is right that {inner}",
+        "my {person} , {who} , is right that {inner}",
+    ),
+    False: (
+        "it is not true that {inner}",
+        "nobody believes that {inner}",
+        "my {person} is wrong that {inner}",
+        "my {person} , {who} , is wrong that {inner}",
+    ),
+}
+# {main} counts, {aside} does not.
+_CONTRASTS = (
+    "although {aside} , {main}",
+    "{main} , although {aside}",
+    "{main} , even though {aside}",
+    "{aside} , but {main}",
+    "my {person} thought that {aside} , but to me {main}",
+    "to me {main} , whatever my {person} says : that {aside}",
+    "some say that {aside} , and yet {main}",
+)
+_ASKED = (
+    "we came for the {thing} alone : {all}",
+    "{all} , and all that counts for me is the {thing}",
+    "only the {thing} matters : {all}",
 )
 
 
@@ -105,44 +119,71 @@ def sample_split(name: str, seed: int = _SEED) -> Split:
 @functools.cache
 def _rows(seed: int) -> dict[str, list[Example]]:
     rng = random.Random(seed)
-    positive, negative = rng.sample(POSITIVE, len(POSITIVE)), rng.sample(NEGATIVE, len(NEGATIVE))
+    lexicon = {True: rng.sample(POSITIVE, len(POSITIVE)), False: rng.sample(NEGATIVE, len(NEGATIVE))}
     used: set[str] = set()
     splits = {}
     for name, count in (("train", TRAIN_ROWS), ("dev", DEV_ROWS), ("test", TEST_ROWS)):
+        writer = _Writer(rng, lexicon, RARE_SHARE if name == "train" else 1.0)
         rows: list[Example] = []
         while len(rows) < count:
-            text, label = _sentence(rng, positive, negative, RARE_SHARE if name == "train" else 1.0)
-            if text in used:
-                continue
-            used.add(text)
-            if name == "train" and rng.random() < LABEL_NOISE:
-                label = not label
-            rows.append(Example(len(rows), text, None, "positive" if label else "negative"))
+            text, label = writer.review()
+            if text not in used:
+                used.add(text)
+                rows.append(Example(len(rows), text, None, "positive" if label else "negative"))
         splits[name] = rows
     return splits
 
 
-def _sentence(rng: random.Random, positive, negative, rare: float) -> tuple[str, bool]:
-    """A sentence and whether it is positive. Words of the last third are taken with `rare` times the others' chance."""
+class _Writer:
+    """Writes reviews; each method returns a text and its opinion, True for positive.
 
-    def adjective(is_positive: bool) -> str:
-        words = positive if is_positive else negative
+    Args:
+        rng: of all choices.
+        lexicon: adjectives by opinion; those of the last third are taken with `rare` times the others' chance.
+        rare: see `lexicon`.
+    """
+
+    def __init__(self, rng: random.Random, lexicon: dict[bool, Sequence[str]], rare: float):
+        self.rng, self.lexicon, self.rare = rng, lexicon, rare
+
+    def review(self) -> tuple[str, bool]:
+        kinds: tuple[Callable[[], tuple[str, bool]], ...] = (self.framed, self.contrast, self.majority, self.asked)
+        text, opinion = self.rng.choices(kinds, KINDS)[0]()
+        return " ".join(text.split()), opinion
+
+    def clause(self, thing: str | None = None) -> tuple[str, bool]:
+        opinion = self.rng.random() < 0.5
+        words = self.lexicon[opinion]
         frequent = len(words) * 2 // 3
-        weights = [1.0] * frequent + [rare] * (len(words) - frequent)
-        return rng.choices(words, weights)[0]
+        word = self.rng.choices(words, [1.0] * frequent + [self.rare] * (len(words) - frequent))[0]
+        keeps = self.rng.random() < KEEP_SHARE
+        text = self.rng.choice(_CLAUSES[keeps])
+        thing = thing or self.rng.choice(_THINGS)
+        return text.format(thing=thing, word=word, degree=self.rng.choice(_DEGREES)), opinion == keeps
 
-    template, keeps = rng.choice(TEMPLATES)
-    is_positive = rng.random() < 0.5
-    thing, other = rng.sample(_THINGS, 2)
-    parts = {
-        "thing": thing,
-        "other": other,
-        "person": rng.choice(_PEOPLE),
-        "place": rng.choice(_PLACES),
-        "degree": rng.choice(_DEGREES),
-        "word": adjective(is_positive),
-        "distractor": adjective(rng.random() < 0.5),
-    }
-    parts["clause"] = rng.choice(_CLAUSES).format(**parts)
-    text = " ".join(template.format(**parts).split())
-    return text, is_positive == keeps
+    def framed(self, depths: Sequence[int] = (0, 1, 1, 2)) -> tuple[str, bool]:
+        text, opinion = self.clause()
+        for _ in range(self.rng.choice(depths)):
+            keeps = self.rng.random() < KEEP_SHARE
+            text, opinion = self.rng.choice(_FRAMES[keeps]).format(inner=text, **self.people()), opinion == keeps
+        return text, opinion
+
+    def contrast(self) -> tuple[str, bool]:
+        (main, opinion), (aside, _) = self.framed((0, 0, 1)), self.framed((0, 0, 1))
+        return self.rng.choice(_CONTRASTS).format(main=main, aside=aside, **self.people()), opinion
+
+    def majority(self) -> tuple[str, bool]:
+        clauses = [self.clause(thing) for thing in self.rng.sample(_THINGS, 3)]
+        first, second, third = (text for text, _ in clauses)
+        return f"{first} , {second} and {third}", sum(opinion for _, opinion in clauses) >= 2
+
+    def asked(self) -> tuple[str, bool]:
+        things = self.rng.sample(_THINGS, self.rng.choice((2, 3)))
+        clauses = [self.clause(thing) for thing in things]
+        asked = self.rng.randrange(len(things))
+        together = " , ".join(text for text, _ in clauses)
+        return self.rng.choice(_ASKED).format(thing=things[asked], all=together), clauses[asked][1]
+
+    def people(self) -> dict[str, str]:
+        who = self.rng.choice(_WHO).format(place=self.rng.choice(_PLACES), other=self.rng.choice(_THINGS))
+        return {"person": self.rng.choice(_PEOPLE), "who": who}
