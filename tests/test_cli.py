@@ -37,6 +37,23 @@ def test_a_command_is_its_program(tmp_path):
 
 
 @pytest.mark.slow
+def test_importing_the_package_takes_no_package_of_a_single_step():
+    code = "import sys, tinybert_tf; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    rare = {
+        "apache_beam",
+        "keras_hub",
+        "mediapipe",
+        "onnxruntime",
+        "tensorflow_datasets",
+        "tokenizers",
+        "torch",
+        "transformers",
+    }
+    assert "tinybert_tf" in loaded and not rare & set(loaded)
+
+
+@pytest.mark.slow
 def test_a_wheel_holds_programs_and_configurations(tmp_path):
     """Built from a copy, so that no build directory is left in the checkout."""
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(REPOSITORY)]
