@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.pipeline.quickstart import QuickstartSettings, quickstart
+from tinybert_tf.pipeline.quickstart import QuickstartSettings, quickstart, verdict_of
 from tinybert_tf.settings import compose
 
 
@@ -28,10 +28,13 @@ def test_everything_is_trained_measured_and_reported(glue, make_directory, tmp_p
     assert result["student_params"] < result["teacher_params"]
     assert result["retention"] == pytest.approx(result["student_score"] / result["teacher_score"])
     assert result["int8_mb"] < result["float_mb"]
-    runs = {name: json.loads((tmp_path / "run" / name / "run.json").read_text()) for name in ("student", "no_teacher")}
-    assert runs["student"]["result"]["steps"] == runs["no_teacher"]["result"]["steps"] == 8
+    names = ("general", "student", "no_teacher")
+    steps = [json.loads((tmp_path / "run" / name / "run.json").read_text())["result"]["steps"] for name in names]
+    assert steps == [1, 8, 1 + 8], "without a teacher: as many steps as with one in all stages"
     report = (tmp_path / "run" / "report.html").read_text()
-    assert "student without teacher" in report and report.count("data:image/png") >= 4
+    verdict = result["verdict"]
+    assert verdict.endswith(f"counting words {100 * result['word_score']:.1f}")
+    assert verdict[0].upper() + verdict[1:] in report and "TF-IDF" in report
 
     caplog.clear()
     assert quickstart(settings(glue, tmp_path / "run", teacher=str(pretrained))) == result
@@ -52,3 +55,11 @@ def test_a_task_that_it_cannot_run_is_refused_at_once(glue, tmp_path, task):
     with pytest.raises(InputError, match=f"task={task}: the quickstart takes GLUE's tasks.*run_task"):
         quickstart(settings(glue, tmp_path / "run", task=task))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_verdict_says_what_the_teacher_was_worth():
+    rows = [{"score": score} for score in (0.97, 0.93, 0.8)]
+    said = "the student scores 93.0, the same network, trained as long without a teacher, 80.0, counting words 62.0"
+    assert verdict_of(rows, 0.62) == f"the teacher is worth 13.0 points: {said}"
+    rows[1]["score"] = 0.8
+    assert verdict_of(rows, 0.62).startswith("the teacher did not help: the student scores 80.0")

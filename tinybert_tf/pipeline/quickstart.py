@@ -12,6 +12,7 @@ from tinybert_tf.data import get_task, load_task
 from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.data.tasks import CUSTOM_TASKS
 from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.baseline import word_scores
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.files import atomic_write, read_json
 from tinybert_tf.pipeline.diagnosis import diagnose
@@ -44,15 +45,14 @@ class QuickstartSettings:
     teacher: str = setting("minilm_l6", "a pretrained model directory or preset")
     teacher_epochs: float = setting(2.0, "teacher fine-tuning epochs")
     teacher_learning_rate: float = setting(1e-4, "teacher fine-tuning learning rate")
-    general_epochs: float = setting(4.0, "general distillation epochs, on the text of the training set")
-    masked_lm_epochs: float = setting(4.0, "epochs of the masked LM that augments, on the same text")
+    general_epochs: float = setting(2.0, "general distillation epochs, on the text of the training set")
+    masked_lm_epochs: float = setting(2.0, "epochs of the masked LM that augments, on the same text")
     copies: int = setting(1, "augmented copies of a training example")
     intermediate_epochs: float = setting(1.0, "epochs of the student's first stage, on the augmented set")
-    intermediate_learning_rate: float = setting(
-        3e-4, "learning rate of general distillation, of the first stage, and of the student without a teacher"
-    )
+    intermediate_learning_rate: float = setting(3e-4, "learning rate of general distillation and of the first stage")
     prediction_epochs: float = setting(1.0, "epochs of the student's second stage, on the augmented set")
     prediction_learning_rate: float = setting(1e-4, "learning rate of the student's second stage")
+    no_teacher_learning_rate: float = setting(5e-4, "learning rate of the student without a teacher")
 
 
 def quickstart(settings: QuickstartSettings) -> dict:
@@ -80,10 +80,10 @@ def quickstart(settings: QuickstartSettings) -> dict:
     corpus = job.corpus(pretrained / "vocab.txt" if pretrained else job.vocabulary())
     pretrained = pretrained or job.pretrain(corpus)
     models = {"teacher": job.finetune(pretrained)}
-    general = job.distill_general(pretrained, corpus)
+    general, general_steps = job.distill_general(pretrained, corpus)
     augmented = job.augment(pretrained, corpus)
     models["student"], steps = job.distill(models["teacher"], general, augmented)
-    models["student without teacher"] = job.train_alone(models["teacher"], steps)
+    models["student without teacher"] = job.train_alone(models["teacher"], general_steps + steps)
     scores = job.steps.run("scores", lambda _: job.scores(models), {}, **models)
     deployed = {name: models[name] for name in ("teacher", "student")}
     convert_all = lambda output: convert(deployed, output, job.seq_len, job.data.train)
@@ -94,7 +94,12 @@ def quickstart(settings: QuickstartSettings) -> dict:
         model_row(name, folder, scores[name], scores["teacher"], job.seq_len, measured)
         for name, folder in models.items()
     ]
-    return _result(name, rows) | {"report": str(_write_report(job, models, rows))}
+    read = {name: job.common[name] for name in ("task", "data_dir", "max_train_examples")}
+    words = job.steps.run("words", lambda _: job.word_score(), read)
+    verdict = verdict_of(rows, words)
+    rows.append({"model": "word counts (TF-IDF)", "score": words})
+    result = _result(name, rows) | {"word_score": words, "verdict": verdict}
+    return result | {"report": str(_write_report(job, models, rows, verdict))}
 
 
 class _Quickstart:
@@ -133,17 +138,16 @@ class _Quickstart:
         )  # fmt: skip
         return Path(self.steps.run_program("teacher", finetune, finetuning, pretrained=pretrained)["model"])
 
-    def distill_general(self, pretrained: Path, corpus: Path) -> Path:
-        """Stage 1: the general student."""
+    def distill_general(self, pretrained: Path, corpus: Path) -> tuple[Path, int]:
+        """Stage 1: the general student, and the number of its steps."""
         heads = read_config(pretrained)[0].num_attention_heads
         distilling = compose(
             GeneralSettings, **self.on_text, output_dir="general", corpus=str(corpus), teacher=str(pretrained),
             student=f"{_DEPTH}x{_WIDTH}x{heads}x{_INTERMEDIATE}", epochs=self.settings.general_epochs,
             train_batch_size=16, learning_rate=self.settings.intermediate_learning_rate, evaluations=4,
         )  # fmt: skip
-        return Path(
-            self.steps.run_program("general", distill_general, distilling, teacher=pretrained, corpus=corpus)["model"]
-        )
+        result = self.steps.run_program("general", distill_general, distilling, teacher=pretrained, corpus=corpus)
+        return Path(result["model"]), result.get("steps", 0)  # a run of an earlier version does not say
 
     def augment(self, pretrained: Path, corpus: Path) -> Path:
         """Augmented rows, by a masked LM that is the pretrained teacher with a head that is trained on the sample's text."""
@@ -181,12 +185,12 @@ class _Quickstart:
         return Path(result["model"]), result["steps"]
 
     def train_alone(self, teacher: Path, steps: int) -> Path:
-        """The baseline: the same architecture from random weights, for as many steps, on labels."""
+        """The baseline: the same architecture from random weights, on labels, for the steps of all of the student's stages."""
         config = read_config(teacher)[0]
         rows = sum(1 for _ in self.data.train.limit(self.settings.examples.max_train_examples))
         training = compose(
             FinetuneSettings, **self.common | {"output_dir": "no_teacher", "max_steps": steps},
-            learning_rate=self.settings.intermediate_learning_rate,
+            learning_rate=self.settings.no_teacher_learning_rate,
             model=f"{_DEPTH}x{_WIDTH}x{config.num_attention_heads}x{_INTERMEDIATE}", vocab=str(teacher / "vocab.txt"),
             epochs=steps * self.settings.examples.train_batch_size / rows + 1,
         )  # fmt: skip
@@ -201,6 +205,12 @@ class _Quickstart:
             found[name] = evaluate_model(evaluating)["score"]
             logger.info("%s: %.4f", name, found[name])
         return found
+
+    def word_score(self) -> float:
+        """The main metric on dev of a linear model of word counts."""
+        train = list(self.data.train.limit(self.settings.examples.max_train_examples))
+        score, _ = word_scores(self.data.task, train, list(self.data.dev))
+        return score
 
     def vocabulary(self) -> Path:
         """The words of the training set, as the vocabulary of a teacher that is pretrained here."""
@@ -232,7 +242,7 @@ class _Quickstart:
 
 
 def _result(task: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    teacher, student, alone = rows
+    teacher, student, alone, *_ = rows
     return {
         "task": task,
         "score": student["score"],
@@ -247,7 +257,23 @@ def _result(task: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _write_report(job: _Quickstart, models: dict[str, Path], rows: list[dict[str, Any]]) -> Path:
+def verdict_of(rows: list[dict[str, Any]], word_score: float) -> str:
+    """What the teacher was good for, in one line.
+
+    Args:
+        rows: of teacher, student and student without a teacher, with scores from 0 to 1.
+        word_score: of word counts.
+    """
+    student, alone = (100 * row["score"] for row in rows[1:3])
+    gained = student - alone
+    worth = f"the teacher is worth {gained:.1f} points" if gained > 0 else "the teacher did not help"
+    return (
+        f"{worth}: the student scores {student:.1f}, the same network, trained as long without a teacher, {alone:.1f}, "
+        f"counting words {100 * word_score:.1f}"
+    )
+
+
+def _write_report(job: _Quickstart, models: dict[str, Path], rows: list[dict[str, Any]], verdict: str) -> Path:
     maps = job.root / "attention.png"
     example = next(iter(job.data.dev))
     plot_attention_of(models["teacher"], models["student"], example.text, example.text_pair, "uniform", maps)
@@ -260,5 +286,6 @@ def _write_report(job: _Quickstart, models: dict[str, Path], rows: list[dict[str
         [(f"Attention of teacher and student: “{example.text}”", maps)],
         read_json(job.root / "student" / "run.json")["settings"],
         diagnose(models["teacher"], models["student"], job.data, "uniform", job.seq_len),
+        verdict,
     )
     return report.html

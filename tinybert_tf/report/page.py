@@ -57,6 +57,7 @@ def write_report(
     figures: Sequence[tuple[str, str | Path]],
     settings: Mapping[str, Any],
     diagnosis: Diagnosis | None = None,
+    verdict: str = "",
 ) -> ReportFiles:
     """Writes report.html (self-contained), report.md (pictures beside it) and results.csv into `output_dir`.
 
@@ -69,6 +70,7 @@ def write_report(
         figures: (caption, PNG file).
         settings: shown as a table; nested ones by dotted names.
         diagnosis: adds attention maps, similarity of layers, confusion, calibration and examples to the HTML page.
+        verdict: a sentence behind the `summary` of the models, above the table.
     """
     known = {column.key for column in MODEL_COLUMNS}
     for row in models:
@@ -96,7 +98,8 @@ def write_report(
         pictures.append((caption, file))
 
     files = ReportFiles(output_dir / "report.html", output_dir / "report.md", output_dir / "results.csv")
-    sentence, flat = summary(models), _flat(settings)
+    sentences = [said[0].upper() + said[1:].rstrip(".") + "." for said in (summary(models), verdict) if said]
+    sentence, flat = " ".join(sentences), _flat(settings)
     for path, text in (
         (files.csv, csv_table(models, MODEL_COLUMNS)),
         (files.markdown, _markdown(title, sentence, models, pictures, flat)),
@@ -165,6 +168,7 @@ svg { max-width: 100%; height: auto; }
 summary { cursor: pointer; font-weight: 600; margin: 2.5rem 0 .75rem; }
 .settings td { font-size: .85rem; padding: .2rem .9rem; white-space: normal; overflow-wrap: anywhere; }
 .settings td + td { font-family: ui-monospace, monospace; }
+@media (max-width: 40rem) { th, td { padding: .4rem .5rem; } td:first-child { white-space: normal; } .score { min-width: 3rem; } }
 @media print { body { margin: 0; max-width: none; } .choose { display: none; } h2, figure, table { break-inside: avoid; } }
 """
     + STYLE

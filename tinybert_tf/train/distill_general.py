@@ -135,7 +135,8 @@ def distill_general(settings: GeneralSettings) -> dict:
         keep("last")
         scores = evaluation.best
         write_card(run, student, f"{corpus.examples:,} examples of plain text ({place_name(text.corpus)})")
-        return run.finish({"task": "general", "score": scores["score"], "metrics": scores, "model": str(run.model_dir)})
+        result = {"task": "general", "score": scores["score"], "metrics": scores, "model": str(run.model_dir)}
+        return run.finish(result | {"steps": steps})
 
 
 def _scored(losses: dict[str, float]) -> dict[str, float]:
