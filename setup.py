@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-# Folder of the checkout -> folder in the package; tinybert_tf/cli.py finds the programs there.
+# Folder of the checkout -> folder in the package; tinybert_cli.py finds the programs there.
 CARRIED = {"bin": "programs/bin", "tflite": "programs/tflite", "configs": "configs"}
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "android", "web", "node_modules", "*.md")
 

@@ -1,5 +1,6 @@
 """One console command for all programs, in a checkout and in a wheel."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -7,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tinybert_tf import cli
+import tinybert_cli as cli
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY)}
 
 
 def tinybert(*arguments, cwd=None):
     return subprocess.run(
-        [sys.executable, "-m", "tinybert_tf.cli", *arguments], capture_output=True, text=True, cwd=cwd
+        [sys.executable, "-m", "tinybert_cli", *arguments], capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT
     )
 
 
@@ -34,6 +36,14 @@ def test_a_command_is_its_program(tmp_path):
     done = tinybert("describe", "--task=sample", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("RESULT {")
+    assert "external/local_xla" not in done.stderr  # TensorFlow's own log
+
+
+def test_the_help_of_a_command_does_not_import_tensorflow():
+    code = "import sys, tinybert_cli; sys.argv = ['tinybert', 'finetune', '--help']; tinybert_cli.main()"
+    code = f"import atexit, sys\natexit.register(lambda: print('tensorflow.python' in sys.modules))\n{code}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
+    assert "--learning_rate" in done.stdout + done.stderr and done.stdout.splitlines()[-1] == "False"
 
 
 @pytest.mark.slow
@@ -67,3 +77,4 @@ def test_a_wheel_holds_programs_and_configurations(tmp_path):
         "py.typed",
     ):
         assert f"tinybert_tf/{name}" in names
+    assert "tinybert_cli.py" in names

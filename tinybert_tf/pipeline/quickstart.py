@@ -40,12 +40,12 @@ class QuickstartSettings:
     """Settings of bin/quickstart.py."""
 
     data: DataSettings = nested(DataSettings, task="sample")
-    examples: ExampleSettings = nested(ExampleSettings)
+    examples: ExampleSettings = nested(ExampleSettings, evaluations=4)
     run: RunSettings = nested(RunSettings, output_dir="runs/quickstart")
     teacher: str = setting("minilm_l6", "a pretrained model directory or preset")
-    teacher_epochs: float = setting(1.5, "teacher fine-tuning epochs")
+    teacher_epochs: float = setting(1.25, "teacher fine-tuning epochs")
     teacher_learning_rate: float = setting(1e-4, "teacher fine-tuning learning rate")
-    general_epochs: float = setting(1.5, "general distillation epochs, on the text of the training set")
+    general_epochs: float = setting(1.0, "general distillation epochs, on the text of the training set")
     masked_lm_epochs: float = setting(1.0, "epochs of the masked LM that augments, on the same text")
     copies: int = setting(1, "augmented copies of a training example")
     intermediate_epochs: float = setting(0.75, "epochs of the student's first stage, on the augmented set")

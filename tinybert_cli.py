@@ -2,14 +2,17 @@
 
 tinybert finetune --task=sst2 ...       # python bin/finetune.py --task=sst2 ...
 tinybert convert --model_dir=...        # python tflite/convert.py --model_dir=...
+
+Outside of the package, whose import would bring TensorFlow along: a program first decides how it is imported.
 """
 
 import ast
+import importlib.util
 import runpy
 import sys
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(importlib.util.find_spec("tinybert_tf").origin).resolve().parent
 # In a checkout the programs are beside the package; a wheel carries them inside.
 _FOLDERS = tuple(
     checkout if checkout.is_dir() else _PACKAGE / "programs" / checkout.name
