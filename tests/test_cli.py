@@ -11,7 +11,10 @@ import pytest
 import tinybert_cli as cli
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+# Without the quiet that the tests ask of TensorFlow.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"} | {
+    "PYTHONPATH": str(REPOSITORY)
+}
 
 
 def tinybert(*arguments, cwd=None):

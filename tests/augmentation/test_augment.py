@@ -296,7 +296,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(settings, sst2_dir, masked_l
         augment_task(settings(masked_lm="nowhere"))
     encoder = tb.load_model(masked_lm_dir, head="encoder")
     tb.save_model(encoder, tmp_path / "encoder", tokenizer_from=masked_lm_dir)
-    with pytest.raises(InputError, match=r"has the head 'encoder' .*bin/pretrain\.py"):
+    with pytest.raises(InputError, match=r"has the head 'encoder', .*bin/pretrain\.py"):
         augment_task(settings(masked_lm=str(tmp_path / "encoder")))
     with pytest.raises(InputError, match="exists and is not from an augmentation"):
         augment_task(settings(output_dir=str(sst2_dir)))

@@ -101,7 +101,7 @@ def test_a_match_that_cannot_be_computed_is_refused(network):
         Match("term", len, "logits", "logits", weight=-1)
     with pytest.raises(InputError, match="over='columns': must be one of rows, tokens, pairs, words"):
         Match("term", len, "logits", "logits", over="columns")
-    with pytest.raises(InputError, match="project=True: needs one output of each network"):
+    with pytest.raises(InputError, match="project=True: needs one output of the student, and the teacher's"):
         Match("term", len, "logits", project=True)
     with pytest.raises(InputError, match="all weights are 0"):
         objectives.table([Match("term", len, "logits", weight=0)], network(), network())

@@ -46,7 +46,9 @@ def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(glue, make_directory
 def test_layer_maps_are_names_or_lists():
     assert MatchingSettings().layers == "uniform"
     assert MatchingSettings(layer_map="3,6,9,12").layers == [3, 6, 9, 12]
-    with pytest.raises(InputError, match="layer_map=middle: must be uniform, top, bottom, or teacher layers"):
+    with pytest.raises(
+        InputError, match="layer_map=middle: must be uniform, top, bottom, learned, search, or teacher layers"
+    ):
         MatchingSettings(layer_map="middle")
 
 
