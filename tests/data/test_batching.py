@@ -149,3 +149,9 @@ def test_rows_weigh_what_their_class_weighs(data, tokenizer):
 
 def test_the_examples_in_docstrings_run():
     assert not any(doctest.testmod(module).failed for module in (batching, splits, tasks))
+
+
+def test_ids_without_a_label_are_refused(tokenizer):
+    data = load_task("sample")
+    with pytest.raises(InputError, match="ids={'a': 0}: has no id for 'negative', 'positive'; pass `model=`"):
+        batches(data.dev, tokenizer, data.task, batch_size=4, ids={"a": 0})

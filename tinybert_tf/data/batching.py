@@ -80,6 +80,10 @@ def batches(
     task = getattr(task, "task", task)
     if ids is None:
         ids = label_ids(task, None if model is None else model.config.label2id)
+    elif unknown := [label for label in task.labels if label not in ids]:
+        raise InputError(
+            f"has no id for {', '.join(map(repr, unknown))}; pass `model=` to match labels by name", "ids", dict(ids)
+        )
     seq_len = seq_len or task.seq_len
     lengths = tf.constant(checked_buckets(buckets, seq_len), tf.int64)
     rows = encoded_rows(split, tokenizer, task, seq_len, ids, label_weights)
