@@ -104,3 +104,8 @@ def _write_teacher(folder: Path) -> None:
         max_position_embeddings=512,
     )  # fmt: skip
     tb.save_model(tb.build_model(config, head="masked_lm"), folder, tokenizer_from=source)
+    small = config.replace(
+        hidden_size=48, num_hidden_layers=1, intermediate_size=96, label2id={"negative": 0, "positive": 1}
+    )
+    tb.save_model(tb.build_model(small, head="classification"), source / "student", tokenizer_from=source)
+    tb.export_tflite(source / "student", folder.with_name("student.tflite"), seq_len=32, quantize="none")
