@@ -20,20 +20,20 @@ class Environment private constructor() : JniHandle() {
             context: Context,
             options: Map<Option, String> = mapOf(),
             enableCompilerCache: Boolean = true,
-        ): Environment = TODO()
+        ): Environment = error("a declaration")
     }
 }
 
 class Model private constructor() : JniHandle() {
     companion object {
-        fun load(assetManager: AssetManager, assetName: String): Model = TODO()
+        fun load(assetManager: AssetManager, assetName: String): Model = error("a declaration")
     }
 }
 
 class TensorBuffer internal constructor() : JniHandle() {
     fun writeInt(data: IntArray) {}
 
-    fun readFloat(): FloatArray = TODO()
+    fun readFloat(): FloatArray = error("a declaration")
 }
 
 class CompiledModel private constructor() : JniHandle() {
@@ -49,9 +49,9 @@ class CompiledModel private constructor() : JniHandle() {
         var cpuOptions: CpuOptions? = null
     }
 
-    fun createInputBuffer(inputName: String, signature: String? = null): TensorBuffer = TODO()
+    fun createInputBuffer(inputName: String, signature: String? = null): TensorBuffer = error("a declaration")
 
-    fun createOutputBuffer(outputName: String, signature: String? = null): TensorBuffer = TODO()
+    fun createOutputBuffer(outputName: String, signature: String? = null): TensorBuffer = error("a declaration")
 
     fun run(
         inputs: Map<String, TensorBuffer>,
@@ -60,6 +60,6 @@ class CompiledModel private constructor() : JniHandle() {
     ) {}
 
     companion object {
-        fun create(model: Model, options: Options, optionalEnv: Environment? = null): CompiledModel = TODO()
+        fun create(model: Model, options: Options, optionalEnv: Environment? = null): CompiledModel = error("a declaration")
     }
 }

@@ -1,15 +1,15 @@
 package com.google.mediapipe.tasks.components.containers
 
 class ClassificationResult {
-    fun classifications(): List<Classifications> = TODO()
+    fun classifications(): List<Classifications> = error("a declaration")
 }
 
 class Classifications {
-    fun categories(): List<Category> = TODO()
+    fun categories(): List<Category> = error("a declaration")
 }
 
 class Category {
-    fun categoryName(): String = TODO()
+    fun categoryName(): String = error("a declaration")
 
-    fun score(): Float = TODO()
+    fun score(): Float = error("a declaration")
 }
