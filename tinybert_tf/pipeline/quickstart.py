@@ -41,7 +41,7 @@ class QuickstartSettings:
 
     data: DataSettings = nested(DataSettings, task="sample")
     examples: ExampleSettings = nested(ExampleSettings, evaluations=4)
-    run: RunSettings = nested(RunSettings, output_dir="runs/quickstart")
+    run: RunSettings = nested(RunSettings, output_dir="runs/quickstart", dtype="auto")
     teacher: str = setting("minilm_l6", "a pretrained model directory or preset")
     teacher_epochs: float = setting(1.25, "teacher fine-tuning epochs")
     teacher_learning_rate: float = setting(1e-4, "teacher fine-tuning learning rate")
