@@ -65,7 +65,7 @@ bench: .venv/.run .venv/.bench .venv/.teacher
 	$(BIN)/python benchmarks/finetuning.py
 	$(BIN)/python benchmarks/export.py
 	$(if $(DATA),$(BIN)/python benchmarks/evaluation.py --data_dir=$(DATA))
-	$(if $(DATA),$(BIN)/python benchmarks/augmentation.py --data_dir=$(DATA) --rows=500)
+	$(if $(DATA),$(BIN)/python benchmarks/augmentation.py --data_dir=$(DATA) --rows=2000)
 	$(if $(TEXT),$(BIN)/python benchmarks/corpus.py --inputs=$(TEXT))
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/compare.py

@@ -32,7 +32,7 @@ flags.DEFINE_string("masked_lm", None, "model directory; absent: MiniLM with a r
 flags.DEFINE_string("word_vectors", None, "GloVe or word2vec text file; absent: none")
 flags.DEFINE_integer("rows", GOAL_ROWS, "of SST-2, in all rounds together")
 flags.DEFINE_integer("loop_rows", 80, "of these for the loop")
-flags.DEFINE_integer("rounds", 4, "measurements of each, in turn")
+flags.DEFINE_integer("rounds", 5, "measurements of each, in turn")
 flags.DEFINE_integer("copies", 20, "of a row")
 
 

@@ -22,6 +22,7 @@ from tinybert_tf.checkpoints import resolve_directory
 from tinybert_tf.corpus import CorpusSettings
 from tinybert_tf.corpus.shards import UNFINISHED, Job, pack, write_shard
 from tinybert_tf.corpus.sources import open_source, read_blocks
+from tinybert_tf.tokenizer_files import read_vocabulary
 
 PLAIN = "Hugging Face tokenizers, encode_batch"
 PROGRAM = Path(__file__).resolve().parents[1] / "bin" / "make_corpus.py"
@@ -29,7 +30,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_list("inputs", None, "text files, each measured by itself", required=True)
 flags.DEFINE_string("vocab", None, "vocab.txt; absent: that of the preset minilm_l6")
 flags.DEFINE_list("processes", ["1", "2"], "numbers of processes")
-flags.DEFINE_integer("rounds", 3, "measurements of the work without starting, in turn; the median is shown")
+flags.DEFINE_integer("rounds", 5, "measurements of the work without starting, in turn; the median is shown")
 
 
 def look(pid: int, cpu_seconds: dict[int, float]) -> float:
@@ -65,7 +66,7 @@ def measure_work(text: str) -> tuple[dict[str, tuple[float, float]], int]:
     with tempfile.TemporaryDirectory() as folder:
         settings = CorpusSettings(input=text, vocab=FLAGS.vocab, output_dir=folder)
         Path(folder, UNFINISHED).mkdir()
-        job, source = Job(settings, Path(FLAGS.vocab).read_bytes(), True), open_source(settings)
+        job, source = Job(settings, read_vocabulary(FLAGS.vocab)), open_source(settings)
         block = next(read_blocks(source, 0, source.groups()[0]))
         lines = [line for part in block.texts for line in part.content.split(b"\n")]
         work = {

@@ -10,7 +10,7 @@ import tempfile
 import numpy as np
 from absl import app, flags
 from measuring import compared, in_turn, report
-from models import LOOP, arrays_of, pytorch_training, text_shards
+from models import LOOP, arrays_of, pytorch_training, text_shards, text_tokenizer
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("task", "sst2", "task whose dev set is scored")
@@ -22,13 +22,10 @@ BATCH = 64
 def main(argv: list[str]) -> None:
     del argv
     import tinybert_tf as tb
-    from tinybert_tf.checkpoints import resolve_directory
     from tinybert_tf.evaluate import make_predict
 
     data = tb.load_task(FLAGS.task, FLAGS.data_dir)
-    tokenizer = (
-        tb.Tokenizer(FLAGS.vocab) if FLAGS.vocab else tb.Tokenizer.from_directory(resolve_directory("minilm_l6"))
-    )
+    tokenizer = text_tokenizer()
     split, functions = data.dev.limit(FLAGS.rows), {}
     if (loop := pytorch_training("labels", FLAGS.model)) is not None:
         import torch

@@ -37,6 +37,24 @@ def full_batch(batch: int, length: int) -> tuple:
     return features, random.integers(0, 2, batch, dtype=np.int32), np.ones(batch, np.float32)
 
 
+def full_shards(folder: str, rows: int, length: int):
+    """Shards of pairs of texts of `length` tokens, without padding."""
+    from tinybert_tf.data import get_task
+    from tinybert_tf.data.split import Example, Split
+    from tinybert_tf.data.token_shards import open_shards
+
+    tokenizer, random = text_tokenizer(), np.random.default_rng(0)
+    words = [word for word in tokenizer.vocabulary if word.isalpha()]
+
+    def examples():
+        for index in range(rows):
+            first, second = (" ".join(random.choice(words, length // 2)) for _ in range(2))
+            yield Example(index, first, second, str(index % 2))
+
+    split = Split("train", "random words", examples)
+    return open_shards(folder, split, tokenizer, get_task("mrpc"), length, {"0": 0, "1": 1})
+
+
 def step_of(model, spec=None):
     """A function that trains a compiled model on a batch, as `fit` does.
 
@@ -83,11 +101,19 @@ def arrays_of(batch: tuple) -> tuple:
 
 def text_shards(task: str, folder: str, split=None):
     """(shards of a task's training rows, or of another split, the paper's length for it)."""
-    from tinybert_tf.checkpoints import resolve_directory
-    from tinybert_tf.data import Tokenizer, label_ids, load_task
+    from tinybert_tf.data import label_ids, load_task
     from tinybert_tf.data.token_shards import open_shards
 
     data = load_task(task, FLAGS.data_dir)
-    tokenizer = Tokenizer(FLAGS.vocab) if FLAGS.vocab else Tokenizer.from_directory(resolve_directory("minilm_l6"))
     ids = label_ids(data.task, None)
-    return open_shards(folder, split or data.train, tokenizer, data.task, data.task.seq_len, ids), data.task.seq_len
+    return open_shards(
+        folder, split or data.train, text_tokenizer(), data.task, data.task.seq_len, ids
+    ), data.task.seq_len
+
+
+def text_tokenizer():
+    """The tokenizer of `--vocab`."""
+    from tinybert_tf.checkpoints import resolve_directory
+    from tinybert_tf.data import Tokenizer
+
+    return Tokenizer(FLAGS.vocab) if FLAGS.vocab else Tokenizer.from_directory(resolve_directory("minilm_l6"))
