@@ -1,4 +1,4 @@
-"""All of TinyBERT on the built-in sample in about a quarter of an hour on two cores; each step calls one of the programs."""
+"""All of TinyBERT on the built-in sample in less than ten minutes on two cores; each step calls one of the programs."""
 
 import dataclasses
 import logging
