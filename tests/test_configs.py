@@ -15,6 +15,7 @@ from tinybert_tf.train.finetune import FinetuneSettings
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 TASKS = sorted((CONFIGS / "task").glob("*.yaml"))
+FULL_SIZE = sorted((CONFIGS / "full_size").glob("*.yaml"))
 GENERAL = sorted((CONFIGS / "general").glob("*.yaml"))
 METHODS = sorted(path for folder in ("ablations", "rivals", "chain") for path in (CONFIGS / folder).glob("*.yaml"))
 COMPARISONS = sorted((CONFIGS / "compare").glob("*.yaml"))
@@ -32,7 +33,7 @@ def check(settings, values):
         assert not isinstance(value, str) or "str" in fields[name], f"{name} must be a number"
 
 
-@pytest.mark.parametrize("path", [*TASKS, *GENERAL, *METHODS], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*TASKS, *FULL_SIZE, *GENERAL, *METHODS], ids=lambda path: path.stem)
 def test_a_configuration_says_how_to_run_it_and_what_is_proven(path):
     text = path.read_text()
     header = [line for line in text.splitlines() if line.startswith("#")]
