@@ -5,7 +5,8 @@ from tinybert_tf.report import ReportSettings, report_runs
 
 
 def main(settings: ReportSettings) -> dict:
-    files = report_runs([name.strip() for name in settings.runs.split(",") if name.strip()], settings.output_dir)
+    runs = [name.strip() for name in settings.runs.split(",") if name.strip()]
+    files = report_runs(runs, settings.output_dir, settings.live)
     print(f"wrote {files.html}, {files.markdown}, {files.csv}")
     return {"report": str(files.html)}
 

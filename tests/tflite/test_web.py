@@ -3,33 +3,12 @@
 Needs Node; the page also Chromium and the packages of tflite/web/package.json (`make web`).
 """
 
-import itertools
-import json
-import os
-import shutil
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from tinybert_tf.data import load_task
-from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
+from tests.web_pages import drive, export_random, node, odd_sentences
 
-WEB = Path(__file__).resolve().parents[2] / "tflite" / "web"
 COUNT = 200
-
-
-def node(program: str, *arguments, **environment) -> subprocess.CompletedProcess:
-    if shutil.which("node") is None:
-        pytest.skip("no node on the PATH")
-    return subprocess.run(
-        ["node", WEB / program, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
-        timeout=300,
-    )
 
 
 def test_the_tokenizer_gives_the_ids_of_training(written_vectors):
@@ -52,76 +31,19 @@ def test_a_wrong_vector_is_noticed(tmp_path, vectors_module):
 
 @pytest.fixture(scope="module")
 def sentences() -> list[str]:
-    """Of the built-in sample, some with accents and other characters that a tokenizer may treat in its own way."""
-    rows = [row.text for row in itertools.islice(load_task("sample").train, COUNT)]
-    odd = (
-        "caf\u00e9 ",
-        "\uff26\uff49\uff4c\uff4d ",
-        "na\u00efve\u00ad ",
-        "\U0001f600 ",
-        "Stra\u00dfe ",
-        "\u4e2d\u6587 ",
-    )
-    return [odd[index % len(odd)] + text.title() if index % 5 == 0 else text for index, text in enumerate(rows)]
+    return odd_sentences(COUNT)
 
 
 @pytest.fixture(scope="module")
 def export(sentences, tmp_path_factory):
     """A function: (head, seq_len) -> a file of a random network whose vocabulary the sentences are written in."""
-    from tinybert_tf.bert import BertConfig, build_model, logits_model
-    from tinybert_tf.checkpoints import save_model
-    from tinybert_tf.data import Tokenizer
-    from tinybert_tf.export import export_tflite
-
-    words = sorted({word.strip(".,!?'\"").lower() for text in sentences for word in text.split()} | set("abcdefghijk"))
-    words = [*SPECIAL_TOKENS, *words, *"!'.,?\u4e2d\u6587\U0001f600", "cafe", "strasse", "##s", "##ing"]
-    words = list(dict.fromkeys(filter(None, words)))
-
-    def write(head, seq_len):
-        import keras
-
-        keras.utils.set_random_seed(4)
-        folder = tmp_path_factory.mktemp("web")
-        (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
-        config = BertConfig(
-            vocab_size=len(words),
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=64,
-            max_position_embeddings=64,
-            initializer_range=0.3,
-            label2id=None if head in ("regression", "span") else {"<script>bad": 0, "good": 1, "so so": 2},
-        )
-        model = build_model(config, head)
-        if head == "classification":  # each class is the likeliest of some sentences
-            logits = logits_model(model).predict(Tokenizer.from_directory(folder)(sentences, seq_len=48), verbose=0)
-            model.head_layer.bias.assign(-logits.mean(axis=0))
-        save_model(model, folder / "model", tokenizer_from=folder)
-        return export_tflite(folder / "model", folder / "model.tflite", seq_len=seq_len, quantize="dynamic").path
-
-    return write
+    return lambda head, seq_len: export_random(tmp_path_factory.mktemp("web"), sentences, head, seq_len)
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """A function: (file, texts) -> what the page and its modules answer."""
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on the PATH: apt-get install chromium")
-    if not (WEB / "node_modules" / "playwright-core").is_dir():
-        pytest.skip("the packages of tflite/web/package.json are missing: make web")
-
-    def run(file, texts):
-        folder = tmp_path_factory.mktemp("page")
-        (folder / "texts.json").write_text(json.dumps(texts))
-        done = node("drive.mjs", file, folder / "texts.json", folder / "results.json", CHROMIUM=chromium)
-        assert done.returncode == 0, done.stderr
-        results = json.loads((folder / "results.json").read_text())
-        assert results["problems"] == [], "errors on the page, or requests to other hosts"
-        return results
-
-    return run
+    return lambda file, texts: drive(tmp_path_factory.mktemp("page"), file, texts)
 
 
 def test_labels_in_the_browser_are_pythons(browser, export, sentences):

@@ -2,9 +2,11 @@
  * Opens the page in headless Chromium, gives it a model file and texts, and writes what it answers.
  *
  *     node drive.mjs MODEL.tflite TEXTS.json RESULTS.json [SCREENSHOTS]
+ *     node drive.mjs REPORT.html  TEXTS.json RESULTS.json [SCREENSHOTS]
  *
  * TEXTS.json holds a list of [first, second or null]. RESULTS.json gets `page`, the rows that the page shows for the first
- * text, and for each runtime the results of all texts. SCREENSHOTS is a folder for pictures at 400 and 1400 pixels, light and
+ * text, and for each runtime the results of all texts. A report, which has a model inside, is opened from the disk; RESULTS.json
+ * gets `typed`, the rows that it shows for each text. SCREENSHOTS is a folder for pictures at 400 and 1400 pixels, light and
  * dark. $CHROMIUM is the browser, by default `chromium` on the PATH.
  */
 
@@ -12,6 +14,7 @@ import { createServer } from "node:http";
 import { readFile, writeFile } from "node:fs/promises";
 import { execFileSync } from "node:child_process";
 import { extname, join, normalize } from "node:path";
+import { pathToFileURL } from "node:url";
 import { chromium } from "playwright-core";
 
 const FOLDER = import.meta.dirname;
@@ -42,14 +45,23 @@ async function inPage([url, runtime, texts]) {
   return results;
 }
 
-const [modelPath, textsPath, resultsPath, screenshots] = process.argv.slice(2);
+/** The rows that the page shows for a text or a pair. */
+async function type(page, [first, second]) {
+  await page.fill("#first", first);
+  if ((await page.inputValue("#second")) !== (second ?? "")) await page.fill("#second", second ?? "");
+  await page.waitForSelector("#time:not(:empty)", { timeout: 60_000 });
+  return page.locator("#result .row").allInnerTexts();
+}
+
+const [path, textsPath, resultsPath, screenshots] = process.argv.slice(2);
+const isReport = path.endsWith(".html");
 const texts = JSON.parse(await readFile(textsPath, "utf8"));
-const content = await readFile(modelPath);
+const content = await readFile(path);
 const server = createServer((request, response) =>
   request.url === "/model.tflite" ? response.end(content) : serve(request, response),
 );
 await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
-const address = `http://127.0.0.1:${server.address().port}/`;
+const address = isReport ? pathToFileURL(path).href : `http://127.0.0.1:${server.address().port}/`;
 const executablePath = process.env.CHROMIUM ?? execFileSync("which", ["chromium"], { encoding: "utf8" }).trim();
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
 try {
@@ -60,22 +72,25 @@ try {
     if (!request.url().startsWith(address) && !/^(data|blob):/.test(request.url())) problems.push(request.url());
   });
   await page.goto(address);
-  await page.setInputFiles("#file", modelPath);
-  await page.fill("#first", texts[0][0]);
-  await page.fill("#second", texts[0][1] ?? "");
-  await page.waitForSelector("#time:not(:empty)", { timeout: 60_000 });
-  const results = { page: await page.locator("#result .row").allInnerTexts(), about: await page.innerText("#about") };
+  if (!isReport) await page.setInputFiles("#file", path);
+  const results = { page: await type(page, texts[0]), about: await page.innerText("#about") };
   if (screenshots) {
     for (const colorScheme of ["light", "dark"]) {
       for (const width of [400, 1400]) {
         await page.emulateMedia({ colorScheme });
         await page.setViewportSize({ width, height: 900 });
+        await page.locator("#first").scrollIntoViewIfNeeded();
         await page.screenshot({ path: join(screenshots, `${width}-${colorScheme}.png`) });
       }
     }
   }
-  results.litert = await page.evaluate(inPage, ["/model.tflite", "wasm", texts]);
-  if (texts.every(([, second]) => second === null) && results.litert[0].kind === "classes") {
+  if (isReport) {
+    results.typed = [];
+    for (const text of texts) results.typed.push(await type(page, text));
+  } else {
+    results.litert = await page.evaluate(inPage, ["/model.tflite", "wasm", texts]);
+  }
+  if (!isReport && texts.every(([, second]) => second === null) && results.litert[0].kind === "classes") {
     results.mediapipe = await page.evaluate(inPage, ["/model.tflite", "mediapipe", texts]);
   }
   await writeFile(resultsPath, JSON.stringify({ ...results, problems }));

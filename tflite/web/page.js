@@ -1,8 +1,8 @@
-/** The page: opens a file, and shows what its model makes of the two fields as they change. */
+/** The page: opens the chosen or dropped file on the chosen runtime. */
 
-import { cosine, LiteRtTextModel, MediaPipeTextModel } from "./text_model.js";
+import { open } from "./fields.js";
+import { LiteRtTextModel, MediaPipeTextModel } from "./text_model.js";
 
-const MOST_ROWS = 20;
 const OPEN = {
   wasm: (bytes) => LiteRtTextModel.open(bytes, "wasm"),
   webgpu: (bytes) => LiteRtTextModel.open(bytes, "webgpu"),
@@ -11,113 +11,17 @@ const OPEN = {
 
 const element = (id) => document.getElementById(id);
 let bytes = null;
-let model = null;
-let running = Promise.resolve(); // a model serves one text at a time
-let newest = 0;
 
-async function open() {
-  model?.close();
-  model = null;
-  element("result").replaceChildren();
-  say("Loading …");
-  try {
-    model = await OPEN[element("runtime").value](bytes);
-  } catch (error) {
-    return say(`This file cannot be opened: ${error.message}`, true);
-  }
-  say(describe(model.file));
-  return show();
-}
-
-function describe(file) {
-  const lengths = file.signatures.map((signature) => signature.length).join(", ");
-  const labels = file.labels ? `, ${file.labels.length} labels` : "";
-  const words = file.vocabulary ? `, ${file.vocabulary.length.toLocaleString("en")} words` : "";
-  return `${(file.bytes.length / 1e6).toFixed(1)} MB, texts of up to ${lengths} word pieces${words}${labels}.`;
-}
-
-/** Runs the newest state of the fields; one that was overtaken is skipped. */
-function show() {
-  const number = ++newest;
-  running = running.then(() => (number === newest ? compute() : null));
-  return running;
-}
-
-async function compute() {
-  const first = element("first").value;
-  const second = element("second").value || null;
-  element("time").textContent = "";
-  if (!model || !first) return element("result").replaceChildren();
-  try {
-    const begin = performance.now();
-    let result = await model.run(first, second);
-    const milliseconds = performance.now() - begin;
-    if (result.kind === "vector") result = await similarity(result.values, second);
-    element("result").replaceChildren(...rows(result));
-    element("time").textContent = `${milliseconds.toFixed(1)} ms`;
-  } catch (error) {
-    element("result").replaceChildren(line(error.message, "error"));
-  }
-}
-
-/** An encoder's vectors are compared: of the first text, and of the second. */
-async function similarity(values, second) {
-  if (second === null) return { kind: "text", text: `A vector of ${values.length} numbers. Add a second text to compare.` };
-  const first = (await model.run(element("first").value)).values;
-  const other = (await model.run(second)).values;
-  return { kind: "classes", rows: [{ label: "similarity (cosine)", value: cosine(first, other) }] };
-}
-
-function rows(result) {
-  switch (result.kind) {
-    case "classes":
-      return result.rows.slice(0, MOST_ROWS).map(({ label, value }) => row(label, value.toFixed(3), value));
-    case "tags":
-      return result.rows.map(({ text, label, value }) => row(text, `${label} ${value.toFixed(3)}`, 0));
-    case "score":
-      return [row("score", result.value.toFixed(3), 0)];
-    case "answer":
-      return [row(result.text || "no answer: put the text into the second field", result.value.toFixed(2), 0)];
-    default:
-      return [line(result.text, "note")];
-  }
-}
-
-function row(label, value, share) {
-  const node = line("", "row");
-  const bar = document.createElement("div");
-  bar.className = "bar";
-  bar.style.width = `${100 * Math.max(0, Math.min(1, share))}%`;
-  const name = document.createElement("span");
-  name.textContent = label; // as text: a label may hold anything
-  const number = document.createElement("span");
-  number.className = "value";
-  number.textContent = value;
-  node.append(bar, name, number);
-  return node;
-}
-
-function line(text, className) {
-  const node = document.createElement("div");
-  node.className = className;
-  node.textContent = text;
-  return node;
-}
-
-function say(text, wrong = false) {
-  element("about").textContent = text;
-  element("about").classList.toggle("error", wrong);
-}
+const openFile = () => open(() => OPEN[element("runtime").value](bytes));
 
 async function take(file) {
   element("file-name").textContent = file.name;
   bytes = new Uint8Array(await file.arrayBuffer());
-  await open();
+  await openFile();
 }
 
 element("file").addEventListener("change", (event) => event.target.files[0] && take(event.target.files[0]));
-element("runtime").addEventListener("change", () => bytes && open());
-for (const id of ["first", "second"]) element(id).addEventListener("input", show);
+element("runtime").addEventListener("change", () => bytes && openFile());
 
 const drop = element("drop");
 for (const name of ["dragover", "dragleave", "drop"]) {

@@ -3,10 +3,12 @@
 import { ModelFile } from "./model_file.js";
 import { normalize, Tokenizer } from "./tokenizer.js";
 
-const PACKAGES = new URL("./node_modules/", import.meta.url).href;
 const MOST_ANSWER_PIECES = 30;
 
 let liteRt; // loaded once; models share it
+
+/** The address of a package's folder beside this file; a module inside a page has no such folder. */
+const packageUrl = (name) => new URL(`./node_modules/${name}`, import.meta.url).href;
 
 /**
  * @typedef {{kind: "classes", rows: {label: string, value: number}[]}} Classes the likeliest first
@@ -21,12 +23,13 @@ export class LiteRtTextModel {
   /**
    * @param {Uint8Array} bytes the file
    * @param {"wasm" | "webgpu"} accelerator
+   * @param {string | null} runtime the address of LiteRT.js' loader (.js) or of the folder that holds it
    */
-  static async open(bytes, accelerator = "wasm") {
+  static async open(bytes, accelerator = "wasm", runtime = null) {
     const file = new ModelFile(bytes);
     if (!file.vocabulary) throw new Error("there is no vocab.txt in this file; tflite/convert.py writes files that have one");
     const { loadLiteRt, loadAndCompile, Tensor } = await import("@litertjs/core");
-    liteRt ??= loadLiteRt(`${PACKAGES}@litertjs/core/wasm/`);
+    liteRt ??= loadLiteRt(runtime ?? packageUrl("@litertjs/core/wasm/"));
     await liteRt;
     return new LiteRtTextModel(file, await loadAndCompile(bytes, { accelerator }), Tensor);
   }
@@ -114,7 +117,7 @@ export class MediaPipeTextModel {
   static async open(bytes) {
     const file = new ModelFile(bytes);
     const { FilesetResolver, TextClassifier } = await import("@mediapipe/tasks-text");
-    const runtime = await FilesetResolver.forTextTasks(`${PACKAGES}@mediapipe/tasks-text/wasm`);
+    const runtime = await FilesetResolver.forTextTasks(packageUrl("@mediapipe/tasks-text/wasm"));
     return new MediaPipeTextModel(file, await TextClassifier.createFromModelBuffer(runtime, bytes));
   }
 

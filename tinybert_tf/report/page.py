@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import html
+import logging
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,11 @@ from tinybert_tf.files import atomic_write
 from tinybert_tf.report.comparison import plot_comparison
 from tinybert_tf.report.curves import plot_curves, read_metrics
 from tinybert_tf.report.diagnosis import Diagnosis
+from tinybert_tf.report.live import LiveModel, live_model
 from tinybert_tf.report.sections import STYLE, diagnosis_sections, score_plot
 from tinybert_tf.report.tables import Column, csv_table, escaped, is_numeric, markdown_table, plain, used_columns
+
+logger = logging.getLogger(__name__)
 
 
 def _scaled(value: float) -> str:
@@ -58,6 +62,7 @@ def write_report(
     settings: Mapping[str, Any],
     diagnosis: Diagnosis | None = None,
     verdict: str = "",
+    live: str | Path | None = None,
 ) -> ReportFiles:
     """Writes report.html (self-contained), report.md (pictures beside it) and results.csv into `output_dir`.
 
@@ -71,6 +76,10 @@ def write_report(
         settings: shown as a table; nested ones by dotted names.
         diagnosis: adds attention maps, similarity of layers, confusion, calibration and examples to the HTML page.
         verdict: a sentence behind the `summary` of the models, above the table.
+        live: a .tflite file that the HTML page holds and runs on typed texts; see `tinybert_tf.report.live`.
+
+    Raises:
+        InputError: a file that is missing or cannot be used; nothing is written then.
     """
     known = {column.key for column in MODEL_COLUMNS}
     for row in models:
@@ -82,6 +91,7 @@ def write_report(
     for caption, path in figures:
         if not Path(path).is_file():
             raise InputError(f"{path}: no such file; it should hold the picture {caption!r}")
+    model = live_model(live) if live else None
 
     pictures = []  # (caption, file beside the report)
     if together := plot_comparison(trainings, output_dir / "curves-together.png"):
@@ -103,11 +113,13 @@ def write_report(
     for path, text in (
         (files.csv, csv_table(models, MODEL_COLUMNS)),
         (files.markdown, _markdown(title, sentence, models, pictures, flat)),
-        (files.html, _html(title, sentence, models, pictures, flat, diagnosis)),
+        (files.html, _html(title, sentence, models, pictures, flat, diagnosis, model)),
     ):
         with atomic_write(path) as aside:
             # JSON can hold a lone surrogate, which UTF-8 cannot encode: it is shown escaped.
             aside.write_text(text, encoding="utf-8", errors="backslashreplace")
+    if model:
+        logger.info("%s: %.1f MB, with %s and LiteRT.js inside", files.html, files.html.stat().st_size / 1e6, live)
     return files
 
 
@@ -175,12 +187,21 @@ summary { cursor: pointer; font-weight: 600; margin: 2.5rem 0 .75rem; }
 )
 
 
-def _html(title: str, sentence: str, models, pictures, settings: Mapping[str, str], diagnosis: Diagnosis | None) -> str:
+def _html(
+    title: str,
+    sentence: str,
+    models,
+    pictures,
+    settings: Mapping[str, str],
+    diagnosis: Diagnosis | None,
+    live: LiveModel | None,
+) -> str:
     body = [f"<h1>{html.escape(title)}</h1>"]
     body += [f'<p class="lead">{html.escape(sentence)}</p>'] if sentence else []
     body += [_html_table(models)] if used_columns(models, MODEL_COLUMNS) else []
     if plots := score_plot(models, "mb", "MB") + score_plot(models, "ms", "ms a text"):
         body.append(f'<div class="plots">{plots}</div>')
+    body += [live.section] if live else []
     for caption, file in pictures:
         image = base64.b64encode(file.read_bytes()).decode("ascii")
         text = html.escape(caption)
@@ -189,10 +210,11 @@ def _html(title: str, sentence: str, models, pictures, settings: Mapping[str, st
     if settings:
         rows = "\n".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(v)}</td></tr>" for k, v in settings.items())
         body.append(f'<details><summary>Settings</summary>\n<table class="settings">\n{rows}\n</table></details>')
+    body += [live.scripts] if live else []
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"{live.head if live else ''}<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(body)
         + "\n</body>\n</html>\n"
     )

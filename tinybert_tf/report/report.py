@@ -23,13 +23,20 @@ class ReportSettings:
 
     runs: str = setting("", "Run directories, with commas between them.", required=True)
     output_dir: str = setting("", "Where report.html, report.md and results.csv go.", required=True)
+    live: str = setting("", "A .tflite file to try in report.html, which then holds it (needs `make web`).")
     seed: int = setting(0, UNUSED_SEED)
 
 
-def report_runs(run_dirs: Sequence[str | Path], output_dir: str | Path) -> ReportFiles:
+def report_runs(run_dirs: Sequence[str | Path], output_dir: str | Path, live: str | Path | None = None) -> ReportFiles:
     """One report of one run or several, in the order given.
 
-    A directory of run directories, such as the quickstart writes, is replaced by all of them.
+    Args:
+        run_dirs: a directory of run directories, such as the quickstart writes, is replaced by all of them.
+        output_dir: for the report.
+        live: a .tflite file that the HTML page holds and runs on typed texts.
+
+    Raises:
+        InputError: no run directory, one whose files cannot be read, or a `live` that cannot be used.
     """
     folders = [run for folder in run_dirs for run in _runs_in(Path(folder))]
     if not folders:
@@ -42,7 +49,8 @@ def report_runs(run_dirs: Sequence[str | Path], output_dir: str | Path) -> Repor
             curves[name] = folder / "metrics.jsonl"
         settings[name] = {key: value for key, value in run.items() if key != "result"}
     title = f"Run {next(iter(settings))}" if len(folders) == 1 else f"{len(folders)} runs"
-    return write_report(output_dir, title, models, curves, [], settings if len(folders) > 1 else settings.popitem()[1])
+    shown = settings if len(folders) > 1 else settings.popitem()[1]
+    return write_report(output_dir, title, models, curves, [], shown, live=live)
 
 
 def _runs_in(folder: Path) -> list[Path]:
