@@ -310,6 +310,8 @@ def test_a_configuration_that_is_no_json_is_named(saved):
             "classification",
             {"b": 0, "a": 1},
         ),
+        ({"architectures": ["TFBertForQuestionAnswering"]}, "span", None),
+        ({"architectures": "BertForMaskedLM"}, "masked_lm", None),
         ({"architectures": ["BertForPreTraining"]}, "masked_lm", None),
         ({"architectures": ["BertForNextSentencePrediction"]}, "encoder", None),
         ({}, "encoder", None),

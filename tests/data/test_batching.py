@@ -14,6 +14,12 @@ def data(sst2_dir):
     return load_task("sst2", sst2_dir)
 
 
+def a_model(words, label2id=None, positions=512):
+    return SimpleNamespace(
+        config=SimpleNamespace(label2id=label2id, vocab_size=words, max_position_embeddings=positions)
+    )
+
+
 def numbered(split, tokenizer, task, **options):
     return batches(split, tokenizer, task, row_numbers=True, **options)
 
@@ -122,10 +128,30 @@ def test_batches_in_order_have_no_filling(data, tokenizer):
 
 
 def test_label_ids_are_those_of_the_model(data, tokenizer):
-    model = SimpleNamespace(config=SimpleNamespace(label2id={"positive": 0, "negative": 1}))
+    model = a_model(tokenizer.vocab_size, {"positive": 0, "negative": 1})
     plain, _ = collect(numbered(data.train, tokenizer, data.task, batch_size=4))
     swapped, _ = collect(numbered(data.train, tokenizer, data.task, batch_size=4, model=model))
     np.testing.assert_array_equal([label for *_, label in sorted(plain)], [1 - label for *_, label in sorted(swapped)])
+
+
+def test_a_model_that_cannot_read_the_batches_is_refused(data, tokenizer):
+    words = tokenizer.vocab_size
+    with pytest.raises(InputError, match=rf"tokenizer has {words} words .*the model's table has {words - 1}"):
+        batches(data.train, tokenizer, data.task, batch_size=4, model=a_model(words - 1))
+    short = a_model(words + 1, positions=8)
+    with pytest.raises(InputError, match="seq_len=16: the model has 8 positions"):
+        batches(data.train, tokenizer, data.task, batch_size=4, model=short, seq_len=16)
+    _, shapes = collect(numbered(data.train, tokenizer, data.task, batch_size=4, model=short))
+    assert max(length for _, length in shapes) <= 8
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"batch_size": 0}, {"batch_size": 2.5}, {"seq_len": 0}, {"seq_len": -4}, {"epochs": 0}]
+)
+def test_sizes_that_hold_nothing_are_refused(data, tokenizer, sizes):
+    ((name, value),) = sizes.items()
+    with pytest.raises(InputError, match=f"{name}={value}: must be an integer of at least"):
+        batches(data.train, tokenizer, data.task, **({"batch_size": 4} | sizes))
 
 
 @pytest.mark.parametrize("buckets", [(8, 32), (64, 8), (0, 64)])

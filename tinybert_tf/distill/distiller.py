@@ -140,8 +140,8 @@ class Distiller(keras.Model):
         """
         if loss is not None:
             raise InputError("takes no loss: the objective given to Distiller is the loss", "Distiller.compile")
-        if accumulation_steps < 1:
-            raise InputError("must be at least 1", "accumulation_steps", accumulation_steps)
+        if not isinstance(accumulation_steps, int) or accumulation_steps < 1:
+            raise InputError("must be an integer of at least 1", "accumulation_steps", accumulation_steps)
         if jit_compile is None:
             jit_compile = bool(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
         self.accumulation_steps = accumulation_steps
