@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tinybert_tf.data.split as splits
-from tinybert_tf.data import batches, batching, class_weights, length_buckets, load_task, tasks
+from tinybert_tf.data import batches, batching, class_weights, length_buckets, load_task, task_from_lists, tasks
 from tinybert_tf.errors import InputError
 
 
@@ -16,7 +16,9 @@ def data(sst2_dir):
 
 def a_model(words, label2id=None, positions=512):
     return SimpleNamespace(
-        config=SimpleNamespace(label2id=label2id, vocab_size=words, max_position_embeddings=positions)
+        config=SimpleNamespace(
+            label2id=label2id, vocab_size=words, max_position_embeddings=positions, type_vocab_size=1
+        )
     )
 
 
@@ -143,6 +145,9 @@ def test_a_model_that_cannot_read_the_batches_is_refused(data, tokenizer):
         batches(data.train, tokenizer, data.task, batch_size=4, model=short, seq_len=16)
     _, shapes = collect(numbered(data.train, tokenizer, data.task, batch_size=4, model=short))
     assert max(length for _, length in shapes) <= 8
+    pairs = task_from_lists(["a", "b"], ["x", "y"], ["c", "d"])
+    with pytest.raises(InputError, match="type_vocab_size=1, but the task's pairs of texts need 2 token types"):
+        batches(pairs.train, tokenizer, pairs.task, batch_size=2, model=a_model(words))
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,11 @@ def batches(
     _check_sizes(batch_size, seq_len, epochs)
     if model is not None:
         check_fits(tokenizer, model.config, seq_len)
+        if task.has_pairs and model.config.type_vocab_size == 1:
+            raise InputError(
+                "the model has type_vocab_size=1, but the task's pairs of texts need 2 token types; take a model that was built "
+                "with two"
+            )
         seq_len = seq_len or min(task.seq_len, model.config.max_position_embeddings)
     if ids is None:
         ids = label_ids(task, None if model is None else model.config.label2id)

@@ -120,10 +120,9 @@ def table(
     parts = objective if isinstance(objective, Sequence) else [objective]
     rows: list[Match] = []
     for part in parts:
-        if not isinstance(part, Match) and not hasattr(part, "matches"):
-            raise InputError(
-                f"an objective is a Match, has a method `matches`, or is a list of both, not a {type(part).__name__}"
-            )
+        if isinstance(part, type) or not (isinstance(part, Match) or hasattr(part, "matches")):
+            found = f"the class {part.__name__}; call it" if isinstance(part, type) else f"a {type(part).__name__}"
+            raise InputError(f"an objective is a Match, has a method `matches`, or is a list of both, not {found}")
         rows += [part] if isinstance(part, Match) else part.matches(student, teacher)
     rows = [row for row in rows if row.weight]
     if not rows:
