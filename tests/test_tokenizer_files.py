@@ -99,6 +99,11 @@ def test_tokenizer_json_says_how_texts_are_prepared(tmp_path):
     assert vocabulary.lower_case and not vocabulary.strip_accents
 
 
+def test_ids_may_be_text_and_no_normalizer_keeps_case(tmp_path):
+    assert open_vocabulary(write(tmp_path, added_tokens={"[URL]": "8"})).words == (*WORDS, "[URL]")
+    assert not open_vocabulary(write(tmp_path, tokenizer=fast(normalizer=None), added_tokens={})).lower_case
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -113,6 +118,15 @@ def test_tokenizer_json_says_how_texts_are_prepared(tmp_path):
         ({"tokenizer": fast(normalizer={"type": "NFKC"})}, "normalizer=NFKC, which is not supported"),
         ({"tokenizer_config": {"tokenize_chinese_chars": False}}, "tokenize_chinese_chars=False; only True"),
         ({"tokenizer_config": {"never_split": ["[X]"]}}, "never_split"),
+        ({"tokenizer_config": {"do_lower_case": "False"}}, "do_lower_case='False': must be true or false"),
+        ({"tokenizer_config": {"tokenizer_class": "BertJapaneseTokenizer"}}, "is a BertJapaneseTokenizer"),
+        ({"tokenizer_config": {"word_tokenizer_type": "mecab"}}, "word_tokenizer_type=mecab; only basic"),
+        ({"tokenizer_config": {"cls_token": "film"}}, "cls_token='film'; only '.CLS.' is supported"),
+        ({"special_tokens_map": {"pad_token": {"content": "<pad>"}}}, "pad_token='<pad>'; only '.PAD.'"),
+        ({"tokenizer": fast(model={"type": "BPE"})}, "a BPE tokenizer; a BERT has WordPiece"),
+        ({"tokenizer": fast(words=WORDS[::-1])}, r"contradict each other: word 0 is '.PAD.' in one and '##s'"),
+        ({"tokenizer": fast(model={"max_input_chars_per_word": 4})}, "max_input_chars_per_word=4; only 100"),
+        ({"added_tokens": {"[URL]": "x"}}, r"the id of '\[URL\]' is 'x', not an integer"),
         ({"added_tokens": {"[URL]": 9}}, r"'\[URL\]' has the id 9, but the vocabulary has 8 words before it"),
         ({"added_tokens": {"[URL]": 6}}, r"'\[URL\]' has the id 6, but that is 'film'"),
     ],

@@ -111,12 +111,21 @@ def read_json(path: str | os.PathLike) -> Any:
 def parse_json_object(text: str, where: str, remedy: str) -> dict[str, Any]:
     """Raises InputError, which begins with `where` and ends with `remedy`, for text that is not a JSON object."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not valid JSON ({error}); {remedy}") from None
     if not isinstance(value, dict):
         raise InputError(f"{where}: holds a {type(value).__name__}, not an object {{...}}; {remedy}")
     return value
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The entries of a JSON object; of two with one name, the json module would drop the first without a word."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"two entries named {next(name for name in names if names.count(name) > 1)!r}")
+    return entries
 
 
 def read_json_object(path: str | os.PathLike) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object, write_json
-from tinybert_tf.word_order import bert_order, is_mpnet_order
+from tinybert_tf.word_order import MPNET_SPECIAL_TOKENS, bert_order, is_mpnet_order
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 VOCABULARY_FILE, SETTINGS_FILE, FAST_FILE = "vocab.txt", "tokenizer_config.json", "tokenizer.json"
@@ -18,7 +18,22 @@ NORMALIZATIONS = ("bert", "mediapipe")
 # One capitalized word among so many may be a replaced entry; in a cased vocabulary it is every third.
 _WORDS_PER_STRAY_CAPITAL = 1000
 # Fixed behavior of this tokenizer, under the names of tokenizer_config.json and of tokenizer.json's BertNormalizer.
-_FIXED = {"tokenize_chinese_chars": True, "do_basic_tokenize": True, "handle_chinese_chars": True, "clean_text": True}
+_FIXED = {
+    "tokenize_chinese_chars": True,
+    "do_basic_tokenize": True,
+    "handle_chinese_chars": True,
+    "clean_text": True,
+    "word_tokenizer_type": "basic",  # these two: of BertJapaneseTokenizer
+    "subword_tokenizer_type": "wordpiece",
+    "wordpieces_prefix": "##",
+    "max_input_chars_per_word": 100,
+}
+# Classes of transformers that split texts as BERT's tokenizer does, without "Tokenizer" and "Fast".
+_SAME_CLASSES = (
+    *("Bert", "DistilBert", "Electra", "MPNet", "MobileBert", "ConvBert", "SqueezeBert", "RetriBert", "LayoutLM"),
+    *("PreTrained", "TokenizersBackend"),
+)
+_SWITCHES = ("do_lower_case", "strip_accents")
 
 logger = logging.getLogger(__name__)
 
@@ -186,16 +201,21 @@ def open_vocabulary(directory: str | Path) -> Vocabulary:
     if (directory / FAST_FILE).is_file():
         fast = read_json_object(directory / FAST_FILE)
     normalizer = _normalizer(fast)
+    _refuse_other_settings(directory, settings, normalizer)
     if path.is_file():
         words = _lines(path)
+        if "model" in fast:
+            _check_same_words(path, words, directory / FAST_FILE, _words_of_fast(directory / FAST_FILE, fast))
         lower_case = settings.get("do_lower_case", normalizer.get("lowercase"))
         lower_case = _is_lower_case(path, words) if lower_case is None else bool(lower_case)
         vocabulary = Vocabulary(str(path), tuple(words), lower_case)
     elif fast:
-        vocabulary = _from_fast(directory / FAST_FILE, fast, normalizer, settings.get("do_lower_case"))
+        words = _words_of_fast(directory / FAST_FILE, fast)
+        lower_case = settings.get("do_lower_case", normalizer.get("lowercase"))
+        vocabulary = Vocabulary(str(directory / FAST_FILE), tuple(words), bool(lower_case))
     else:
         raise InputError(f"{path}: no such vocabulary; put the model's vocab.txt or tokenizer.json into the directory")
-    _refuse_other_settings(directory, settings | normalizer)
+    _check_special_tokens(directory, vocabulary.words, settings, named)
     strip = settings.get("strip_accents", normalizer.get("strip_accents"))
     words, added = _with_added(directory, list(vocabulary.words), settings, named, fast)
     vocabulary = dataclasses.replace(
@@ -235,9 +255,11 @@ def _is_lower_case(path: Path, words: list[str]) -> bool:
 
 def _normalizer(fast: dict[str, Any]) -> dict[str, Any]:
     """The settings of a tokenizer.json's normalizer, under BertNormalizer's names."""
+    if "model" not in fast:
+        return {}
     normalizer = fast.get("normalizer") or {}
     steps = normalizer.get("normalizers", [normalizer]) if isinstance(normalizer, dict) else []
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"lowercase": False}
     for step in filter(None, steps):
         kind = step.get("type") if isinstance(step, dict) else None
         if kind == "BertNormalizer":
@@ -249,8 +271,8 @@ def _normalizer(fast: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _from_fast(path: Path, fast: dict[str, Any], normalizer: dict[str, Any], lower_case: Any) -> Vocabulary:
-    """A vocabulary from a tokenizer.json of the `tokenizers` library."""
+def _words_of_fast(path: Path, fast: dict[str, Any]) -> list[str]:
+    """The words of a tokenizer.json of the `tokenizers` library, in the order of their ids."""
     model = fast.get("model")
     if not isinstance(model, dict):
         raise InputError(
@@ -260,10 +282,9 @@ def _from_fast(path: Path, fast: dict[str, Any], normalizer: dict[str, Any], low
     ids = model.get("vocab")
     if kind != "WordPiece" or not isinstance(ids, dict):
         raise InputError(f"{path}: a {kind} tokenizer; a BERT has WordPiece: take a model with such a vocabulary")
-    if model.get("continuing_subword_prefix", "##") != "##":
-        raise InputError(
-            f"{path}: continuing_subword_prefix={model['continuing_subword_prefix']!r}; only '##' is supported"
-        )
+    for name, value in (("continuing_subword_prefix", "##"), ("max_input_chars_per_word", 100)):
+        if model.get(name, value) != value:
+            raise InputError(f"{path}: {name}={model[name]!r}; only {value!r} is supported")
     splitter = fast.get("pre_tokenizer")
     if not isinstance(splitter, dict) or splitter.get("type") != "BertPreTokenizer":
         kind = splitter.get("type") if isinstance(splitter, dict) else splitter
@@ -273,17 +294,57 @@ def _from_fast(path: Path, fast: dict[str, Any], normalizer: dict[str, Any], low
         raise InputError(f"{path}: the ids of its {len(words)} words are not 0 to {len(words) - 1}")
     if any("\n" in word for word in words):
         raise InputError(f"{path}: a word with a line break in it, which vocab.txt cannot hold")
-    lower_case = bool(normalizer.get("lowercase", False) if lower_case is None else lower_case)
-    return Vocabulary(str(path), tuple(words), lower_case, lower_case)
+    return words
 
 
-def _refuse_other_settings(directory: Path, settings: dict[str, Any]) -> None:
+def _check_same_words(path: Path, words: list[str], fast_path: Path, fast_words: list[str]) -> None:
+    """Raises InputError where vocab.txt and tokenizer.json give an id to two words."""
+    for number, (word, fast_word) in enumerate(zip(words, fast_words, strict=False)):
+        if word != fast_word:
+            raise InputError(
+                f"{path} and {fast_path.name} contradict each other: word {number} is {word!r} in one and {fast_word!r} in the "
+                "other; keep the file that belongs to the weights"
+            )
+
+
+def _refuse_other_settings(directory: Path, settings: dict[str, Any], normalizer: dict[str, Any]) -> None:
+    """Raises InputError for a tokenizer that splits texts in another way, by the name of the setting.
+
+    Args:
+        directory: for messages.
+        settings: of tokenizer_config.json.
+        normalizer: of tokenizer.json, see `_normalizer`.
+    """
+    kind = settings.get("tokenizer_class")
+    if isinstance(kind, str) and kind.removesuffix("Fast").removesuffix("Tokenizer") not in _SAME_CLASSES:
+        raise InputError(
+            f"{directory}: its tokenizer is a {kind}, not BERT's WordPiece; take a model with that, or write BertTokenizer "
+            f"into {SETTINGS_FILE} if it splits texts in the same way"
+        )
+    for name in _SWITCHES:
+        if not isinstance(settings.get(name), bool | int | None):
+            raise InputError(f"{directory / SETTINGS_FILE}: {name}={settings[name]!r}: must be true or false")
+    settings = settings | normalizer
     for name, value in _FIXED.items():
-        if settings.get(name, value) is not value and settings[name] is not None:
+        if settings.get(name) is not None and settings[name] != value:
             raise InputError(f"{directory}: its tokenizer has {name}={settings[name]}; only {value} is supported")
     for name in ("never_split", "normalizer"):
         if settings.get(name):
             raise InputError(f"{directory}: its tokenizer has {name}={settings[name]}, which is not supported")
+
+
+def _check_special_tokens(
+    directory: Path, words: Iterable[str], settings: dict[str, Any], named: dict[str, Any]
+) -> None:
+    """Raises InputError where another word has the part of one of the five special tokens."""
+    words = tuple(words)
+    for token in SPECIAL_TOKENS:
+        role = f"{token[1:-1].lower()}_token"
+        entry = named.get(role) or settings.get(role)
+        given = entry.get("content") if isinstance(entry, dict) else entry
+        expected = MPNET_SPECIAL_TOKENS[role] if is_mpnet_order(words) else token
+        if isinstance(given, str) and given != expected:
+            raise InputError(f"{directory}: its tokenizer has {role}={given!r}; only {expected!r} is supported")
 
 
 def _with_added(
@@ -292,7 +353,9 @@ def _with_added(
     """The words followed by the added ones, and the entries that are never split."""
     found: dict[str, tuple[int | None, AddedToken]] = {}
     for content, index in _optional(directory / "added_tokens.json").items():
-        found[content] = index, AddedToken(content, normalized=True)
+        if not str(index).isdecimal():
+            raise InputError(f"{directory / 'added_tokens.json'}: the id of {content!r} is {index!r}, not an integer")
+        found[content] = int(index), AddedToken(content, normalized=True)
     decoder = settings.get("added_tokens_decoder") or {}
     entries: Iterable[tuple[Any, Any]] = decoder.items() if isinstance(decoder, dict) else ()
     listed = fast.get("added_tokens") or []

@@ -56,6 +56,7 @@ def test_labels_that_have_only_a_number_get_names():
         ({"problem_type": "multi_label_classification"}, ["problem_type", "multi_label", "'regression'"]),
         ({"label2id": {"a": 0, "b": 1}, "id2label": {"0": "b", "1": "a"}}, ["label2id", "id2label", "contradict"]),
         ({"num_labels": 3, "id2label": {"0": "b", "1": "a"}}, ["num_labels=3", "2 classes"]),
+        ({"id2label": ["a", "b"]}, ["id2label=['a', 'b']", "must be an object"]),
         ({"is_decoder": True}, ["is_decoder=True", "not supported"]),
         ({"pruned_heads": {"0": [1]}}, ["pruned_heads", "not supported"]),
         ({"quantization_config": {"bits": 4}}, ["quantization_config"]),

@@ -293,6 +293,23 @@ def test_a_missing_file_is_named(saved, name):
         load_model(directory)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x.astype(np.int8), "query.weight holds int8, so the weights are quantized"),
+        (lambda x: x * np.float32("nan"), "query.weight holds NaN or infinity"),
+    ],
+)
+def test_weights_that_are_no_finite_floats_are_refused(saved, change, message):
+    _, directory = saved()
+    path = directory / "model.safetensors"
+    tensors = safetensors.numpy.load_file(path)
+    name = next(name for name in tensors if name.endswith("layer.0.attention.self.query.weight"))
+    safetensors.numpy.save_file(tensors | {name: change(tensors[name])}, path)
+    with pytest.raises(InputError, match=message):
+        load_model(directory)
+
+
 def test_a_configuration_that_is_no_json_is_named(saved):
     _, directory = saved()
     (directory / "config.json").write_text("{")
@@ -310,6 +327,8 @@ def test_a_configuration_that_is_no_json_is_named(saved):
             "classification",
             {"b": 0, "a": 1},
         ),
+        ({"architectures": ["TFBertForQuestionAnswering"]}, "span", None),
+        ({"architectures": "BertForMaskedLM"}, "masked_lm", None),
         ({"architectures": ["BertForPreTraining"]}, "masked_lm", None),
         ({"architectures": ["BertForNextSentencePrediction"]}, "encoder", None),
         ({}, "encoder", None),

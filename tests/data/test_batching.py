@@ -5,13 +5,21 @@ import numpy as np
 import pytest
 
 import tinybert_tf.data.split as splits
-from tinybert_tf.data import batches, batching, class_weights, length_buckets, load_task, tasks
+from tinybert_tf.data import batches, batching, class_weights, length_buckets, load_task, task_from_lists, tasks
 from tinybert_tf.errors import InputError
 
 
 @pytest.fixture
 def data(sst2_dir):
     return load_task("sst2", sst2_dir)
+
+
+def a_model(words, label2id=None, positions=512):
+    return SimpleNamespace(
+        config=SimpleNamespace(
+            label2id=label2id, vocab_size=words, max_position_embeddings=positions, type_vocab_size=1
+        )
+    )
 
 
 def numbered(split, tokenizer, task, **options):
@@ -122,10 +130,33 @@ def test_batches_in_order_have_no_filling(data, tokenizer):
 
 
 def test_label_ids_are_those_of_the_model(data, tokenizer):
-    model = SimpleNamespace(config=SimpleNamespace(label2id={"positive": 0, "negative": 1}))
+    model = a_model(tokenizer.vocab_size, {"positive": 0, "negative": 1})
     plain, _ = collect(numbered(data.train, tokenizer, data.task, batch_size=4))
     swapped, _ = collect(numbered(data.train, tokenizer, data.task, batch_size=4, model=model))
     np.testing.assert_array_equal([label for *_, label in sorted(plain)], [1 - label for *_, label in sorted(swapped)])
+
+
+def test_a_model_that_cannot_read_the_batches_is_refused(data, tokenizer):
+    words = tokenizer.vocab_size
+    with pytest.raises(InputError, match=rf"tokenizer has {words} words .*the model's table has {words - 1}"):
+        batches(data.train, tokenizer, data.task, batch_size=4, model=a_model(words - 1))
+    short = a_model(words + 1, positions=8)
+    with pytest.raises(InputError, match="seq_len=16: the model has 8 positions"):
+        batches(data.train, tokenizer, data.task, batch_size=4, model=short, seq_len=16)
+    _, shapes = collect(numbered(data.train, tokenizer, data.task, batch_size=4, model=short))
+    assert max(length for _, length in shapes) <= 8
+    pairs = task_from_lists(["a", "b"], ["x", "y"], ["c", "d"])
+    with pytest.raises(InputError, match="type_vocab_size=1, but the task's pairs of texts need 2 token types"):
+        batches(pairs.train, tokenizer, pairs.task, batch_size=2, model=a_model(words))
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"batch_size": 0}, {"batch_size": 2.5}, {"seq_len": 0}, {"seq_len": -4}, {"epochs": 0}]
+)
+def test_sizes_that_hold_nothing_are_refused(data, tokenizer, sizes):
+    ((name, value),) = sizes.items()
+    with pytest.raises(InputError, match=f"{name}={value}: must be an integer of at least"):
+        batches(data.train, tokenizer, data.task, **({"batch_size": 4} | sizes))
 
 
 @pytest.mark.parametrize("buckets", [(8, 32), (64, 8), (0, 64)])

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tinybert_tf.data import batches, label_ids, label_values, load_task
+from tinybert_tf.data.conll import read_conll
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.data.encoding import encode_words
 from tinybert_tf.errors import InputError
@@ -152,3 +153,17 @@ def test_a_column_that_counts_words_is_no_word(tmp_path, first, caplog):
 def test_numbers_are_words_where_they_do_not_count(tmp_path):
     path = write(tmp_path, "1 CD O\n2 CD B-x\n\n7 CD O\n2 CD O\n")
     assert [row.text for row in load(path).train] == ["1 2", "7 2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a O\nNew York B-LOC\n", "line 2: 3 columns, but lines before it have 2; a line holds one word"),
+        ("word tag\na O\nb B-X\n", r"line 1: looks like a header \(word tag\); remove it"),
+        ("\nToken\tPOS\tNER\na\tN\tO\n", "line 2: looks like a header"),
+    ],
+)
+def test_headers_and_words_with_spaces_are_refused(tmp_path, text, message):
+    (tmp_path / "train.conll").write_text(text)
+    with pytest.raises(InputError, match=message):
+        list(read_conll(tmp_path / "train.conll"))

@@ -88,6 +88,19 @@ def test_the_empty_label_is_named_by_its_row(tmp_path):
         ("a.csv", "review,stars\nx,1.0\ny,0\nz,1\n", "1 rows have the label .1. and 1 have .1.0., the same number"),
         ("a.csv", "review,stars\nx,a;b\ny,b;c\nz,a;c\n", "several labels for one text are not supported"),
         ("a.csv", "review,stars\nx,\"['a', 'b']\"\ny,\"['b']\"\n", "several labels for one text are not supported"),
+        ("a.csv", "review,stars\nx,01\ny,0\nz,1\n", "1 rows have the label .1. and 1 have .01., the same number"),
+        ("a.csv", "review,stars\nx,+1\ny,0\nz,1.00\n", "the same number"),
+        ("a.csv", "review,stars\nx,a b\ny,b\nz,a\n", "1 rows have the label 'a b', which is a list of others"),
+        ("a.csv", "review,stars\nx,0 1 1\ny,1 0 0\n", "several labels for one text are not supported"),
+        ("a.csv", 'review,stars\nx,"{a, b}"\ny,{a}\n', "several labels for one text are not supported"),
+        ("a.csv", "review,stars\nx,NaN\ny,1\nz,0\n", "line 2: the label is 'NaN', which stands for a missing value"),
+        ("a.jsonl", '{"review": "x", "stars": NaN}\n', "line 1: 'stars' is nan, which is no value"),
+        ("a.jsonl", '{"review": NaN, "stars": 1}\n', "line 1: 'review' is nan, which is no value"),
+        ("a.jsonl", '{"review": "x", "stars": 1, "stars": 2}\n', "line 1: not valid JSON .two entries named 'stars'"),
+        ("a.csv", "review,stars,more\nx,1\n", "line 2: 2 columns, but the header has 3; write every column"),
+        ("a.tsv", 'review\tstars\n"x\t1\n\nmore\t2\nand y"\t1\n', "lines 2 and 5: a quote at the beginning"),
+        ("a.tsv", 'review\tstars\tid\n"x\t1\t\nmore\t2\ny"\t1\t3\n', "lines 2 and 4: a quote at the beginning"),
+        ("a.csv", 'review,stars\n"x, so,1\nmore, or,2\nand, y",1\n', "lines 2 and 4: a quote at the beginning"),
         ("a.tsv", 'review\tstars\n"x\t1\nmore\t2\nand y"\t1\n', "lines 2 and 4: a quote at the beginning of one text"),
         ("a.csv", 'review,stars\n"x,1\n"a, b",2\nand y",1\nz,2\n', r"a\.csv, line"),
     ],
@@ -97,6 +110,41 @@ def test_a_bad_file_is_refused_by_name_and_line(tmp_path, name, text, message):
     with pytest.raises(InputError, match=message) as refused:
         list(load(str(tmp_path / name)).train)
     assert name in str(refused.value)
+
+
+def test_what_looks_like_several_labels_and_is_none(tmp_path):
+    for labels in (("A+", "A", "B", "B+"), ("very good", "very bad", "good", "bad"), ("C#", "F#", "C", "F")):
+        path = write_csv(tmp_path / "train.csv", [("a", label) for label in labels])
+        assert load(path).task.labels == tuple(sorted(labels))
+
+
+def test_labels_that_look_the_same_are_named(tmp_path, caplog):
+    path = write_csv(tmp_path / "train.csv", [("a", "good"), ("b", "Good"), ("c", "bad"), ("d", "bad\u200b")])
+    assert len(load(path).task.labels) == 4
+    assert [m.partition(": ")[2].partition(" differ")[0] for m in caplog.messages] == [
+        "the labels 'good' (1 rows) and 'Good' (1)",
+        "the labels 'bad' (1 rows) and 'bad\\u200b' (1)",
+    ]
+
+
+def test_lines_of_spaces_and_a_named_separator(tmp_path):
+    (tmp_path / "a.csv").write_text("sep=;\nreview;stars\na, b;x\n   \n\nb;y\n")
+    assert [row.text for row in load(str(tmp_path / "a.csv")).train] == ["a, b", "b"]
+
+
+def test_scores_that_training_cannot_hold_are_refused(tmp_path):
+    for score, reason in (("1_000", "is not a number"), ("1e39", "is too large for float32")):
+        path = write_csv(tmp_path / "train.csv", [("a", "1"), ("b", score)])
+        with pytest.raises(InputError, match=f"line 3: the score '{score}' {reason}"):
+            list(load(path, label_type="number").train)
+
+
+def test_one_column_is_not_read_as_two(tmp_path):
+    path = write_csv(tmp_path / "train.csv", [("a", "x"), ("b", "y")])
+    with pytest.raises(InputError, match="label_column=review: is the `text_column` too"):
+        load(path, label_column="review")
+    with pytest.raises(InputError, match="text_pair_column=review: is the `text_column` too"):
+        load(path, text_pair_column="review")
 
 
 def test_a_label_that_training_did_not_have_is_named(tmp_path):
@@ -194,7 +242,7 @@ def test_rows_that_cannot_be_used_can_be_left_out(tmp_path, caplog):
 
 
 def test_texts_without_labels(tmp_path):
-    train = write_csv(tmp_path / "train.csv", [("a", "x"), ("b", "y")])
+    train = write_csv(tmp_path / "train.csv", [("a", "x", "c"), ("b", "y", "d")], ("review", "stars", "other"))
     (tmp_path / "more.txt").write_text("one\n\ntwo words\n", encoding="utf-8")
     more = load(train, unlabelled_file=str(tmp_path / "more.txt")).unlabelled
     assert [(row.text, row.label) for row in more] == [("one", None), ("two words", None)]
@@ -204,7 +252,7 @@ def test_texts_without_labels(tmp_path):
     with pytest.raises(InputError, match="unlabelled_file is missing"):
         load(train).unlabelled  # noqa: B018
     with pytest.raises(InputError, match="pairs need a"):
-        list(load(train, unlabelled_file=files.unlabelled_file, text_pair_column="stars").unlabelled)
+        list(load(train, unlabelled_file=files.unlabelled_file, text_pair_column="other").unlabelled)
 
 
 def test_the_main_metric_comes_first(tmp_path):
@@ -233,8 +281,33 @@ def test_a_task_from_lists_and_arrays():
         ((["a", "b"], [["x"], ["y"]]), "several labels for one text"),
         ((["a", "b"], ["x", "x"]), "every label is 'x'"),
         (([], []), "no rows"),
+        (("ab", ["x", "y"]), "texts is a str; give a list"),
+        (({"a": 1}, ["x"]), "texts is a dict; give a list, or one column"),
+        ((["a", "b"], np.eye(2)), r"labels\[0\] is an array of 2: several labels"),
+        ((["a", "b"], [object(), 1]), r"labels\[0\] is a object, not a text or a number"),
+        ((["a", "b"], ["x", "y"], None, ["c"]), "dev_labels has 0 entries"),
     ],
 )
 def test_lists_that_are_no_task_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
-        task_from_lists(*arguments)
+        names = ("texts", "labels", "text_pairs", "dev_texts")
+        task_from_lists(**dict(zip(names, arguments, strict=False)))
+
+
+def test_lists_of_dev_that_would_be_passed_over_are_refused():
+    with pytest.raises(InputError, match="dev_texts is missing"):
+        task_from_lists(["a", "b"], ["x", "y"], dev_labels=["x"])
+    with pytest.raises(InputError, match="dev_text_pairs are given, but `text_pairs` are not"):
+        task_from_lists(["a", "b"], ["x", "y"], dev_texts=["a"], dev_labels=["x"], dev_text_pairs=["b"])
+
+
+def test_labels_of_other_libraries():
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(InputError, match=r"labels\[1\] is missing"):
+        task_from_lists(["a", "b"], pandas.Series([1, None], dtype="Int64"))
+    with pytest.raises(InputError, match="texts is a DataFrame; give a list, or one column"):
+        task_from_lists(pandas.DataFrame({"a": ["b"]}), ["x"])
+    assert task_from_lists(["a", "b"], pandas.Series([1, 0], dtype="Int64")).task.labels == ("0", "1")
+    assert task_from_lists(["a", "b"], [b"x", b"y"]).task.labels == ("x", "y")
+    joined = task_from_lists(["a", "b", "c"], ["x|y", "x", "y"], label_separator="none")
+    assert joined.task.labels == ("x", "x|y", "y")

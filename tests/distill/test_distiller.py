@@ -260,3 +260,13 @@ def test_a_loss_in_compile_is_refused(distiller):
     with pytest.raises(ValueError, match="takes no loss"):
         distiller(loss="mse")
     assert distiller(loss=None).compiled
+
+
+def test_projections_of_other_networks_and_classes_are_refused(distiller):
+    with pytest.raises(InputError, match="projections need a kernel .* for hidden state 0, but there are 0"):
+        distiller(TinyBertObjective.intermediate(), projections=[])
+    wrong = [(np.zeros((1, 2)), np.zeros(2))] * 3
+    with pytest.raises(InputError, match=r"hidden state 0, but the one for it has the shapes \(\(1, 2\), \(2,\)\)"):
+        distiller(TinyBertObjective.intermediate(), projections=wrong)
+    with pytest.raises(InputError, match="not the class TinyBertObjective; call it"):
+        distiller(TinyBertObjective)

@@ -57,3 +57,8 @@ def test_a_list_is_taken_as_it_is():
 def test_a_map_that_does_not_fit_is_refused(kind, student, teacher, message):
     with pytest.raises(InputError, match=message):
         layer_map(kind, student, teacher)
+
+
+def test_a_layer_between_two_is_refused():
+    with pytest.raises(InputError, match="layer map .1.5, 2.: needs one teacher layer"):
+        layer_map([1.5, 2], 2, 4)

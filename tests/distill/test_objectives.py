@@ -86,6 +86,9 @@ def test_neither_a_hidden_size_of_768_nor_a_multiple_of_layers_is_needed(network
         ({"reduction": "sum"}, "reduction='sum': must be batch or reference"),
         ({"temperature": 0}, "temperature=0: must be above 0"),
         ({"temperature": float("nan")}, "temperature=nan: must be above 0"),
+        ({"temperature": float("inf")}, "temperature=inf: must be above 0"),
+        ({"temperature": "2"}, "temperature=2: must be above 0"),
+        ({"prediction_weight": [1, 2]}, r"prediction_weight=\[1, 2\]: must be a number"),
         ({"hidden_weight": -1.0}, "hidden_weight=-1.0: must be a number of at least 0"),
         ({"attention_weight": [1, -2]}, r"attention_weight=\[1, -2\]: must be a number of at least 0"),
         ({"attention_weight": 0, "hidden_weight": [0, 0], "embedding_weight": 0.0}, "all weights are 0"),
@@ -94,6 +97,11 @@ def test_neither_a_hidden_size_of_768_nor_a_multiple_of_layers_is_needed(network
 def test_settings_that_cannot_train_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         TinyBertObjective(**settings)
+
+
+def test_weights_may_be_numbers_of_numpy(network):
+    objective = TinyBertObjective(hidden_weight=np.float32(0.5), attention_weight=np.int64(2))
+    assert {m.weight for m in objective.matches(network(), network()) if m.term == "hidden_loss"} == {0.5}
 
 
 def test_a_match_that_cannot_be_computed_is_refused(network):

@@ -43,3 +43,21 @@ def test_scores_and_tags_are_predicted(make_model):
     assert tb.predict(make_model("r", "regression"), ["anna", "paris"], ["the", "film"]).shape == (2, 1)
     tags = tb.predict(make_model("t", "token_classification", {"O": 0, "B-PER": 1}), "annas  film")
     assert len(tags) == 1 and len(tags[0]) == 2 and set(tags[0]) <= {"O", "B-PER"}
+
+
+def test_what_is_no_text_or_no_tokenizer_of_the_model_is_refused(make_model, tmp_path):
+    model = make_model("m", "classification", {"positive": 0, "negative": 1})
+    for texts, name in ((["a", None], r"texts\[1\] is a NoneType"), ([("a", "b")], r"texts\[0\] is a tuple")):
+        with pytest.raises(tb.InputError, match=f"{name}, not a text"):
+            tb.predict(model, texts)
+    with pytest.raises(tb.InputError, match="batch_size=0: must be an integer of at least 1"):
+        tb.predict(model, ["a"], batch_size=0)
+    with pytest.raises(tb.InputError, match="seq_len=0: must be an integer of at least 3"):
+        tb.predict(model, ["a"], seq_len=0)
+    words = [*tb.Tokenizer.from_directory(model).vocabulary, "another"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+    tokenizer, task = tb.Tokenizer(tmp_path / "vocab.txt"), tb.task_from_lists(["a", "b"], ["positive", "negative"])
+    with pytest.raises(tb.InputError, match=rf"tokenizer has {len(words)} words .*table has {len(words) - 1}"):
+        tb.predict(tb.load_model(model), ["a"], tokenizer=tokenizer)
+    with pytest.raises(tb.InputError, match=rf"tokenizer has {len(words)} words"):
+        tb.evaluate(tb.load_model(model), task, split="train", tokenizer=tokenizer)

@@ -1,7 +1,9 @@
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from tinybert_tf.errors import InputError
 from tinybert_tf.train.optimizer import AdamW, LinearDecay, bert_adamw
 
 
@@ -58,3 +60,19 @@ def test_the_rate_rises_and_falls():
     )
     constant = LinearDecay(1.0, total_steps=10, warmup_steps=2, decay=False)
     np.testing.assert_allclose([constant(step) for step in (0, 1, 9)], [0.5, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"learning_rate": -1e-4}, "learning_rate=-0.0001: must be a number of at least 0"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"total_steps": 0}, "total_steps=0: must be a number of at least 1"),
+        ({"total_steps": float("nan")}, "total_steps=nan"),
+        ({"warmup_proportion": 2}, "warmup_proportion=2: must be a number from 0 to 1"),
+        ({"weight_decay": -1}, "weight_decay=-1"),
+    ],
+)
+def test_rates_that_cannot_train_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        bert_adamw(**({"learning_rate": 1e-4, "total_steps": 10} | settings))

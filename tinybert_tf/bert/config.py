@@ -249,6 +249,9 @@ def _labels(values: Mapping[str, Any]) -> dict[str, int] | None:
     count = values.get("num_labels") or 0
     if type(count) is not int or not 0 <= count <= _MOST_LABELS:
         raise InputError(f"num_labels={count!r}: must be an integer up to {_MOST_LABELS}")
+    for key in ("label2id", "id2label"):
+        if not isinstance(values.get(key) or {}, Mapping):
+            raise InputError(f"{key}={values[key]!r}: must be an object, a name and an id for each class")
     by_name = {label: _as_integer(index) for label, index in (values.get("label2id") or {}).items()}
     by_id = {label: _as_integer(index) for index, label in (values.get("id2label") or {}).items()}
     is_named = lambda labels: any(label != f"LABEL_{index}" for label, index in labels.items())

@@ -70,7 +70,9 @@ class Family:
 
     def head_of(self, architectures: Any) -> str:
         """The head that config.json's `architectures` names; "encoder" where it names none."""
-        first = str(architectures[0]) if architectures and isinstance(architectures, list) else ""
+        names = [architectures] if isinstance(architectures, str) else architectures
+        first = str(names[0]) if names and isinstance(names, list) else ""
+        first = first.removeprefix("TF").removeprefix("Flax")  # transformers' other frameworks wrote the same files
         if first == "BertForPreTraining":
             return "masked_lm"
         return _HEADS.get(first.removeprefix(self.name), "encoder")

@@ -40,7 +40,7 @@ def fill(model: BertModel, tensors: dict[str, np.ndarray], source: str, skip: tu
     Nothing is assigned unless everything fits.
 
     Raises:
-        InputError: a tensor of the encoder is missing, or one has another shape.
+        InputError: a tensor of the encoder is missing, or one has another shape, integers, or NaN or infinity.
     """
     modules = names.our_modules(model.head)
     found, missing = [], []
@@ -50,6 +50,7 @@ def fill(model: BertModel, tensors: dict[str, np.ndarray], source: str, skip: tu
             transposed = variable.path.endswith("/kernel")
             shape = tuple(variable.shape)
             names.check_shape(source, name, tensors[name].shape, shape[::-1] if transposed else shape)
+            _check_numbers(source, name, tensors[name])
             found.append((variable, name, transposed))
         elif names.is_encoder(name):
             raise InputError(
@@ -62,6 +63,18 @@ def fill(model: BertModel, tensors: dict[str, np.ndarray], source: str, skip: tu
         variable.assign(tensors[name].T if transposed else tensors[name])
     unused = tensors.keys() - {name for _, name, _ in found}
     return LoadReport(tuple(missing), tuple(sorted(unused)))
+
+
+def _check_numbers(source: str, name: str, values: np.ndarray) -> None:
+    if np.issubdtype(values.dtype, np.integer):
+        raise InputError(
+            f"{source}: tensor {name} holds {values.dtype}, so the weights are quantized, which is not supported; take the "
+            "model's float weights"
+        )
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise InputError(
+            f"{source}: tensor {name} holds NaN or infinity; take weights from before its training went wrong"
+        )
 
 
 def collect(model: BertModel) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tinybert_tf.data.encoding import Rows, encoded_rows
@@ -14,6 +15,7 @@ from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
 
 SHUFFLE_BUFFER = 100_000
+LEAST_LENGTH = 3  # [CLS], a word, [SEP]
 # Examples are sorted by length within a window of this many batches, so that most batches hold a single length.
 WINDOW_BATCHES = 64
 
@@ -57,8 +59,8 @@ def batches(
         tokenizer: the model's.
         task: says what the labels are.
         batch_size: examples in a batch.
-        seq_len: longest length in tokens, by default the task's; longer texts are truncated.
-        model: the network that the batches are for, whose label ids are taken.
+        seq_len: longest length in tokens, by default the task's or, if it is less, the model's; longer texts are truncated.
+        model: the network that the batches are for, whose label ids are taken and which must have the tokenizer's words.
         ids: label word -> id instead; without either the task's own order (`label_ids`).
         label_weights: label word -> weight of its examples, by default 1 (`class_weights`).
         shuffle_seed: None keeps examples of similar length in their order. Otherwise each epoch has its own order, which
@@ -75,9 +77,19 @@ def batches(
         For token classification label and weight are [batch_size, bucket]: the weight is 1 at the first token of a word.
 
     Raises:
-        InputError: a malformed row; buckets that end before `seq_len`; labels that `model` does not have.
+        InputError: a malformed row; buckets that end before `seq_len`; labels, words or positions that `model` does not have;
+            a size below 1.
     """
     task = getattr(task, "task", task)
+    _check_sizes(batch_size, seq_len, epochs)
+    if model is not None:
+        check_fits(tokenizer, model.config, seq_len)
+        if task.has_pairs and model.config.type_vocab_size == 1:
+            raise InputError(
+                "the model has type_vocab_size=1, but the task's pairs of texts need 2 token types; take a model that was built "
+                "with two"
+            )
+        seq_len = seq_len or min(task.seq_len, model.config.max_position_embeddings)
     if ids is None:
         ids = label_ids(task, None if model is None else model.config.label2id)
     elif unknown := [label for label in task.labels if label not in ids]:
@@ -132,6 +144,32 @@ def batches(
     dataset = chosen.map(pad, tf.data.AUTOTUNE, deterministic=True)
     count = -(-len(split) * epochs // batch_size)
     return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
+
+
+def _check_sizes(batch_size: int, seq_len: int | None, epochs: int) -> None:
+    least = {"batch_size": (batch_size, 1), "seq_len": (seq_len, LEAST_LENGTH), "epochs": (epochs, 1)}
+    for name, (value, lowest) in least.items():
+        if value is not None and (not isinstance(value, int | np.integer) or value < lowest):
+            raise InputError(f"must be an integer of at least {lowest}", name, value)
+
+
+def check_fits(tokenizer: Tokenizer, config: Any, seq_len: int | None) -> None:
+    """Raises InputError for a network that cannot read what a tokenizer gives.
+
+    Args:
+        tokenizer: the words.
+        config: the network's `BertConfig`.
+        seq_len: the longest length in tokens, if it was chosen.
+    """
+    if tokenizer.vocab_size > config.vocab_size:
+        raise InputError(
+            f"has {tokenizer.vocab_size} words ({tokenizer.vocab_file}), but the model's table has {config.vocab_size}: take "
+            "the model's own",
+            "tokenizer",
+        )
+    positions = config.max_position_embeddings
+    if seq_len is not None and seq_len > positions:
+        raise InputError(f"the model has {positions} positions; take a smaller one", "seq_len", seq_len)
 
 
 def checked_buckets(buckets: Sequence[int] | None, seq_len: int) -> tuple[int, ...]:

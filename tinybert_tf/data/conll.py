@@ -19,6 +19,9 @@ _DOCUMENT_START = "-DOCSTART-"
 # https://universaldependencies.org/format.html
 _CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _LINES_TO_RECOGNIZE = 1000
+# Of a header, which these layouts do not have.
+_WORD_NAMES = {"word", "words", "token", "tokens", "form"}
+_TAG_NAMES = {"tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags"}
 _COLUMN_NAMES = "# global.columns ="  # CoNLL-U Plus
 
 logger = logging.getLogger(__name__)
@@ -94,6 +97,7 @@ def read_conll(path: Path, tag_column: str | None = None, has_tags: bool = True)
         if fields and fields[0] != _DOCUMENT_START:
             if _is_comment(fields, layout) or (layout.is_conllu and not fields[0].isdecimal()):
                 continue
+            _check_row(path, number, fields, layout, is_first=not words and not index)
             words.append(_field(path, number, fields, layout.word, layout))
             if has_tags:
                 labels.append(_field(path, number, fields, layout.tag, layout))
@@ -180,6 +184,18 @@ def _is_comment(fields: list[str], layout: ConllLayout) -> bool:
     if layout.is_conllu or fields[0].startswith("# "):  # with tabs between columns
         return fields[0].startswith("#")
     return fields[0] == "#" and len(fields) != layout.columns
+
+
+def _check_row(path: Path, number: int, fields: list[str], layout: ConllLayout, is_first: bool) -> None:
+    """Raises InputError for a header, and for a line whose tag would be taken from beside a word with a space in it."""
+    if len(fields) > layout.columns:
+        raise InputError(
+            f"{path}, line {number}: {len(fields)} columns, but lines before it have {layout.columns}; a line holds one word "
+            "without spaces"
+        )
+    names = [field.lower() for field in fields]
+    if is_first and len(fields) > 1 and {names[0], names[layout.word]} & _WORD_NAMES and names[-1] in _TAG_NAMES:
+        raise InputError(f"{path}, line {number}: looks like a header ({' '.join(fields)}); remove it")
 
 
 def _field(path: Path, number: int, fields: list[str], column: int, layout: ConllLayout) -> str:

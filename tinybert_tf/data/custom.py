@@ -5,8 +5,11 @@ import dataclasses
 import itertools
 import json
 import logging
+import math
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,13 @@ METRICS = {
 }
 _REPORTED = 2  # number of metrics reported by default
 # Separators of several labels in one row.
-_JOINTS = ",;|/+&"
+_JOINTS = ",;|/+&#"
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
+# A list that was written as text, and a row of 0 and 1 for each of several classes.
+_LIST = re.compile(r"""[\[({].*,.*[\])}]|[\[({]['"].*[\])}]""")
+_INDICATORS = re.compile(r"[01]( [01])+")
+# What pandas writes for a missing value.
+_MISSING = ("nan", "<na>")
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +120,7 @@ def load_custom(files: CustomFiles, labels: Sequence[str] | None = None) -> Task
         InputError: with file, line or column, whatever cannot be read; an empty label, several labels, or one that train lacks.
     """
     kind = _kind(files.label_type)
+    _check_columns(files)
     task = Task("custom", kind, "", (), files.text_column, files.text_pair_column, files.label_column)
     task = with_metrics(task, files.main_metric)
     if kind == "classification":
@@ -128,6 +138,7 @@ def task_from_lists(
     dev_labels: Sequence | None = None,
     dev_text_pairs: Sequence[str] | None = None,
     label_type: str = "class",
+    label_separator: str | None = None,
 ) -> TaskData:
     """A task from texts and labels in memory: lists, arrays, or columns of a DataFrame.
 
@@ -142,6 +153,7 @@ def task_from_lists(
         text_pairs: second texts [examples], for pairs.
         dev_texts, dev_labels, dev_text_pairs: the same for the dev set.
         label_type: "class" or "number".
+        label_separator: "none": labels such as "a|b" are one class each.
 
     Returns:
         The splits "train", "dev" (if given) and "test", which is dev without its labels. Classes are sorted, as numbers if they
@@ -151,12 +163,18 @@ def task_from_lists(
         InputError: lists of different lengths, something that is not a text, an empty label, several labels, or one that
             train lacks.
     """
-    kind = _kind(label_type)
+    kind, is_whole = _kind(label_type), CustomFiles(label_separator=label_separator).label_separator == "none"
     pair = None if text_pairs is None else "text_pair"
     task = with_metrics(Task("custom", kind, "", (), "text", pair, "label"), None)
     rows = {"train": _listed(task, "", texts, text_pairs, labels)}
     if kind == "classification":
-        task = dataclasses.replace(task, labels=_sorted_labels("labels", (row.label for row in rows["train"])))
+        task = dataclasses.replace(
+            task, labels=_sorted_labels("labels", (row.label for row in rows["train"]), is_whole)
+        )
+    if dev_text_pairs is not None and text_pairs is None:
+        raise InputError("are given, but `text_pairs` are not; give both or none", "dev_text_pairs")
+    if dev_texts is None and (dev_labels is not None or dev_text_pairs is not None):
+        raise InputError("is missing, but there are dev labels or second texts; give all of them or none", "dev_texts")
     if dev_texts is not None:
         rows["dev"] = _listed(task, "dev_", dev_texts, dev_text_pairs, dev_labels)
         rows["test"] = [row._replace(label=None) for row in rows["dev"]]
@@ -170,9 +188,9 @@ def task_from_lists(
 
 
 def _listed(task: Task, prefix: str, texts, pairs, labels) -> list[Example]:
-    columns = {"texts": list(texts), "labels": list(() if labels is None else labels)}
+    columns = {"texts": _as_list(prefix + "texts", texts), "labels": _as_list(prefix + "labels", labels)}
     if task.text_pair is not None:
-        columns["text_pairs"] = list(() if pairs is None else pairs)
+        columns["text_pairs"] = _as_list(prefix + "text_pairs", pairs)
     for name, values in columns.items():
         if len(values) != len(columns["texts"]):
             raise InputError(f"has {len(values)} entries, but there are {len(columns['texts'])} texts", prefix + name)
@@ -182,13 +200,42 @@ def _listed(task: Task, prefix: str, texts, pairs, labels) -> list[Example]:
             if not isinstance(value, str):
                 raise InputError(f"{prefix}{name}[{index}] is a {type(value).__name__}, not a text")
         where = f"{prefix}labels[{index}]"
-        label = label.item() if hasattr(label, "item") else label  # of NumPy
-        if label is None or label != label:
-            raise InputError(f"{where} is missing; remove the row or label it")
-        rows.append(Example(index, text, pair[0] if pair else None, checked_label(where, _as_text(label, where), task)))
+        rows.append(
+            Example(index, text, pair[0] if pair else None, checked_label(where, _as_label(label, where), task))
+        )
     if not rows:
         raise InputError(f"{prefix}texts: no rows")
     return rows
+
+
+def _as_list(parameter: str, values: Any) -> list:
+    """The values of a list, an array or a column."""
+    if isinstance(values, str | bytes | Mapping) or hasattr(values, "columns"):
+        raise InputError(f"is a {type(values).__name__}; give a list, or one column of a table", parameter)
+    values = values.numpy() if hasattr(values, "numpy") else values  # of TensorFlow
+    return list(() if values is None else values)
+
+
+def _as_label(value: Any, where: str) -> str:
+    """A label of any Python, NumPy or pandas type as text."""
+    if getattr(value, "size", 1) != 1:
+        raise InputError(f"{where} is an array of {value.size}: several labels for one text are not supported")
+    value = value.item() if hasattr(value, "item") else value  # of NumPy
+    value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    is_missing = value is None or str(value).lower() in _MISSING
+    if is_missing or not isinstance(value, str | bool | int | float | list | tuple | set | dict):
+        found = "is missing" if is_missing else f"is a {type(value).__name__}, not a text or a number"
+        raise InputError(f"{where} {found}; remove the row or label it")
+    return _as_text(value, where)
+
+
+def _check_columns(files: CustomFiles) -> None:
+    """Raises InputError where one column would be read twice."""
+    read: dict[str, str] = {}
+    for parameter in ("text_column", "text_pair_column", "label_column"):
+        column = getattr(files, parameter)
+        if column is not None and read.setdefault(column, parameter) != parameter:
+            raise InputError(f"is the `{read[column]}` too; name two columns", parameter, column)
 
 
 def _kind(label_type: str) -> str:
@@ -229,25 +276,43 @@ def _sorted_labels(source: str, labels: Iterable[str], are_whole: bool = False) 
             f"{source}: {counts[joined]} rows have the label {joined!r}, which is a list of others; several labels for one text "
             "are not supported: train a model for each, or take `label_separator=none` if it is a class of its own"
         )
-    for label in counts:
-        if (same := label.removesuffix(".0")) != label and same in counts:
+    _check_alike(source, counts)
+    are_integers = all(label.removeprefix("-").isdecimal() and len(label) < _LONGEST_NUMBER for label in counts)
+    return tuple(sorted(counts, key=lambda label: (int(label) if are_integers else 0, label)))
+
+
+def _check_alike(source: str, counts: Mapping[str, int]) -> None:
+    """Raises InputError for two labels that are the same number, and logs those that only look the same."""
+    numbers: dict[Decimal, str] = {}
+    looks: dict[str, str] = {}
+    for label in sorted(counts, key=len):
+        same = numbers.setdefault(Decimal(label), label) if _NUMBER.fullmatch(label) else label
+        if same != label:
             raise InputError(
                 f"{source}: {counts[same]} rows have the label {same!r} and {counts[label]} have {label!r}, the same number; "
                 "write it in one way"
             )
-    are_integers = all(label.removeprefix("-").isdecimal() and len(label) < _LONGEST_NUMBER for label in counts)
-    return tuple(sorted(counts, key=lambda label: (int(label) if are_integers else 0, label)))
+        visible = "".join(c for c in unicodedata.normalize("NFKC", label) if unicodedata.category(c) != "Cf")
+        same = looks.setdefault(" ".join(visible.casefold().split()), label)
+        if same != label:
+            logger.warning(
+                "%s: the labels %a (%d rows) and %a (%d) differ in case or in characters that do not show; they are two classes",
+                source, same, counts[same], label, counts[label],
+            )  # fmt: skip
 
 
 def _joined(labels: Collection[str]) -> str | None:
     """A label that is a list of other labels: its parts are labels themselves, or also parts of other labels."""
     for joint in _JOINTS:
-        parts = {label: [part.strip() for part in label.split(joint)] for label in labels}
+        parts = {label: [part.strip() for part in label.split(joint) if part.strip()] for label in labels}
         counts = collections.Counter(itertools.chain.from_iterable(map(set, parts.values())))
         for label, of_label in parts.items():
             if len(of_label) > 1 and all(counts[part] > 1 for part in of_label):
                 return label
-    return next((label for label in labels if re.fullmatch(r"\[.*,.*\]|\[['\"].*\]", label)), None)
+    if all(map(_INDICATORS.fullmatch, labels)):
+        return next(iter(labels))
+    are_labels = lambda words: len(words) > 1 and all(word in labels for word in words)
+    return next((label for label in labels if _LIST.fullmatch(label) or are_labels(label.split())), None)
 
 
 def file_splits(task: Task, files: CustomFiles, rows: Callable[[Path, bool], Iterator[Example]]) -> TaskData:
@@ -357,6 +422,8 @@ def _as_text(value: Any, where: str) -> str:
         raise InputError(
             f"{where} is a list or an object; it must be a text or a number: several labels for one text are not supported"
         )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{where} is {value}, which is no value; fill it in or remove the row")
     value = value if isinstance(value, str) else json.dumps(value)
     return whole_characters(value, where)
 
@@ -372,6 +439,10 @@ def checked_label(where: str, label: str, task: Task) -> str:
         raise InputError(f"{where}: the label is empty (column {task.label!r}); fill it in or remove the row")
     if task.kind == "regression":
         return checked_score(where, label)
+    if label.lower() in _MISSING:
+        raise InputError(
+            f"{where}: the label is {label!r}, which stands for a missing value; fill it in or remove the row"
+        )
     if len(label.splitlines()) > 1:
         raise InputError(
             f"{where}: the label {label!r} has a line break in it, which no file of labels can hold; rename it"

@@ -10,6 +10,8 @@ from tinybert_tf.data.split import Example, Split
 from tinybert_tf.data.tasks import Task, get_task
 from tinybert_tf.errors import InputError
 
+_LARGEST_SCORE = 3.4e38  # of float32
+
 logger = logging.getLogger(__name__)
 
 
@@ -111,13 +113,15 @@ def _label(path: Path, number: int, label: str, task: Task) -> str:
 
 
 def checked_score(where: str, label: str) -> str:
-    """A regression label that is a finite number; raises InputError otherwise."""
+    """A regression label that is a finite number of float32; raises InputError otherwise."""
     try:
-        is_finite = math.isfinite(float(label))
+        number = math.nan if "_" in label else float(label)  # Python reads 1_000
     except ValueError:
-        is_finite = False
-    if not is_finite:
+        number = math.nan
+    if not math.isfinite(number):
         raise InputError(f"{where}: the score {label!r} is not a number")
+    if abs(number) > _LARGEST_SCORE:
+        raise InputError(f"{where}: the score {label!r} is too large for float32; scale the scores down")
     return label
 
 

@@ -22,6 +22,7 @@ _SEPARATORS = {".csv": ",;\t|", ".tsv": "\t;,|"}
 _LONGEST_FIELD = 2**31 - 1  # characters; Python's own limit is 131,072, and a text may be longer
 _FIELD_LIMIT = threading.Lock()
 _QUOTED = re.compile(r'"[^"]*"')
+_NAMED_SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n?')  # a first line that Excel reads
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def read_records(path: Path, quoting: str = "auto") -> Iterator[tuple[int, dict[
 
     CSV and TSV as spreadsheets write them: a header, and a field that holds a separator, a quote or a line break is enclosed
     in quotes, its own quotes doubled. Blank lines are ignored. Columns separated by another character than the extension
-    says (";" in a .csv) are recognized by the header.
+    says (";" in a .csv) are recognized by the header, or by a first line such as "sep=;".
 
     Args:
         path: the file.
@@ -80,12 +81,14 @@ def _table_records(path: Path, separators: str, quoting: str) -> Iterator[tuple[
     if count > 1:
         raise InputError(f"{path}: two columns named {name!r}; the header has {', '.join(header)}")
     for begin, fields, lines, separator in rows:
+        if len(fields) == 1 < len(header) and not fields[0].strip():
+            continue  # a line of spaces
         if len(fields) != len(header):
-            remedy = (
-                "remove the separator from the text"
-                if quoting == "none"
-                else "enclose a field with a separator in quotes"
-            )
+            remedy = "enclose a field with a separator in quotes"
+            if len(fields) < len(header):
+                remedy = "write every column, also those that are empty"
+            elif quoting == "none":
+                remedy = "remove the separator from the text"
             raise InputError(f"{path}, line {begin}: {len(fields)} columns, but the header has {len(header)}; {remedy}")
         if len(lines) > 1 and quoting == "auto" and _swallows_rows(lines, separator, len(header)):
             raise InputError(
@@ -106,10 +109,14 @@ def _rows(path: Path, separators: str, quoting: str) -> Iterator[tuple[int, list
             yield line
 
     source = read()
-    first = next((line for line in source if line.strip("\r\n")), None)
+    lines_with_text = (line for line in source if line.strip("\r\n"))
+    first = next(lines_with_text, None)
+    named = _NAMED_SEPARATOR.fullmatch(first or "")
+    if named:
+        first = next(lines_with_text, None)
     if first is None:
         return
-    separator = _separator(path, first, separators)
+    separator = named[1] if named else _separator(path, first, separators)
     style = {"quoting": csv.QUOTE_NONE} if quoting == "none" else {}
     begin = len(lines)
     del lines[:-1]
@@ -151,9 +158,17 @@ def _separator(path: Path, header: str, separators: str) -> str:
 
 
 def _swallows_rows(lines: list[str], separator: str, columns: int) -> bool:
-    """Whether each line of a record looks like a separate row. In prose a separator is followed by a space."""
-    bare = [_QUOTED.sub("", line) for line in lines]
-    return columns > 1 and all(line.count(separator) == columns - 1 and f"{separator} " not in line for line in bare)
+    """Whether the lines of a record look like separate rows; blank ones do not matter.
+
+    Prose has hardly any tabs, so the first and the last line decide. Other separators it has, followed by a space or a line
+    end: every line must look like a row without those.
+    """
+    bare = [_QUOTED.sub("", line) for line in lines if line.strip()]
+    if separator == "\t":
+        bare, is_separator = [bare[0], bare[-1]], separator
+    else:
+        is_separator = rf"{re.escape(separator)}(?![ \r\n])"
+    return columns > 1 and all(len(re.findall(is_separator, line)) == columns - 1 for line in bare)
 
 
 def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

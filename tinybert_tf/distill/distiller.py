@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tinybert_tf.checkpoints.projections import Projection, write_projections
@@ -140,8 +141,8 @@ class Distiller(keras.Model):
         """
         if loss is not None:
             raise InputError("takes no loss: the objective given to Distiller is the loss", "Distiller.compile")
-        if accumulation_steps < 1:
-            raise InputError("must be at least 1", "accumulation_steps", accumulation_steps)
+        if not isinstance(accumulation_steps, int) or accumulation_steps < 1:
+            raise InputError("must be an integer of at least 1", "accumulation_steps", accumulation_steps)
         if jit_compile is None:
             jit_compile = bool(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
         self.accumulation_steps = accumulation_steps
@@ -365,6 +366,19 @@ def _projection_key(match: Match) -> str:
     return match.student.removeprefix("hidden_states/")
 
 
+def _checked_projection(values: Sequence[Projection], index: int, inputs: int, outputs: int) -> Projection:
+    """The starting value for a hidden state; InputError where there is none of its shape."""
+    found = [tuple(tuple(np.shape(part)) for part in value) for value in values]
+    if index >= len(found) or found[index] != ((inputs, outputs), (outputs,)):
+        given = f"the one for it has the shapes {found[index]}" if index < len(found) else f"there are {len(found)}"
+        raise InputError(
+            f"need a kernel [{inputs}, {outputs}] and a bias [{outputs}] for hidden state {index}, but {given}; take those "
+            "that `initialize_student` returned for these two networks",
+            "projections",
+        )
+    return values[index]
+
+
 def _projections(student, teacher, matches: Sequence[Match], values) -> dict[str, keras.layers.Dense]:
     """The dense layers of the rows with `project`, by the index of the hidden state or the name of another output."""
     rows = {_projection_key(match): match for match in matches if match.project}
@@ -382,6 +396,6 @@ def _projections(student, teacher, matches: Sequence[Match], values) -> dict[str
         )
         layer.build((None, None, inputs))
         if values is not None and key.isdigit():
-            layer.set_weights(values[int(key)])
+            layer.set_weights(_checked_projection(values, int(key), inputs, outputs))
         projections[key] = layer
     return projections

@@ -27,7 +27,11 @@ def layer_map(kind: str | Sequence[int], student_layers: int, teacher_layers: in
     """
     if not isinstance(kind, str):
         layers = tuple(int(layer) for layer in kind)
-        if len(layers) != student_layers or not all(1 <= layer <= teacher_layers for layer in layers):
+        if (
+            len(layers) != student_layers
+            or layers != tuple(kind)
+            or not all(1 <= layer <= teacher_layers for layer in layers)
+        ):
             raise InputError(
                 f"layer map {list(kind)}: needs one teacher layer from 1 to {teacher_layers} "
                 f"for each of the {student_layers} student layers"

@@ -26,6 +26,7 @@ A custom loss is a function of two outputs and the batch that returns a value fo
 import dataclasses
 import functools
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -119,10 +120,9 @@ def table(
     parts = objective if isinstance(objective, Sequence) else [objective]
     rows: list[Match] = []
     for part in parts:
-        if not isinstance(part, Match) and not hasattr(part, "matches"):
-            raise InputError(
-                f"an objective is a Match, has a method `matches`, or is a list of both, not a {type(part).__name__}"
-            )
+        if isinstance(part, type) or not (isinstance(part, Match) or hasattr(part, "matches")):
+            found = f"the class {part.__name__}; call it" if isinstance(part, type) else f"a {type(part).__name__}"
+            raise InputError(f"an objective is a Match, has a method `matches`, or is a list of both, not {found}")
         rows += [part] if isinstance(part, Match) else part.matches(student, teacher)
     rows = [row for row in rows if row.weight]
     if not rows:
@@ -167,11 +167,11 @@ class TinyBertObjective:
     def __post_init__(self):
         weights = ("attention_weight", "hidden_weight", "embedding_weight", "prediction_weight")
         for name in weights:
-            _check_weight(name, getattr(self, name))
+            _check_weight(name, getattr(self, name), may_be_several=name in weights[:2])
         if not any(_any(getattr(self, name)) for name in weights):
             raise InputError(f"all weights are 0: nothing would be learned; give one of {', '.join(weights)}")
-        if not self.temperature > 0:
-            raise InputError("must be above 0", "temperature", self.temperature)
+        if not isinstance(self.temperature, numbers.Real) or not 0 < self.temperature < math.inf:
+            raise InputError("must be above 0 and finite", "temperature", self.temperature)
         for name, choices in (("padding", losses.PADDINGS), ("reduction", losses.REDUCTIONS)):
             if getattr(self, name) not in choices:
                 raise InputError(f"must be {' or '.join(choices)}", name, repr(getattr(self, name)))
@@ -248,7 +248,7 @@ class TinyBertObjective:
 
     def _per_layer(self, name: str, layers: int) -> tuple[float, ...]:
         given = getattr(self, name)
-        if isinstance(given, int | float):
+        if isinstance(given, numbers.Real):
             return (given,) * layers
         if len(given) != layers:
             raise InputError(f"needs one number, or one for each of {layers} layers", name, list(given))
@@ -310,7 +310,8 @@ def _any(weight: float | Sequence[float]) -> bool:
     return any(weight) if isinstance(weight, Sequence) else bool(weight)
 
 
-def _check_weight(name: str, value: float | Sequence[float]) -> None:
-    for number in value if isinstance(value, Sequence) and not isinstance(value, str) else (value,):
-        if not isinstance(number, int | float) or not 0 <= number < math.inf:
+def _check_weight(name: str, value: float | Sequence[float], may_be_several: bool = False) -> None:
+    several = may_be_several and isinstance(value, Sequence) and not isinstance(value, str)
+    for number in value if several else (value,):
+        if not isinstance(number, numbers.Real) or not 0 <= number < math.inf:
             raise InputError("must be a number of at least 0", name, value)

@@ -9,6 +9,7 @@ import scipy.special
 from tinybert_tf.bert import BertModel, BiLstmModel
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Example, Split, Task, TaskData, Tokenizer, load_task
+from tinybert_tf.data.batching import check_fits
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.logits import Logits, checked_seq_len, predict_logits
 from tinybert_tf.evaluate.task_model import TaskModel
@@ -138,7 +139,8 @@ def predict_split(
         unlabelled = Split(split.name, split.source, lambda: (_single_spaces(row) for row in split))
     task = raw_task(model, split)
     positions = model.config.max_position_embeddings
-    length = checked_seq_len(model, seq_len or min(_RAW_TEXT_LENGTH, positions))
+    check_fits(tokenizer, model.config, None)
+    length = checked_seq_len(model, min(_RAW_TEXT_LENGTH, positions) if seq_len is None else seq_len)
     options = {"batch_size": batch_size, "seq_len": length, "ids": model.config.label2id or {}}
     return unlabelled, predict_logits(model, unlabelled, tokenizer, task, **options)[0]
 
@@ -174,6 +176,10 @@ def _split_of(texts: str | Sequence[str], text_pairs: str | Sequence[str] | None
         raise InputError(
             f"{len(first)} texts, but {len(second)} text pairs; give at least one text, each pair both of its texts"
         )
+    for name, values, kinds in (("texts", first, str), ("text_pairs", second, str | None)):
+        for number, value in enumerate(values):
+            if not isinstance(value, kinds):
+                raise InputError(f"{name}[{number}] is a {type(value).__name__}, not a text")
     rows = [Example(number, *pair, None) for number, pair in enumerate(zip(first, second, strict=True))]
     return Split("texts", "texts", lambda: iter(rows))
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tinybert_tf.bert import INPUT_NAMES, BertModel, logits_model
 from tinybert_tf.data import Split, Task, Tokenizer, batches, label_ids, label_values
+from tinybert_tf.data.batching import LEAST_LENGTH
 from tinybert_tf.distribution import on_all_replicas, round_up_to_replicas
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.metrics import compute_metrics, entity_scores
@@ -111,7 +112,9 @@ def to_all_words(task: Task, logits: np.ndarray, words: int) -> np.ndarray:
 
 
 def checked_seq_len(model: BertModel, seq_len: int) -> int:
-    """The length; InputError if the network has fewer positions."""
+    """The length; InputError if it holds no word or the network has fewer positions."""
+    if seq_len < LEAST_LENGTH:
+        raise InputError(f"must be an integer of at least {LEAST_LENGTH}", "seq_len", seq_len)
     positions = model.config.max_position_embeddings
     if seq_len > positions:
         raise InputError(f"the model has {positions} positions; take a smaller one", "seq_len", seq_len)

@@ -9,6 +9,7 @@ from pathlib import Path
 from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Split, TaskData, Tokenizer, label_ids, load_task
+from tinybert_tf.data.batching import check_fits
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.errors import InputError
@@ -73,12 +74,13 @@ class TaskModel:
             raise InputError(
                 f"{source}: has the head {model.head!r}, but task {data.task.name} needs {data.task.head!r}"
             )
+        check_fits(tokenizer, model.config, None)
         ids = label_ids(data.task, model.config.label2id, str(source))
         if _are_nameless(model.config.label2id, ids):
             names = data.task.label_names or data.task.labels
             order = ", ".join(f"{ids[word]} = {name}" for word, name in zip(data.task.labels, names, strict=True))
             logger.warning("%s: its labels have no names; the task's order is assumed: %s", source, order)
-        length = checked_seq_len(model, seq_len or data.task.seq_len)
+        length = checked_seq_len(model, data.task.seq_len if seq_len is None else seq_len)
         return cls(model, tokenizer, data, ids, length, batch_size)
 
     @property

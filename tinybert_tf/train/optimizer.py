@@ -1,5 +1,7 @@
 """AdamW as BERT uses it."""
 
+import math
+import numbers
 from collections.abc import Sequence
 
 import keras
@@ -146,9 +148,18 @@ def bert_adamw(
         An optimizer for `compile`.
 
     Raises:
-        InputError: less than one step.
+        InputError: less than one step, or a rate, share or norm that is no number of its range.
     """
-    if total_steps < 1:
-        raise InputError("must be at least 1", "total_steps", total_steps)
+    ranges = {
+        "total_steps": (total_steps, 1, math.inf),
+        "learning_rate": (learning_rate, 0, math.inf),
+        "warmup_proportion": (warmup_proportion, 0, 1),
+        "weight_decay": (weight_decay, 0, math.inf),
+        "clip_norm": (clip_norm, 0, math.inf),
+    }
+    for name, (value, low, high) in ranges.items():
+        if not isinstance(value, numbers.Real) or not low <= value <= high or value == math.inf:
+            limit = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
+            raise InputError(f"must be a number {limit}", name, value)
     schedule = LinearDecay(learning_rate, total_steps, round(warmup_proportion * total_steps), decay)
     return AdamW(schedule, weight_decay=weight_decay, global_clipnorm=clip_norm, epsilon=1e-6, undecayed=UNDECAYED)
