@@ -150,6 +150,11 @@ def test_a_model_that_cannot_read_the_batches_is_refused(data, tokenizer):
         batches(pairs.train, tokenizer, pairs.task, batch_size=2, model=a_model(words))
 
 
+def test_a_model_with_the_head_of_another_task_is_refused(data, tokenizer):
+    with pytest.raises(InputError, match="model has the head 'regression', but task .* needs 'classification'"):
+        batches(data.train, tokenizer, data.task, batch_size=4, model=SimpleNamespace(head="regression"))
+
+
 @pytest.mark.parametrize(
     "sizes", [{"batch_size": 0}, {"batch_size": 2.5}, {"seq_len": 0}, {"seq_len": -4}, {"epochs": 0}]
 )

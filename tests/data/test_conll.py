@@ -167,3 +167,9 @@ def test_headers_and_words_with_spaces_are_refused(tmp_path, text, message):
     (tmp_path / "train.conll").write_text(text)
     with pytest.raises(InputError, match=message):
         list(read_conll(tmp_path / "train.conll"))
+
+
+def test_a_tag_column_that_holds_the_words_is_refused(tmp_path):
+    (tmp_path / "train.conll").write_text("a N O\nb N B-X\n")
+    with pytest.raises(InputError, match="tag_column=1: holds the words of .*train.conll; name the column of the tags"):
+        list(read_conll(tmp_path / "train.conll", "1"))

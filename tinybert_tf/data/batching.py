@@ -16,6 +16,7 @@ from tinybert_tf.errors import InputError
 
 SHUFFLE_BUFFER = 100_000
 LEAST_LENGTH = 3  # [CLS], a word, [SEP]
+_TASK_HEADS = ("classification", "regression", "token_classification", "span")
 # Examples are sorted by length within a window of this many batches, so that most batches hold a single length.
 WINDOW_BATCHES = 64
 
@@ -83,6 +84,9 @@ def batches(
     task = getattr(task, "task", task)
     _check_sizes(batch_size, seq_len, epochs)
     if model is not None:
+        head = getattr(model, "head", None)
+        if head in _TASK_HEADS and head != task.head:
+            raise InputError(f"has the head {head!r}, but task {task.name} needs {task.head!r}", "model")
         check_fits(tokenizer, model.config, seq_len)
         if task.has_pairs and model.config.type_vocab_size == 1:
             raise InputError(

@@ -124,8 +124,15 @@ def conll_layout(path: Path, tag_column: str | None = None) -> ConllLayout:
     """The layout of a file, by its first lines.
 
     Raises:
-        InputError: the file has no such column.
+        InputError: the file has no such column, or it holds the words.
     """
+    layout = _layout(path, tag_column)
+    if tag_column is not None and layout.tag == layout.word:
+        raise InputError(f"holds the words of {path}; name the column of the tags", "tag_column", tag_column)
+    return layout
+
+
+def _layout(path: Path, tag_column: str | None) -> ConllLayout:
     names: Sequence[str] = _CONLLU
     columns = 0
     for number, line in numbered_lines(path):
