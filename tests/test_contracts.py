@@ -23,7 +23,7 @@ FLAGS = {
     "num_devices dtype teacher_dtype dry_run recipe objective layer_map loss_scale",
     "bin/augment.py": f"{COMMON} {TASK} masked_lm word_vectors copies replace_probability candidates",
     "bin/distill_task.py": f"{COMMON} {TASK} {TRAINS} {STAGES} {OWN_DATA} teacher student stage augmented_data_dir "
-    "teacher_dtype recipe objective layer_map loss_scale epochs learning_rate",
+    "teacher_dtype recipe objective layer_map loss_scale",
     "bin/sweep.py": COMMON,
     "bin/evaluate.py": f"{COMMON} {TASK} model_dir strategy num_devices",
     "bin/predict.py": f"{COMMON} task data_dir model_dir text input_file",

@@ -210,6 +210,7 @@ def test_rows_of_weight_zero_change_nothing(distiller, batch):
         np.testing.assert_allclose(a, b, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_xla_gives_the_same_loss(distiller, batch):
     made = distiller()
     plain = loss_of(made, batch())

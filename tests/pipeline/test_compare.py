@@ -120,6 +120,7 @@ def test_a_file_that_is_no_method_is_refused_before_anything_trains(calls, tmp_p
     assert not calls
 
 
+@pytest.mark.slow
 def test_methods_train_side_by_side_in_processes(glue, make_directory, tmp_path):
     teacher = make_directory("teacher", "classification", label2id={"negative": 0, "positive": 1})
     short = {"train_batch_size": 8, "evaluations": 1, "allow_weak_teacher": True, "student": "2x12x2x24"}

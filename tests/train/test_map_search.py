@@ -51,6 +51,7 @@ def test_the_map_that_scores_best_is_found(tmp_path):
     assert len(tried) == 16 and sum(steps) <= 1000
 
 
+@pytest.mark.slow
 def test_a_search_trains_with_the_map_that_it_found(glue, make_directory, tmp_path):
     teacher = make_directory("teacher", label2id=LABELS)
     searching = settings(tmp_path, glue, teacher, layer_map="search", search_steps=8, stage="prediction")

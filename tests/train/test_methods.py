@@ -35,6 +35,7 @@ def test_a_method_is_a_flag(name, glue, make_directory, tmp_path):
     assert 0 <= result["score"] <= 1 and result["steps"] == (4 if name == "minilmv2" else 2)
 
 
+@pytest.mark.slow
 def test_a_chain_leads_from_a_teacher_of_16_heads_through_an_assistant_of_12(glue, make_directory, tmp_path):
     sizes = {"hidden_size": 32, "num_attention_heads": 16, "intermediate_size": 40}
     teacher = make_directory("teacher", "classification", label2id=LABELS, **sizes)

@@ -53,6 +53,7 @@ def test_a_cache_of_ones_own_is_kept_and_changes_nothing(settings, tmp_path):
     assert len(list((tmp_path / "kept").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_is_resumed_in_its_own_order(settings, tmp_path, monkeypatch):
     """Such a run read its rows in another order: shards would give it rows twice."""
     interrupted(monkeypatch, settings("old"), 2)

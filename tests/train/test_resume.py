@@ -21,8 +21,8 @@ from tinybert_tf.train.pretrain import PretrainSettings, pretrain
 TASK = {"task": "sst2", "train_batch_size": 8, "seq_len": 16, "evaluations": 2}
 
 
-def slow(value):
-    return pytest.param(value, marks=pytest.mark.slow)
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def measurements(run):
     return [{name: value for name, value in row.items() if name != "examples_per_second"} for row in rows]
 
 
-@pytest.mark.parametrize("program", [slow("finetune"), "distill_task", slow("distill_general"), "pretrain"])
+@pytest.mark.parametrize("program", [slow("finetune"), "distill_task", slow("distill_general"), slow("pretrain")])
 def test_an_interrupted_run_goes_on_exactly(programs, program, tmp_path, monkeypatch):
     run, whole, parts = programs[program], tmp_path / "whole", tmp_path / "parts"
     expected = run(whole)
@@ -154,7 +154,7 @@ def as_the_first_version_wrote(run, program: str) -> None:
     path.write_text(json.dumps(description))
 
 
-@pytest.mark.parametrize(("program", "steps"), [("finetune", 2), ("distill_task", 7), ("distill_general", 2)])
+@pytest.mark.parametrize(("program", "steps"), [("finetune", 2), slow("distill_task", 7), slow("distill_general", 2)])
 def test_a_run_of_the_first_version_is_resumed_exactly(programs, program, steps, tmp_path, monkeypatch):
     """It read its rows in another order, and knew half of today's settings."""
     run, whole, parts = programs[program], tmp_path / "whole", tmp_path / "parts"

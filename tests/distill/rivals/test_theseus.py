@@ -46,6 +46,7 @@ def test_without_replacing_the_network_is_the_teacher_and_with_all_the_student(f
     np.testing.assert_allclose(full(features, training=True), full.student(features)["logits"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_only_the_successor_s_layers_are_trained(features):
     teacher, student = networks()
     frozen = [v.numpy() for v in (*teacher.variables, *student.embeddings.variables, *student.head_layer.variables)]
