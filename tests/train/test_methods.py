@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tinybert_tf.checkpoints import load_model
+from tinybert_tf.distill import Distiller
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.settings import compose
+from tinybert_tf.train import student
 from tinybert_tf.train.distill_general import GeneralSettings
 from tinybert_tf.train.distill_task import DistillSettings, distill_task
 from tinybert_tf.train.settings import PROGRAM_OBJECTIVES, MatchingSettings
@@ -33,6 +36,31 @@ def test_a_method_is_a_flag(name, glue, make_directory, tmp_path):
         changes["student"] = "2x16x2x32"
     result = distill_task(settings(glue, teacher, tmp_path, **changes))
     assert 0 <= result["score"] <= 1 and result["steps"] == (4 if name == "minilmv2" else 2)
+
+
+@pytest.mark.parametrize(("name", "states"), [("pkd", [1]), ("distilbert", [2])])
+def test_states_of_a_student_made_from_its_teacher_are_projected_as_it_was_made(
+    name, states, glue, make_directory, tmp_path, monkeypatch
+):
+    """From random projections BERT-PKD's loss, weighted with 100, destroys what the student had from its teacher."""
+    made, begun = [], []
+    initialize, begin = student.initialize_student, Distiller.__init__
+
+    def initialized(*args, **kwargs):
+        made.extend(initialize(*args, **kwargs))
+        return made
+
+    def began(self, *args, **kwargs):
+        begin(self, *args, **kwargs)
+        begun.extend(layer.get_weights()[0] for layer in self.projections.values())
+
+    monkeypatch.setattr(student, "initialize_student", initialized)
+    monkeypatch.setattr(Distiller, "__init__", began)
+    teacher = make_directory("teacher", "classification", label2id=LABELS)
+    distill_task(settings(glue, teacher, tmp_path, objective=name, stage="prediction", init="auto"))
+    assert len(begun) == len(states)
+    for kernel, state in zip(begun, states, strict=True):
+        np.testing.assert_array_equal(kernel, made[state][0])
 
 
 @pytest.mark.slow

@@ -395,7 +395,9 @@ def _projections(student, teacher, matches: Sequence[Match], values) -> dict[str
             dtype=policy,
         )
         layer.build((None, None, inputs))
-        if values is not None and key.isdigit():
-            layer.set_weights(_checked_projection(values, int(key), inputs, outputs))
+        # `sequence_output` is the last hidden state.
+        index = len(values or ()) - 1 if key == "sequence_output" else int(key) if key.isdigit() else None
+        if values is not None and index is not None:
+            layer.set_weights(_checked_projection(values, index, inputs, outputs))
         projections[key] = layer
     return projections

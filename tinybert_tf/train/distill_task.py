@@ -384,6 +384,6 @@ def _both_stages(
             )
         objective = matching.prediction_objective(settings.temperature)
         scores = trainer.learn_predictions(
-            teacher, objective, epochs, settings.prediction_learning_rate, settings.quantize_aware
+            teacher, objective, projections, epochs, settings.prediction_learning_rate, settings.quantize_aware
         )
     return scores

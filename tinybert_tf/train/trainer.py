@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from tinybert_tf.bert import BertModel, logits_model
-from tinybert_tf.distill import Distiller, TinyBertObjective, losses
+from tinybert_tf.distill import Distiller, losses
 from tinybert_tf.distill.objectives import Objective
 from tinybert_tf.distill.rivals import Theseus
 from tinybert_tf.distill.soft_map import Annealing, LearnedMapObjective
@@ -130,13 +130,26 @@ class Trainer:
     def learn_predictions(
         self,
         teacher: BertModel,
-        objective: TinyBertObjective,
+        objective: Objective,
+        projections,
         epochs: float,
         learning_rate: float,
         quantize_aware: str | None = None,
     ) -> dict[str, float] | None:
-        """The prediction stage; as `learn_labels`, with the teacher's logits for labels."""
-        distiller = Distiller(teacher, self.model, objective)
+        """The prediction stage; as `learn_labels`, with the teacher's logits for labels.
+
+        Args:
+            teacher: frozen.
+            objective: of the predictions, and in some methods of hidden states as well.
+            projections: starting values for these; see `Distiller`.
+            epochs: passes over the training set.
+            learning_rate: peak of the schedule.
+            quantize_aware: train through the rounding of a file of this mode.
+
+        Returns:
+            Dev scores of the model that is kept; None for a dry run.
+        """
+        distiller = Distiller(teacher, self.model, objective, projections)
         return self._fit_scored(
             "prediction",
             distiller,
