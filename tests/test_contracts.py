@@ -56,7 +56,7 @@ def result_of(program: str, folder: Path, *arguments: str) -> dict:
     return json.loads(last.removeprefix("RESULT "))
 
 
-SIZE = "2x48x2x96"
+SIZE = "2x48x12x96"
 SHORT = ("--task=sample", "--max_train_examples=64", "--max_steps=4", "--train_batch_size=16")
 
 
