@@ -82,7 +82,7 @@ def test_run_directory(trained):
         files = {path.name for path in (trained / run / "model").iterdir()}
         assert {"config.json", "vocab.txt", "model.safetensors"} <= files
         assert "label2id" in json.loads((trained / run / "model" / "config.json").read_text())
-    assert (trained / "student" / "model" / "distill.safetensors").is_file()
+    assert (trained / "student" / "intermediate" / "distill.safetensors").is_file()
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ def test_results_about_files(trained):
 @pytest.mark.slow
 def test_results_of_comparisons(trained):
     (trained / "compare.yaml").write_text(
-        f"configs: [a.yaml]\ntasks: [sample]\nteacher: teacher/model\nstudent: {SIZE}\nseeds: '0'\n"
+        f"configs: a.yaml\ntasks: sample\nteacher: teacher/model\nstudent: {SIZE}\nseeds: '0'\n"
     )
     (trained / "a.yaml").write_text("allow_weak_teacher: true\nmax_train_examples: 64\n")
     found = result_of("bin/compare.py", trained, "--config_file=compare.yaml", "--output_dir=compare", "--steps=2")
