@@ -1,19 +1,14 @@
 """The user's own data: texts with labels from CSV, TSV or JSONL files, or from lists."""
 
-import collections
 import dataclasses
-import itertools
 import json
 import logging
 import math
-import re
-import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinybert_tf.data.glue import checked_score
+from tinybert_tf.data.labels import MISSING, checked_label, sorted_labels
 from tinybert_tf.data.lines import whole_characters
 from tinybert_tf.data.split import Example, Split, TaskData
 from tinybert_tf.data.tables import QUOTINGS, read_records, read_text_lines
@@ -22,8 +17,6 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.settings import setting
 
 _KINDS = {"class": "classification", "number": "regression"}
-# Python refuses to parse integers of thousands of digits; no class has such a name.
-_LONGEST_NUMBER = 20
 # The dev metrics of each kind of task, those reported by default first; `main_metric` chooses among them.
 METRICS = {
     "classification": ("accuracy", "macro_f1", "matthews", "f1"),
@@ -31,14 +24,6 @@ METRICS = {
     "token_classification": ("f1", "precision", "recall", "accuracy"),
 }
 _REPORTED = 2  # number of metrics reported by default
-# Separators of several labels in one row.
-_JOINTS = ",;|/+&#"
-_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
-# A list that was written as text, and a row of 0 and 1 for each of several classes.
-_LIST = re.compile(r"""[\[({].*,.*[\])}]|[\[({]['"].*[\])}]""")
-_INDICATORS = re.compile(r"[01]( [01])+")
-# What pandas writes for a missing value.
-_MISSING = ("nan", "<na>")
 
 logger = logging.getLogger(__name__)
 
@@ -168,9 +153,7 @@ def task_from_lists(
     task = with_metrics(Task("custom", kind, "", (), "text", pair, "label"), None)
     rows = {"train": _listed(task, "", texts, text_pairs, labels)}
     if kind == "classification":
-        task = dataclasses.replace(
-            task, labels=_sorted_labels("labels", (row.label for row in rows["train"]), is_whole)
-        )
+        task = dataclasses.replace(task, labels=sorted_labels("labels", (row.label for row in rows["train"]), is_whole))
     if dev_text_pairs is not None and text_pairs is None:
         raise InputError("are given, but `text_pairs` are not; give both or none", "dev_text_pairs")
     if dev_texts is None and (dev_labels is not None or dev_text_pairs is not None):
@@ -222,7 +205,7 @@ def _as_label(value: Any, where: str) -> str:
         raise InputError(f"{where} is an array of {value.size}: several labels for one text are not supported")
     value = value.item() if hasattr(value, "item") else value  # of NumPy
     value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-    is_missing = value is None or str(value).lower() in _MISSING
+    is_missing = value is None or str(value).lower() in MISSING
     if is_missing or not isinstance(value, str | bool | int | float | list | tuple | set | dict):
         found = "is missing" if is_missing else f"is a {type(value).__name__}, not a text or a number"
         raise InputError(f"{where} {found}; remove the row or label it")
@@ -263,56 +246,7 @@ def known_labels(
         if labels is None:
             raise InputError("is missing; the labels are collected from it", "train_file")
         return tuple(labels)
-    return _sorted_labels(files.train_file, read(Path(files.train_file)), files.label_separator == "none")
-
-
-def _sorted_labels(source: str, labels: Iterable[str], are_whole: bool = False) -> tuple[str, ...]:
-    """The different labels in order. `are_whole`: even if they look joined."""
-    counts = collections.Counter(labels)
-    if len(counts) < 2:
-        raise InputError(f"{source}: every label is {next(iter(counts))!r}; a classifier needs two at least")
-    if not are_whole and (joined := _joined(counts)):
-        raise InputError(
-            f"{source}: {counts[joined]} rows have the label {joined!r}, which is a list of others; several labels for one text "
-            "are not supported: train a model for each, or take `label_separator=none` if it is a class of its own"
-        )
-    _check_alike(source, counts)
-    are_integers = all(label.removeprefix("-").isdecimal() and len(label) < _LONGEST_NUMBER for label in counts)
-    return tuple(sorted(counts, key=lambda label: (int(label) if are_integers else 0, label)))
-
-
-def _check_alike(source: str, counts: Mapping[str, int]) -> None:
-    """Raises InputError for two labels that are the same number, and logs those that only look the same."""
-    numbers: dict[Decimal, str] = {}
-    looks: dict[str, str] = {}
-    for label in sorted(counts, key=len):
-        same = numbers.setdefault(Decimal(label), label) if _NUMBER.fullmatch(label) else label
-        if same != label:
-            raise InputError(
-                f"{source}: {counts[same]} rows have the label {same!r} and {counts[label]} have {label!r}, the same number; "
-                "write it in one way"
-            )
-        visible = "".join(c for c in unicodedata.normalize("NFKC", label) if unicodedata.category(c) != "Cf")
-        same = looks.setdefault(" ".join(visible.casefold().split()), label)
-        if same != label:
-            logger.warning(
-                "%s: the labels %a (%d rows) and %a (%d) differ in case or in characters that do not show; they are two classes",
-                source, same, counts[same], label, counts[label],
-            )  # fmt: skip
-
-
-def _joined(labels: Collection[str]) -> str | None:
-    """A label that is a list of other labels: its parts are labels themselves, or also parts of other labels."""
-    for joint in _JOINTS:
-        parts = {label: [part.strip() for part in label.split(joint) if part.strip()] for label in labels}
-        counts = collections.Counter(itertools.chain.from_iterable(map(set, parts.values())))
-        for label, of_label in parts.items():
-            if len(of_label) > 1 and all(counts[part] > 1 for part in of_label):
-                return label
-    if all(map(_INDICATORS.fullmatch, labels)):
-        return next(iter(labels))
-    are_labels = lambda words: len(words) > 1 and all(word in labels for word in words)
-    return next((label for label in labels if _LIST.fullmatch(label) or are_labels(label.split())), None)
+    return sorted_labels(files.train_file, read(Path(files.train_file)), files.label_separator == "none")
 
 
 def file_splits(task: Task, files: CustomFiles, rows: Callable[[Path, bool], Iterator[Example]]) -> TaskData:
@@ -426,27 +360,3 @@ def _as_text(value: Any, where: str) -> str:
         raise InputError(f"{where} is {value}, which is no value; fill it in or remove the row")
     value = value if isinstance(value, str) else json.dumps(value)
     return whole_characters(value, where)
-
-
-def checked_label(where: str, label: str, task: Task) -> str:
-    """A label that the task can have.
-
-    Raises:
-        InputError: it is empty, has a line break in it, is not a number, or is not one of the task's.
-    """
-    label = label.strip()
-    if not label:
-        raise InputError(f"{where}: the label is empty (column {task.label!r}); fill it in or remove the row")
-    if task.kind == "regression":
-        return checked_score(where, label)
-    if label.lower() in _MISSING:
-        raise InputError(
-            f"{where}: the label is {label!r}, which stands for a missing value; fill it in or remove the row"
-        )
-    if len(label.splitlines()) > 1:
-        raise InputError(
-            f"{where}: the label {label!r} has a line break in it, which no file of labels can hold; rename it"
-        )
-    if task.labels and label not in task.labels:
-        raise InputError(f"{where}: unknown label {label!r}; training had {', '.join(task.labels)}")
-    return label

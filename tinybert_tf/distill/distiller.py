@@ -395,9 +395,9 @@ def _projections(student, teacher, matches: Sequence[Match], values) -> dict[str
             dtype=policy,
         )
         layer.build((None, None, inputs))
-        # `sequence_output` is the last hidden state.
-        index = len(values or ()) - 1 if key == "sequence_output" else int(key) if key.isdigit() else None
-        if values is not None and index is not None:
+        is_last = key == "sequence_output"
+        if values is not None and (is_last or key.isdigit()):
+            index = student.config.num_hidden_layers if is_last else int(key)
             layer.set_weights(_checked_projection(values, index, inputs, outputs))
         projections[key] = layer
     return projections
