@@ -5,9 +5,9 @@ python benchmarks/clients.py --clients_dir=DIRECTORY [--pythons=3.9=/path/to/pyt
 Each client gets an environment of its own under --clients_dir (some 10 GB in all; kept for the next run). A client whose
 Python is not found is "not run here"; the Task Library also needs libusb-1.0. The networks are random: the classifier has
 TinyBERT4's shape, the others are small. A client passes a file if its answers are those of LiteRT in this Python in 99% of the
-rows: the same label or position, or scores that differ by no more than rounding does. Kernels of other versions round
-activations in other places; what that may change is measured, as the largest difference that the file's own rounding makes
-to LiteRT's answers.
+rows: the same label or position, or scores that differ by no more than rounding to eight bits does. Kernels of other versions
+round activations in other places; what that may change is measured, as the largest difference that the rounding of the file
+makes to LiteRT's answers, and of files with fewer bits that of the dynamic and int8 ones.
 Results go to benchmarks/results/clients.csv, one line for each client and file; rows of clients that are not run this time
 are kept.
 
@@ -53,6 +53,7 @@ COLUMNS = ("client", "version", "kind", "mode", "outcome", "equal", "rows", "lar
 KINDS = ("classifier", "pairs", "regression", "span", "tags")
 SHARE_EQUAL = 0.99
 LEAST_TOLERANCE = 0.01
+EIGHT_BITS = ("dynamic", "int8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -309,15 +310,22 @@ def compare(client: Client, case: dict, error: str | None, expected: dict[str, n
         return row | {"outcome": "runs" if answered else "wrong", "equal": answered, "rows": len(found)}
     mask, answers = np.asarray(case["rows"]["mask"]), expected[case["name"]]
     found = np.asarray(found, np.float64).reshape(answers.shape)
-    found, rounded, exact = (_scores(kind, each, mask) for each in (found, answers, expected[f"{kind}_none"]))
-    least = LEAST_TOLERANCE * (exact.std() if kind == "regression" else 1)
-    same = _same(kind, found, rounded, max(least, np.abs(rounded - exact).max()))
+    found, rounded = _scores(kind, found, mask), _scores(kind, answers, mask)
+    same = _same(kind, found, rounded, _tolerance(kind, mode, expected, mask))
     return row | {
         "outcome": "runs" if same.mean() >= SHARE_EQUAL else "wrong",
         "equal": int(same.sum()),
         "rows": same.size,
         "largest_difference": f"{np.abs(found - rounded).max():.2g}",
     }
+
+
+def _tolerance(kind: str, mode: str, expected: dict[str, np.ndarray], mask: np.ndarray) -> float:
+    """What kernels may change of the scores."""
+    exact = _scores(kind, expected[f"{kind}_none"], mask)
+    rounding = lambda mode: np.abs(_scores(kind, expected[f"{kind}_{mode}"], mask) - exact).max()
+    least = LEAST_TOLERANCE * (exact.std() if kind == "regression" else 1)
+    return max(least, min(rounding(mode), max(map(rounding, EIGHT_BITS))))
 
 
 def _scores(kind: str, answers: np.ndarray, mask: np.ndarray) -> np.ndarray:
