@@ -17,7 +17,9 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 TASKS = sorted((CONFIGS / "task").glob("*.yaml"))
 FULL_SIZE = sorted((CONFIGS / "full_size").glob("*.yaml"))
 GENERAL = sorted((CONFIGS / "general").glob("*.yaml"))
-METHODS = sorted(path for folder in ("ablations", "rivals", "chain") for path in (CONFIGS / folder).glob("*.yaml"))
+METHODS = sorted(
+    path for folder in ("ablations", "rivals", "ways", "chain") for path in (CONFIGS / folder).glob("*.yaml")
+)
 COMPARISONS = sorted((CONFIGS / "compare").glob("*.yaml"))
 SETTINGS = {
     "run_task": RunTaskSettings,

@@ -34,6 +34,14 @@ def test_every_size_is_distilled_exported_and_measured_once(settings, tmp_path, 
     assert said and all(line.endswith("already done") for line in said)
 
 
+@pytest.mark.slow
+def test_files_are_trained_through_their_own_rounding(settings, tmp_path):
+    result = frontier(replace(settings, quantize="none,int4", quantize_aware=True))
+    assert [row["model"] for row in result["rows"]] == ["1x16_all none", "1x16_all int4"]
+    grid = {path.parent.parent.name for path in (tmp_path / "out").glob("*/model/quantization.json")}
+    assert grid == {"1x16_all_int4"}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -39,7 +39,7 @@ def test_a_student_is_pruned_and_distilled_in_rounds(settings, tmp_path):
         ({"prune_to": "2x9x2x16"}, "prune_to=2x9x2x16: 9 must be a multiple of 2"),
         ({"prune_to": "2x8x2x16", "student": "tinybert4"}, "student=tinybert4: .* give a model directory"),
         ({"prune_to": "9x8x2x16"}, "num_hidden_layers=9: the model has 4"),
-        ({"quantize_aware": "int3"}, "quantize_aware=int3: must be int8 or int4"),
+        ({"quantize_aware": "int3"}, "quantize_aware=int3: must be int8, int4_embeddings or int4"),
         ({"quantize_aware": "int8", "stage": "intermediate"}, "quantize_aware=int8: .* in the prediction stage"),
         ({"quantize_aware": "int8", "strategy": "mirrored"}, "quantize_aware=int8: runs on one device"),
     ],

@@ -41,9 +41,11 @@ def test_values_are_rounded_as_the_exporter_rounds_them(bits):
     assert np.allclose(fake_quantized(tf.constant(values), bits), integers * scales, atol=1e-6)
 
 
-@pytest.mark.parametrize(("mode", "bits"), [("int8", 8), ("int4", 4)])
+@pytest.mark.parametrize(
+    ("mode", "bits", "embedding_bits"), [("int8", 8, 8), ("int4_embeddings", 8, 4), ("int4", 4, 4)]
+)
 @pytest.mark.parametrize("head", ["classification", "span"])
-def test_the_exporter_finds_the_scales_of_rounded_weights(network, head, mode, bits):
+def test_the_exporter_finds_the_scales_of_rounded_weights(network, head, mode, bits, embedding_bits):
     model = network(head)
     before = folded_weights(model)
     with QuantizeAware(model, mode).rounded():
@@ -55,7 +57,7 @@ def test_the_exporter_finds_the_scales_of_rounded_weights(network, head, mode, b
             again, same_scales = quantized(rounded, bits, axis=0)
             assert np.array_equal(again, integers) and np.allclose(same_scales, scales, rtol=1e-5)
             assert np.allclose(again * same_scales, rounded, atol=1e-5)
-    integers, scales = quantized(before.word, bits, axis=1)
+    integers, scales = quantized(before.word, embedding_bits, axis=1)
     assert np.allclose(after.word, integers * scales, atol=1e-6)
     assert np.array_equal(folded_weights(model).word, before.word)  # as it was before
 
@@ -86,7 +88,7 @@ def test_a_step_changes_the_exact_weights_by_the_gradient_at_the_rounded_ones(ne
 
 
 def test_bad_modes_and_heads_are_named(network):
-    with pytest.raises(InputError, match="quantize_aware=int3: must be int8 or int4"):
+    with pytest.raises(InputError, match="quantize_aware=int3: must be one of int8, int4_embeddings, int4"):
         QuantizeAware(network(), "int3")
     with pytest.raises(InputError, match="head 'encoder' has no file"):
         QuantizeAware(network("encoder"), "int8")

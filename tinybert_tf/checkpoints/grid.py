@@ -7,7 +7,7 @@ from tinybert_tf.files import read_json_object, write_json
 
 FILE_NAME = "quantization.json"
 # The modes that weights can be trained for. Other modes hardly round them.
-MODES = ("int8", "int4")
+MODES = ("int8", "int4_embeddings", "int4")
 
 
 def write_grid(mode: str, directory: str | Path) -> None:
@@ -20,5 +20,5 @@ def read_grid(directory: str | Path) -> str | None:
     path = Path(directory) / FILE_NAME
     mode = read_json_object(path).get("quantize_aware") if path.is_file() else None
     if mode not in (None, *MODES):
-        raise InputError(f"{path}: quantize_aware={mode!r}; must be {' or '.join(MODES)}")
+        raise InputError(f"{path}: quantize_aware={mode!r}; must be one of {', '.join(MODES)}")
     return mode

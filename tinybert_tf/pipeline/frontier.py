@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
+from tinybert_tf.checkpoints.grid import MODES
 from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
@@ -36,6 +37,10 @@ class FrontierSettings:
     vocab_sizes: str = setting("6000,0", "numbers of word pieces; 0: all")
     quantize: str = setting("int8,int4", f"files of each size: {', '.join(QUANTIZE_MODES)}")
     minutes: float = setting(5.0, "that each size is distilled for on this machine, both stages together")
+    quantize_aware: bool = setting(
+        False,
+        f"train {', '.join(MODES)} files through their rounding: for each a second prediction stage of as many steps",
+    )
     train_batch_size: int = setting(32, "examples in a step")
     max_train_examples: int | None = setting(None, "use only the first rows of the training set")
     intermediate_learning_rate: float = setting(3e-4, "peak of the schedule of the intermediate stage")
@@ -90,11 +95,10 @@ def frontier(settings: FrontierSettings) -> dict:
     job = _Frontier(settings)
     files, facts = {}, {}
     for size in job.sizes:
-        teacher = job.teacher(size.vocab_size)
-        model = job.distill(size, teacher)
-        for mode, found in job.files(size, model).items():
+        models = job.distill(size, job.teacher(size.vocab_size))
+        for mode, found in job.files(size, models).items():
             name = f"{size.name} {mode}"
-            files[name], facts[name] = found.pop("path"), _described(size, mode, model) | found
+            files[name], facts[name] = found.pop("path"), _described(size, mode, models[mode]) | found
     times = job.steps.run("latency", lambda _: job.times(files), {"files": files}, **files)
     teacher_score = job.teacher_score()
     rows = [
@@ -174,8 +178,8 @@ class _Frontier:
         described = self.shared | {"vocab_size": vocab_size}
         return Path(self.steps.run(f"teacher_{vocab_size}", make, described, teacher=self.source)["model"])
 
-    def distill(self, size: _Size, teacher: Path) -> Path:
-        """A student of that size."""
+    def distill(self, size: _Size, teacher: Path) -> dict[str, Path]:
+        """Students of that size: mode -> the model of this mode's file, which all share without `quantize_aware`."""
         names = (
             "train_batch_size",
             "max_train_examples",
@@ -192,8 +196,17 @@ class _Frontier:
             values | {"minutes": self.settings.minutes},
             teacher=teacher,
         )
-        distilling = build(DistillSettings, values | self._epochs(steps) | {"max_steps": steps})
-        return Path(self.steps.run_program(size.name, distill_task, distilling, teacher=teacher)["model"])
+        values |= self._epochs(steps) | {"max_steps": steps}
+        student = self._distilled(size.name, values, teacher=teacher)
+        models = dict.fromkeys(self.settings.modes, student)
+        if self.settings.quantize_aware:
+            for mode in set(MODES) & models.keys():
+                own = values | {"student": str(student), "stage": "prediction", "quantize_aware": mode}
+                models[mode] = self._distilled(f"{size.name}_{mode}", own, teacher=teacher, student=student)
+        return models
+
+    def _distilled(self, name: str, values: dict[str, Any], **files: Path) -> Path:
+        return Path(self.steps.run_program(name, distill_task, build(DistillSettings, values), **files)["model"])
 
     def _steps_for(self, size: _Size, values: dict[str, Any]) -> int:
         """Steps of each of the two stages that take these minutes, by a dry run."""
@@ -210,12 +223,12 @@ class _Frontier:
         epochs = steps * self.settings.train_batch_size / rows + 1
         return {"intermediate_epochs": epochs, "prediction_epochs": epochs}
 
-    def files(self, size: _Size, model: Path) -> dict[str, dict[str, Any]]:
+    def files(self, size: _Size, models: dict[str, Path]) -> dict[str, dict[str, Any]]:
         """The files of a size: mode -> `path`, `mb` and `score`."""
 
         def make(output: Path) -> dict[str, dict[str, Any]]:
             found, texts, own = {}, example_texts(self.data.train), self.settings.data
-            for mode in self.settings.modes:
+            for mode, model in models.items():
                 path = output / f"{size.name}_{mode}.tflite"
                 report = export_tflite(model, path, seq_len=self.seq_len, quantize=mode, calibration_texts=texts)
                 score = score_file(path, own.task, own.data_dir, own.custom)
@@ -224,10 +237,8 @@ class _Frontier:
             return found
 
         described = {"modes": self.settings.modes, "seq_len": self.seq_len}
-        return {
-            mode: dict(found)
-            for mode, found in self.steps.run(f"{size.name}_files", make, described, model=model).items()
-        }
+        made = self.steps.run(f"{size.name}_files", make, described, **models)
+        return {mode: dict(found) for mode, found in made.items()}
 
     def times(self, files: dict[str, str]) -> dict[str, dict[str, float]]:
         """Milliseconds of each file on one thread, all taking turns."""

@@ -79,7 +79,7 @@ class DistillSettings:
         "teacher, or label: what the prediction stage learns from (recipe published: label for scores, else teacher)",
     )
     quantize_aware: str | None = setting(
-        None, "int8 or int4: train the prediction stage through the rounding of this file's weights"
+        None, f"{', '.join(MODES)}: train the prediction stage through the rounding of this file's weights"
     )
     teacher_cache: str = setting("auto", TEACHER_CACHE_HELP)
     allow_weak_teacher: bool = setting(False, "distill a teacher even if its dev score is no better than chance")

@@ -46,7 +46,7 @@ class QuantizeAware(keras.callbacks.Callback):
     def __init__(self, model: BertModel, mode: str):
         super().__init__()
         if mode not in MODES:
-            raise InputError(f"must be {' or '.join(MODES)}", "quantize_aware", mode)
+            raise InputError(f"must be one of {', '.join(MODES)}", "quantize_aware", mode)
         self.mode = mode
         self._weights = _weights(model, mode)
         copies = lambda: [tf.Variable(weight.variable, trainable=False) for weight in self._weights]
