@@ -92,6 +92,20 @@ def test_a_narrower_projection_starts_far_below_random_weights(network, batches)
     assert loss < 0.5 * distillation_loss(teacher, random, None, batches[0])
 
 
+def test_a_projection_depends_on_the_tokens_not_on_their_batches(network, batches):
+    teacher = network(layers=3)
+    rows = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    # One row at a time, from the last to the first, each with padding of its own length, and a row without a token.
+    padded = [{name: np.pad(rows[name][[row]], ((0, 0), (0, row % 3))) for name in rows} for row in range(95, -1, -1)]
+    padded.append({name: np.zeros((1, 5), np.int32) for name in rows})
+    made = []
+    for given in (batches, padded):
+        student = network(layers=2, hidden=4)
+        projections = initialize_student(student, teacher, "teacher_projection", batches=given)
+        made.append([*student.get_weights(), *(array for projection in projections for array in projection)])
+    assert largest_difference(*made) < 1e-3
+
+
 def test_layer_copy_takes_the_mapped_layers_and_the_head(network, batches):
     teacher, student = network(layers=4), network(layers=2)
     assert initialize_student(student, teacher, "layer_copy") is None

@@ -9,8 +9,8 @@ error of the layers before it, skipped layers included. Every regression fits th
 change, so between equal sizes the weights stay the same and the student equals its teacher.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -22,6 +22,7 @@ from tinybert_tf.errors import InputError
 
 # Strength of the ridge regressions, in units of the mean variance of their inputs.
 _RIDGE = 0.01
+_BATCH_TOKENS = 4096
 
 
 class Kept(NamedTuple):
@@ -55,11 +56,11 @@ def compress_teacher(
     Raises:
         InputError: no token in `batches`.
     """
-    features = [{name: np.asarray(value) for name, value in batch.items()} for batch in batches]
+    features = _by_length(batches)
     tokens, source_tokens = _Tokens(student, features), _Tokens(teacher, features)
     hidden = [source_tokens.embed()]
     for layer in teacher.transformer_layers:
-        hidden.append(source_tokens.states(layer, hidden[-1]).outputs)
+        hidden.append(source_tokens.outputs(layer, hidden[-1]))
     basis = _basis([hidden[number] for number in (0, *mapped)], student.config.hidden_size)
     _compress_embeddings(student, teacher, basis, tokens, hidden[0])
     states = tokens.embed()
@@ -70,11 +71,33 @@ def compress_teacher(
         heads = range(source.config.num_attention_heads) if parts is None else parts.heads
         read = _read(states, hidden[number - 1], basis)
         _compress_attention(layer.attention, source.attention, heads, basis, states, read)
-        contexts = tokens.states(layer, states).context
+        contexts = tokens.contexts(layer.attention, states)
         states = _compress_layer(layer, source, basis, states, contexts, target, parts)
         projections.append(_read(states, target.outputs, basis))
     _compress_heads(student, teacher, _read(states, hidden[-1], basis), tokens, states, hidden[-1])
     return [(kernel.astype(np.float32), bias.astype(np.float32)) for kernel, bias in projections]
+
+
+def _by_length(batches: Iterable[Mapping]) -> list[dict[str, np.ndarray]]:
+    """The rows of all batches in batches of similar length and about `_BATCH_TOKENS` tokens: few large operations."""
+    rows = []
+    for batch in batches:
+        arrays = {name: np.asarray(value) for name, value in batch.items()}
+        for number, mask in enumerate(arrays["input_mask"]):
+            if (length := int(np.max(np.flatnonzero(mask), initial=-1)) + 1) > 0:
+                rows.append((length, {name: array[number, :length] for name, array in arrays.items()}))
+    rows.sort(key=lambda row: row[0])
+    found, begin = [], 0
+    while begin < len(rows):
+        end = begin + 1
+        while end < len(rows) and rows[end][0] * (end + 1 - begin) <= _BATCH_TOKENS:
+            end += 1
+        longest, part = rows[end - 1][0], [row for _, row in rows[begin:end]]
+        found.append(
+            {name: np.stack([np.pad(row[name], (0, longest - len(row[name]))) for row in part]) for name in part[0]}
+        )
+        begin = end
+    return found
 
 
 class _Tokens:
@@ -96,15 +119,30 @@ class _Tokens:
 
     def states(self, layer: TransformerLayer, inputs: np.ndarray) -> LayerStates:
         """The intermediate tensors of a layer for `inputs` [T, hidden], each [T, ...]; without the attention logits."""
-        parts, begin = [], 0
+        return LayerStates(None, *self._each(inputs, lambda *batch: layer.intermediates(*batch)[1:]))
+
+    def outputs(self, layer: TransformerLayer, inputs: np.ndarray) -> np.ndarray:
+        """The layer's output for `inputs`, both [T, hidden]."""
+        return self._each(inputs, lambda *batch: [layer.intermediates(*batch).outputs])[0]
+
+    def contexts(self, attention: SelfAttention, inputs: np.ndarray) -> np.ndarray:
+        """What all heads of a layer give together for `inputs`, before the output projection, both [T, hidden]."""
+        return self._each(inputs, lambda hidden, mask: [attention.attend(hidden, hidden, mask, False)[0]])[0]
+
+    def _each(self, inputs: np.ndarray, compute: Callable[[np.ndarray, Any], Sequence]) -> list[np.ndarray]:
+        """What `compute(hidden [B, S, hidden], additive mask)` gives for each batch, for all tokens."""
+        made, begin = None, 0
         for mask in self.masks:
             end = begin + int(mask.sum())
             padded = np.zeros((*mask.shape, inputs.shape[-1]), np.float32)
             padded[mask] = inputs[begin:end]
-            _, *states = layer.intermediates(padded, self.model.additive_mask(mask))
-            parts.append([np.asarray(state)[mask] for state in states])
+            results = [np.asarray(result) for result in compute(padded, self.model.additive_mask(mask))]
+            if made is None:
+                made = [np.empty((self.count, result.shape[-1]), np.float32) for result in results]
+            for whole, result in zip(made, results, strict=True):
+                whole[begin:end] = result[mask]
             begin = end
-        return LayerStates(None, *(np.concatenate(column) for column in zip(*parts, strict=True)))
+        return made
 
 
 def _basis(states: Sequence[np.ndarray], size: int) -> np.ndarray:
@@ -126,7 +164,7 @@ def _basis(states: Sequence[np.ndarray], size: int) -> np.ndarray:
     chosen = np.sort(np.argsort(-leverage, kind="stable")[:size])
     towards = components[chosen].T
     left, _, right = np.linalg.svd(towards - towards.mean(axis=1, keepdims=True), full_matrices=False)
-    return ones @ np.full((1, size), size**-0.5) + components @ (left @ right)
+    return (ones @ np.full((1, size), size**-0.5) + components @ (left @ right)).astype(np.float32)
 
 
 def _compress_embeddings(student: BertModel, teacher: BertModel, basis, tokens: _Tokens, target: np.ndarray) -> None:
@@ -322,7 +360,7 @@ def _regress(inputs: np.ndarray, target: np.ndarray, weights: np.ndarray | None 
     inputs, target = (inputs - input_mean) * np.sqrt(weights), (target - target_mean) * np.sqrt(weights)
     gram = (inputs.T @ inputs).astype(np.float64)
     gram += np.eye(len(gram)) * (_RIDGE * np.trace(gram) / len(gram) + 1e-30)
-    kernel = np.linalg.solve(gram, (inputs.T @ target).astype(np.float64))
+    kernel = np.linalg.solve(gram, (inputs.T @ target).astype(np.float64)).astype(np.float32)
     return kernel, target_mean - input_mean @ kernel
 
 

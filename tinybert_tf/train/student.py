@@ -27,7 +27,8 @@ INIT_HELP = (
 FAMILY_HELP = "family of a student given as a size: auto (its teacher's) or bert (no bias by relative position)"
 
 # Tokens used to fit teacher_projection: about ten times the unknowns that the largest of its regressions has for an output.
-# Memory grows by 80 KB a token.
+# Memory grows by 80 KB a token. Four times as many: 1.4 points more on CoLA before training, for four times the time
+# (docs/experiments.md).
 TOKENS_FOR_INIT = 16_000
 
 
