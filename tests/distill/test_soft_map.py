@@ -77,6 +77,19 @@ def test_a_term_is_the_weighted_sum_of_losses_over_the_variance_of_their_targets
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_a_map_begins_with_half_of_the_weight_on_the_layers_that_the_student_was_made_from():
+    weights = LayerWeights(2, 4, start=(2, 4))
+    for _ in range(2):  # before and after the stage's length is known
+        np.testing.assert_allclose(weights.of(0), [1 / 6, 1 / 2, 1 / 6, 1 / 6], rtol=1e-5)
+        assert weights.layers() == [2, 4]
+        weights.set_reach(1e-4, 300)
+    weights.theta.assign_sub([[0.0, 0.02, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])  # two thirds of what the optimizer can do
+    assert weights.layers() == [1, 4], "the start can be overcome"
+    assert np.allclose(LayerWeights(1, 1, start=(1,)).of(0), 1.0)
+    copy = LayerWeights.from_config(weights.get_config())
+    assert copy.layers() == [2, 4]
+
+
 def test_a_network_without_layers_is_refused():
     with pytest.raises(InputError, match="a learned layer map reads layers of a BertModel"):
         LearnedMapObjective.of(BiLstmModel(BiLstmConfig(30, LABELS, 4, 3, 4)), network(2, 1))

@@ -6,9 +6,11 @@ least would win. At the end the map is the list of the heaviest layers.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tinybert_tf.bert import BertModel
@@ -36,21 +38,34 @@ class LayerWeights(keras.layers.Layer):
     Args:
         student_layers: M.
         teacher_layers: N.
+        start: for each student layer the teacher layer, counted from 1, that begins with half of the weight; without it all
+            begin with the same.
     """
 
-    def __init__(self, student_layers: int, teacher_layers: int, name: str = "layer_weights", **kwargs):
+    def __init__(
+        self,
+        student_layers: int,
+        teacher_layers: int,
+        start: Sequence[int] | None = None,
+        name: str = "layer_weights",
+        **kwargs,
+    ):
         super().__init__(name=name, **kwargs)
-        self.student_layers, self.teacher_layers = student_layers, teacher_layers
+        self.student_layers, self.teacher_layers, self.start = student_layers, teacher_layers, start
         shape = (student_layers, teacher_layers)
         self.theta = self.add_weight(shape=shape, initializer="zeros", dtype="float32", name="theta")
         fixed = {"shape": (), "initializer": "ones", "trainable": False, "dtype": "float32"}
         self.temperature = self.add_weight(**fixed, name="temperature")
         self.reach = self.add_weight(**fixed, name="reach")
+        if start is not None and teacher_layers > 1:
+            self.theta.assign(math.log(teacher_layers - 1) * np.eye(teacher_layers)[np.array(start) - 1])
         self.built = True
 
     def set_reach(self, learning_rate: float, steps: int) -> None:
-        """Lets theta decide within a stage of so many steps."""
-        self.reach.assign(_REACH / (learning_rate * steps))
+        """Lets theta decide within a stage of so many steps; the weights stay as they are."""
+        reach = _REACH / (learning_rate * steps)
+        self.theta.assign(self.theta * self.reach / reach)
+        self.reach.assign(reach)
 
     def anneal(self, share: float) -> None:
         """Sets the temperature for the share of the stage that is done."""
@@ -65,7 +80,8 @@ class LayerWeights(keras.layers.Layer):
         return (keras.ops.convert_to_numpy(self.theta).argmax(axis=-1) + 1).tolist()
 
     def get_config(self):
-        return super().get_config() | {"student_layers": self.student_layers, "teacher_layers": self.teacher_layers}
+        own = {"student_layers": self.student_layers, "teacher_layers": self.teacher_layers, "start": self.start}
+        return super().get_config() | own
 
 
 @keras.saving.register_keras_serializable(package="tinybert_tf")
@@ -137,14 +153,24 @@ class LearnedMapObjective:
     padding: str = "exclude"
 
     @classmethod
-    def of(cls, student: BertModel, teacher: BertModel, **settings) -> "LearnedMapObjective":
+    def of(
+        cls, student: BertModel, teacher: BertModel, start: Sequence[int] | None = None, **settings
+    ) -> "LearnedMapObjective":
         """With a new map for two networks.
+
+        Args:
+            student: the network that learns.
+            teacher: its teacher.
+            start: see `LayerWeights`. A student that was made from some of its teacher's layers needs it: the mean over all
+                layers takes away what it has.
+            settings: see the class.
 
         Raises:
             InputError: a network that is no BERT.
         """
         check_berts("a learned layer map", student, teacher)
-        return cls(LayerWeights(student.config.num_hidden_layers, teacher.config.num_hidden_layers), **settings)
+        depths = (student.config.num_hidden_layers, teacher.config.num_hidden_layers)
+        return cls(LayerWeights(*depths, start), **settings)
 
     def matches(self, student: keras.Model, teacher: keras.Model) -> Sequence[Match]:
         """The table of two networks.

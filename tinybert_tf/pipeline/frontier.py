@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ from tinybert_tf.prune.texts import split_texts
 from tinybert_tf.report.frontier import smallest_that_keeps, with_frontier, write_frontier
 from tinybert_tf.settings import build, check_at_least_one, check_seed, flat_values, integers, nested, setting
 from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.finetune import FinetuneSettings, finetune
 
 logger = logging.getLogger(__name__)
 
 # Shares of the teacher's score: TinyBERT4's share of BERT_BASE's score in the paper, and a common requirement.
 RETENTIONS = (0.968, 0.99)
+_TEACHER_LEARNING_RATE = 3e-5
+_TRIED_STEPS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,35 +172,36 @@ class _Frontier:
         return list(dict.fromkeys(found))
 
     def teacher(self, vocab_size: int) -> Path:
-        """The teacher with a vocabulary of that size."""
+        """The teacher with a vocabulary of that size, fine-tuned again for as long as a student is distilled: the cut alone
+        would cost its students what it costs the teacher.
+        """
         if not vocab_size:
             return self.source
         texts, held_out = split_texts(self.data.train), split_texts(self.data.dev)
         make = lambda output: dataclasses.asdict(
             prune(self.source, output, texts, held_out=held_out, vocab_size=vocab_size)
         )
-        described = self.shared | {"vocab_size": vocab_size}
-        return Path(self.steps.run(f"teacher_{vocab_size}", make, described, teacher=self.source)["model"])
+        name, described = f"teacher_{vocab_size}", self.shared | {"vocab_size": vocab_size}
+        cut = Path(self.steps.run(f"{name}_cut", make, described, teacher=self.source)["model"])
+        values = self._training(name) | {"model": str(cut), "learning_rate": _TEACHER_LEARNING_RATE}
+        steps = self._steps_for(name, finetune, FinetuneSettings, values, ("epochs",), teacher=cut)
+        values |= {"epochs": self._epochs(steps), "max_steps": steps}
+        return Path(self.steps.run_program(name, finetune, build(FinetuneSettings, values), teacher=cut)["model"])
+
+    def _training(self, name: str) -> dict[str, Any]:
+        """The settings of every training, by name."""
+        names = ("train_batch_size", "max_train_examples", "seed")
+        own = {name: getattr(self.settings, name) for name in names}
+        return self.shared | own | {"output_dir": name, "evaluations": 3}
 
     def distill(self, size: _Size, teacher: Path) -> dict[str, Path]:
         """Students of that size: mode -> the model of this mode's file, which all share without `quantize_aware`."""
-        names = (
-            "train_batch_size",
-            "max_train_examples",
-            "intermediate_learning_rate",
-            "prediction_learning_rate",
-            "allow_weak_teacher",
-            "seed",
-        )
-        values = self.shared | {name: getattr(self.settings, name) for name in names}
-        values |= {"teacher": str(teacher), "student": size.student, "output_dir": size.name, "evaluations": 3}
-        steps = self.steps.run(
-            f"plan/{size.name}",
-            lambda _: self._steps_for(size, values),
-            values | {"minutes": self.settings.minutes},
-            teacher=teacher,
-        )
-        values |= self._epochs(steps) | {"max_steps": steps}
+        names = ("intermediate_learning_rate", "prediction_learning_rate", "allow_weak_teacher")
+        values = self._training(size.name) | {name: getattr(self.settings, name) for name in names}
+        values |= {"teacher": str(teacher), "student": size.student}
+        stages = ("intermediate_epochs", "prediction_epochs")
+        steps = self._steps_for(size.name, distill_task, DistillSettings, values, stages, teacher=teacher)
+        values |= dict.fromkeys(stages, self._epochs(steps)) | {"max_steps": steps}
         student = self._distilled(size.name, values, teacher=teacher)
         models = dict.fromkeys(self.settings.modes, student)
         if self.settings.quantize_aware:
@@ -208,20 +213,30 @@ class _Frontier:
     def _distilled(self, name: str, values: dict[str, Any], **files: Path) -> Path:
         return Path(self.steps.run_program(name, distill_task, build(DistillSettings, values), **files)["model"])
 
-    def _steps_for(self, size: _Size, values: dict[str, Any]) -> int:
-        """Steps of each of the two stages that take these minutes, by a dry run."""
-        tried = 1000
-        trial = values | self._epochs(tried) | {"max_steps": tried, "dry_run": True}
-        minutes = distill_task(build(DistillSettings, trial))["minutes"]
-        steps = max(1, round(tried * self.settings.minutes / max(minutes, 1e-3)))
-        logger.info("%s: %d steps for each of the two stages", size.name, steps)
-        return steps
+    def _steps_for(
+        self,
+        name: str,
+        program: Callable[[Any], dict],
+        settings_class: type,
+        values: dict[str, Any],
+        stages: Sequence[str],
+        **files: Path,
+    ) -> int:
+        """Steps of each stage of a program that take `minutes` together, by a dry run; `stages` are its numbers of epochs."""
 
-    def _epochs(self, steps: int) -> dict[str, float]:
-        """Enough epochs that `max_steps` ends the run."""
+        def make(_: Path) -> int:
+            trial = values | dict.fromkeys(stages, self._epochs(_TRIED_STEPS))
+            minutes = program(build(settings_class, trial | {"max_steps": _TRIED_STEPS, "dry_run": True}))["minutes"]
+            steps = max(1, round(_TRIED_STEPS * self.settings.minutes / max(minutes, 1e-3)))
+            logger.info("%s: %d steps of each stage", name, steps)
+            return steps
+
+        return self.steps.run(f"plan/{name}", make, values | {"minutes": self.settings.minutes}, **files)
+
+    def _epochs(self, steps: int) -> float:
+        """Enough epochs that `max_steps` ends a stage."""
         rows = sum(1 for _ in self.data.train.limit(self.settings.max_train_examples))
-        epochs = steps * self.settings.train_batch_size / rows + 1
-        return {"intermediate_epochs": epochs, "prediction_epochs": epochs}
+        return steps * self.settings.train_batch_size / rows + 1
 
     def files(self, size: _Size, models: dict[str, Path]) -> dict[str, dict[str, Any]]:
         """The files of a size: mode -> `path`, `mb` and `score`."""

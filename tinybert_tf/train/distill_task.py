@@ -13,6 +13,7 @@ from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
 from tinybert_tf.checkpoints.grid import MODES
 from tinybert_tf.data import TaskData
 from tinybert_tf.data.settings import DataSettings
+from tinybert_tf.distill import layer_map
 from tinybert_tf.distill.soft_map import LayerWeights, LearnedMapObjective
 from tinybert_tf.distribution import distributed
 from tinybert_tf.errors import InputError
@@ -356,7 +357,8 @@ def _both_stages(
             weighted = {
                 name: getattr(matching, name) for name in ("attention_weight", "hidden_weight", "embedding_weight")
             }
-            objective = LearnedMapObjective.of(trainer.model, teacher, **weighted)
+            depths = (trainer.model.config.num_hidden_layers, teacher.config.num_hidden_layers)
+            objective = LearnedMapObjective.of(trainer.model, teacher, layer_map(matching.layers, *depths), **weighted)
         is_last = settings.stage == "intermediate"
         trainer.learn_layers(
             teacher, objective, projections, epochs, settings.intermediate_learning_rate,
