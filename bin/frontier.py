@@ -10,9 +10,8 @@ def main(settings: FrontierSettings) -> dict:
     result = frontier(settings)
     print(markdown_table(result["rows"], COLUMNS))
     for share, names in result["keeps"].items():
-        print(
-            f"keep {share} of the teacher: smallest {names['smallest'] or 'none'}, fastest {names['fastest'] or 'none'}"
-        )
+        found = f"smallest {names['smallest']}, fastest {names['fastest']}" if names["smallest"] else "no file does"
+        print(f"keep {share} of the teacher: {found}")
     print(f"wrote {settings.output_dir}: frontier.md, frontier.csv, frontier.png, and every model and file")
     return result
 

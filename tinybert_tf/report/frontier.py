@@ -91,30 +91,42 @@ def _is_best(row: Row, rows: Sequence[Row], key: str) -> bool:
 
 
 def _plot(rows: Sequence[Row], task: str, published: Sequence[Row]) -> Figure:
-    """Two panels: the share of the teacher's score that a file keeps against its size and against its time."""
+    """Two panels: the share of the teacher's score that a file keeps against its size and against its time. Files with fewer
+    word pieces than others have hollow markers.
+    """
     figure = Figure(figsize=(12, 4.8), layout="constrained")
     kinds = list(dict.fromkeys((row["quantize"], row["layers"]) for row in rows))
     modes = list(dict.fromkeys(quantize for quantize, _ in kinds))
+    most_words = max((row.get("vocab_size") or 0 for row in rows), default=0)
     for axes, key, label in zip(figure.subplots(1, 2), ("mb", "ms"), ("MB", "median ms, one thread"), strict=True):
         for quantize, layers in kinds:
             chosen = [row for row in rows if (row["quantize"], row["layers"]) == (quantize, layers)]
-            look = {"color": STAGE_COLORS[layers % len(STAGE_COLORS)], "marker": "os^Dvx"[modes.index(quantize) % 6]}
-            axes.scatter(
-                [r[key] for r in chosen], [r["retention"] for r in chosen], label=f"{layers} layers, {quantize}", **look
-            )
+            color, marker = STAGE_COLORS[layers % len(STAGE_COLORS)], "os^Dvp"[modes.index(quantize) % 6]
+            faces = [color if (row.get("vocab_size") or 0) == most_words else "none" for row in chosen]
+            places = [[row[name] for row in chosen] for name in (key, "retention")]
+            axes.scatter(*places, facecolors=faces, edgecolors=color, marker=marker)
+            axes.scatter([], [], color=color, marker=marker, label=f"{layers} layers, {quantize}")
         best = sorted(
             ((row[key], row["retention"]) for row in rows if key.upper() in (row["frontier"] or "").upper()),
         )
         if best:
             axes.step(*zip(*best, strict=True), where="post", color="gray", linewidth=1, zorder=0)
-        for row in published if key == "mb" else ():
+        for number, row in enumerate(published if key == "mb" else ()):
             axes.scatter(row["mb"], row["retention"], marker="*", color="black")
-            axes.annotate(
-                row["model"], (row["mb"], row["retention"]), fontsize=7, xytext=(3, 3), textcoords="offset points"
-            )
+            # Left of the point, in turn above and below it: two of them have one score and almost one size.
+            look = {
+                "fontsize": 7,
+                "ha": "right",
+                "xytext": (-3, -9 if number % 2 else 3),
+                "textcoords": "offset points",
+            }
+            axes.annotate(row["model"], (row["mb"], row["retention"]), **look)
         for share in (0.968, 0.99):
             axes.axhline(share, color="gray", linestyle=":", linewidth=1)
         axes.set(xlabel=label, ylabel="share of the teacher's score", xscale="log", title=task)
+        axes.xaxis.set_major_formatter("{x:g}")
+        if key == "ms":  # often less than a power of ten
+            axes.xaxis.set_minor_formatter("{x:g}")
         axes.grid(alpha=0.3)
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
