@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from tinybert_tf.train.distill_general import GeneralSettings, distill_general
 from tinybert_tf.train.distill_task import DistillSettings, distill_task
 from tinybert_tf.train.finetune import FinetuneSettings, finetune
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
+from tinybert_tf.train.run import Run
 
 TASK = {"task": "sst2", "train_batch_size": 8, "seq_len": 16, "evaluations": 2}
 
@@ -170,6 +172,21 @@ def test_a_run_of_the_first_version_is_resumed_exactly(programs, program, steps,
         np.testing.assert_array_equal(*weights)
     as_the_first_version_wrote(whole, program)
     assert run(whole)["steps" if program != "distill_general" else "score"] > 0  # finished, and not refused
+
+
+def test_a_signal_during_the_last_checkpoint_of_a_stage_interrupts_too(programs, tmp_path, monkeypatch):
+    write, ends = Run.write_checkpoint, []
+
+    def write_and_signal(run, stage, step, steps, *rest):
+        write(run, stage, step, steps, *rest)
+        if step == steps and not ends:
+            ends.append(step)
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Run, "write_checkpoint", write_and_signal)
+    with pytest.raises(KeyboardInterrupt, match=r"after step \d+ of finetune; start the same command again"):
+        programs["finetune"](tmp_path / "run")
+    assert programs["finetune"](tmp_path / "run")["steps"] == ends[0]
 
 
 def test_a_finished_run_is_not_run_again_and_other_settings_are_refused(programs, tmp_path, caplog):

@@ -184,7 +184,7 @@ class _Checkpointing(StepCallback):
         self.run.write_checkpoint(self.stage, step, self.steps, state, arrays)
         self._written_at = time.perf_counter()
         if interrupted:
-            raise KeyboardInterrupt(f"after step {step} of {self.stage}; start the same command again to resume")
+            raise _interrupted(self.stage, step)
 
 
 def fit(
@@ -243,6 +243,13 @@ def fit(
             verbose=0,
             callbacks=[*around_steps, *callbacks],
         )
+        # A signal that came in while the last step's checkpoint was written.
+        if any_worker(interruption.received)[0]:
+            raise _interrupted(stage, steps)
+
+
+def _interrupted(stage: str, step: int) -> KeyboardInterrupt:
+    return KeyboardInterrupt(f"after step {step} of {stage}; start the same command again to resume")
 
 
 def _resumed_step(run: Run, stage: str, steps: int, variables, evaluation: Evaluation | None) -> int:
