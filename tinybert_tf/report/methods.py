@@ -59,11 +59,14 @@ def _plot(rows: Sequence[Mapping[str, Any]], budget: str) -> Figure:
         of_task = [row for row in rows if row["task"] == task]
         places = np.array([methods.index(row["method"]) for row in of_task])
         scores = np.array([100 * row["score"] for row in of_task])
-        deviations = [100 * (row.get("deviation") or 0.0) for row in of_task]
+        # A single seed has no deviation: NaN draws no bar for it.
+        deviations = [100 * (row.get("deviation") or float("nan")) for row in of_task]
         axis.barh(places, scores, xerr=deviations, color=STAGE_COLORS[0], alpha=0.75, capsize=2.5, height=0.7)
-        for place, row in zip(places, of_task, strict=True):
-            if row.get("paper") is not None:
-                axis.plot(row["paper"], place, marker="|", color=BLACK, markersize=12)
+        published = [(row["paper"], place) for place, row in zip(places, of_task, strict=True) if row.get("paper")]
+        if published:
+            axis.plot(*zip(*published, strict=True), "|", color=BLACK, markersize=12, label="the paper's")
+            axis.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, frameon=False)
+        axis.set_xlabel("dev score", fontsize=8)
         axis.set_yticks(range(len(methods)), [as_it_is(method) for method in methods], fontsize=8)
         axis.invert_yaxis()
         low = min(0.0, float(scores.min()))
