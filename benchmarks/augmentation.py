@@ -102,7 +102,9 @@ def main(argv: list[str]) -> None:
         "loop, tf.function": OneAtATime(compiled, tokenizer, settings.candidates),
     }
     for augmenter in batched.values():
-        augmenter(warm_up)  # traces; among so many words there are near ties, which trace the float64 model too
+        augmenter(
+            warm_up
+        )  # traces; among a large vocabulary's scores there are near ties, which trace the float64 model too
     for loop in looped.values():
         for query in queries(warm_up, tokenizer, settings)[:20]:
             loop(query)

@@ -15,7 +15,7 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 VOCABULARY_FILE, SETTINGS_FILE, FAST_FILE = "vocab.txt", "tokenizer_config.json", "tokenizer.json"
 SIDES = ("right", "left")
 NORMALIZATIONS = ("bert", "mediapipe")
-# One capitalized word among so many may be a replaced entry; in a cased vocabulary it is every third.
+# Up to one capitalized word in this many may be a replaced entry; in a cased vocabulary every third word is capitalized.
 _WORDS_PER_STRAY_CAPITAL = 1000
 # Fixed behavior of this tokenizer, under the names of tokenizer_config.json and of tokenizer.json's BertNormalizer.
 _FIXED = {

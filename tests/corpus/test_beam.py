@@ -29,7 +29,7 @@ def test_a_pipeline_gives_the_same_bytes_as_a_local_run(settings, contents, tmp_
         path.name: path.stat().st_mtime_ns for path in (tmp_path / "beam").iterdir() if path.name.startswith("train-")
     }
     assert len(noted) == 2
-    result = make_corpus(settings("beam", beam_args="--runner=DirectRunner", **several))  # which goes on from there
+    result = make_corpus(settings("beam", beam_args="--runner=DirectRunner", **several))  # which resumes from there
     assert result["shards"] >= 5
     assert contents(settings("beam").output_dir) == contents(settings("local").output_dir)
     for name, written in noted.items():

@@ -31,7 +31,7 @@ def start(settings, **options):
 
 
 def kill_after(settings, shards, seconds):
-    """Starts the program and kills it once so many shards are done, and so many seconds later; how many were done then."""
+    """Starts the program, kills it a number of seconds after a number of shards are done; returns how many are done then."""
     notes = lambda: len(list(Path(settings.output_dir).glob("unfinished/shard-*.json")))
     program = start(settings)
     while program.poll() is None and notes() < shards:

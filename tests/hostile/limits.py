@@ -20,7 +20,7 @@ class TookTooLong(BaseException):
 
 @contextlib.contextmanager
 def limited(seconds: float = SECONDS, memory: int = MEMORY) -> Iterator[None]:
-    """Within it this process may use so many seconds of a processor and so many bytes more than it has.
+    """Limits this process to `seconds` of processor time and `memory` bytes more than it uses now.
 
     More memory is a MemoryError; the seconds are those of the processor, so that a busy machine fails no test.
     """

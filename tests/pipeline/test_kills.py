@@ -77,7 +77,7 @@ class Forks:
         self.process = subprocess.Popen([sys.executable, __file__], env=environment, **pipes)
 
     def run(self, arguments: list[Path], at_stage: Callable[[str], bool]) -> str | None:
-        """Runs a pipeline, and kills it when `at_stage`, which is told of each stage that begins, says so.
+        """Runs a pipeline, and kills it when `at_stage`, called with the name of each stage that begins, returns True.
 
         Returns:
             the stage that it was killed in, or None if it ended before.

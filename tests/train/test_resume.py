@@ -87,7 +87,7 @@ def programs(glue, corpus, make_directory, tmp_path):
 
 
 class AfterSteps:
-    """An interruption that comes in after so many steps."""
+    """Interrupts a run after a number of steps."""
 
     def __init__(self, steps: int):
         self.left = steps
@@ -119,7 +119,7 @@ def test_an_interrupted_run_goes_on_exactly(programs, program, tmp_path, monkeyp
                 run(parts)
     result = run(parts)
     assert result["metrics"] == pytest.approx(expected["metrics"], rel=1e-6)
-    # Graphs that are traced anew may add up the parts of a loss in another order: its last digit, not a weight, differs.
+    # Graphs that are traced again may add up the parts of a loss in another order: its last digit, not a weight, differs.
     for ours, theirs in zip(measurements(parts), measurements(whole), strict=True):
         assert (ours["stage"], ours["step"], ours["split"]) == (theirs["stage"], theirs["step"], theirs["split"])
         number = lambda row: {name: value for name, value in row.items() if name not in ("stage", "split")}

@@ -62,7 +62,7 @@ class LayerWeights(keras.layers.Layer):
         self.built = True
 
     def set_reach(self, learning_rate: float, steps: int) -> None:
-        """Lets theta decide within a stage of so many steps; the weights stay as they are."""
+        """Scales theta so that it can change the map within a stage of `steps`; the current weights are kept."""
         reach = _REACH / (learning_rate * steps)
         self.theta.assign(self.theta * self.reach / reach)
         self.reach.assign(reach)
@@ -141,8 +141,8 @@ class LearnedMapObjective:
     Attributes:
         weights: one row for each student layer, one column for each teacher layer.
         attention_weight: as in `TinyBertObjective`, of the losses that are divided by the variance of their targets.
-        hidden_weight: likewise.
-        embedding_weight: likewise; its loss is not divided.
+        hidden_weight: of the hidden states' losses, which are divided in the same way.
+        embedding_weight: of the embedding loss, which is not divided.
         padding: as in `TinyBertObjective`; "exclude" only.
     """
 

@@ -40,7 +40,10 @@ class FrontierSettings:
     widths: str = setting("128,192,256,312", "hidden sizes; each is rounded to a multiple of the teacher's heads")
     vocab_sizes: str = setting("6000,0", "numbers of word pieces; 0: all")
     quantize: str = setting("int8,int4", f"files of each size: {', '.join(QUANTIZE_MODES)}")
-    minutes: float = setting(5.0, "that each size is distilled for on this machine, both stages together")
+    minutes: float = setting(
+        5.0,
+        "that each size is distilled for on this machine, both stages together, and a teacher is fine-tuned again for",
+    )
     quantize_aware: bool = setting(
         False,
         f"train {', '.join(MODES)} files through their rounding: for each a second prediction stage of as many steps",
@@ -188,11 +191,11 @@ class _Frontier:
         values |= {"epochs": self._epochs(steps), "max_steps": steps}
         return Path(self.steps.run_program(name, finetune, build(FinetuneSettings, values), teacher=cut)["model"])
 
-    def _training(self, name: str) -> dict[str, Any]:
+    def _training(self, output: str) -> dict[str, Any]:
         """The settings of every training, by name."""
         names = ("train_batch_size", "max_train_examples", "seed")
         own = {name: getattr(self.settings, name) for name in names}
-        return self.shared | own | {"output_dir": name, "evaluations": 3}
+        return self.shared | own | {"output_dir": output, "evaluations": 3}
 
     def distill(self, size: _Size, teacher: Path) -> dict[str, Path]:
         """Students of that size: mode -> the model of this mode's file, which all share without `quantize_aware`."""
@@ -205,7 +208,7 @@ class _Frontier:
         student = self._distilled(size.name, values, teacher=teacher)
         models = dict.fromkeys(self.settings.modes, student)
         if self.settings.quantize_aware:
-            for mode in set(MODES) & models.keys():
+            for mode in (mode for mode in MODES if mode in models):
                 own = values | {"student": str(student), "stage": "prediction", "quantize_aware": mode}
                 models[mode] = self._distilled(f"{size.name}_{mode}", own, teacher=teacher, student=student)
         return models

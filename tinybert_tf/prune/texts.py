@@ -14,7 +14,7 @@ from tinybert_tf.errors import InputError
 
 # A text, or a pair of them.
 Text = str | tuple[str, str]
-# One of so many texts is held out if no other texts are given.
+# Every twentieth text is held out if no other texts are given.
 _HELD_OUT_EVERY = 20
 _BATCH_SIZE = 32
 

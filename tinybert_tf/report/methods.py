@@ -59,10 +59,11 @@ def _plot(rows: Sequence[Mapping[str, Any]], budget: str) -> Figure:
         of_task = [row for row in rows if row["task"] == task]
         places = np.array([methods.index(row["method"]) for row in of_task])
         scores = np.array([100 * row["score"] for row in of_task])
-        # A single seed has no deviation: NaN draws no bar for it.
-        deviations = [100 * (row.get("deviation") or float("nan")) for row in of_task]
+        # A single seed has no deviation: NaN draws no error bar.
+        deviations = [np.nan if row.get("deviation") is None else 100 * row["deviation"] for row in of_task]
         axis.barh(places, scores, xerr=deviations, color=STAGE_COLORS[0], alpha=0.75, capsize=2.5, height=0.7)
-        published = [(row["paper"], place) for place, row in zip(places, of_task, strict=True) if row.get("paper")]
+        rows_at = zip(places, of_task, strict=True)
+        published = [(row["paper"], place) for place, row in rows_at if row.get("paper") is not None]
         if published:
             axis.plot(*zip(*published, strict=True), "|", color=BLACK, markersize=12, label="the paper's")
             axis.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, frameon=False)

@@ -1,6 +1,6 @@
 """A search for a layer map on dev, under a budget of steps: successive halving (Jamieson and Talwalkar 2016, section 3).
 
-Many maps train for a few steps; the better half goes on for twice as many, until one is left.
+Many maps train for a few steps; the better half trains for twice as many, until one is left.
 """
 
 import logging
@@ -69,7 +69,7 @@ def searched_map(
 ) -> list[dict[str, Any]]:
     """The maps that were tried, the best of the last round first: `layers`, `score` and `steps` of each.
 
-    They are kept in `search.json`; a search that was interrupted goes on with the trial that it was in.
+    They are kept in `search.json`; a search that was interrupted resumes with the trial that it was in.
 
     Args:
         settings: of task distillation, with `matching.search_steps`; every trial is a run of its own below `search/`.

@@ -86,7 +86,7 @@ def digest_of(model: BertModel, *more: Any) -> str:
 
     Args:
         model: the network.
-        more: what else they stand for: bytes, or values that are told apart by their `repr`.
+        more: further inputs of the digest: bytes, or values, of which the `repr` is used.
     """
     digest = hashlib.sha256(repr((model.config, model.head, model.dtype_policy.name)).encode())
     for weight in model.get_weights():
