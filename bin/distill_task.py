@@ -1,7 +1,8 @@
 """Distills a fine-tuned teacher into a student on a task (TinyBERT's stage 2)."""
 
 import common
-from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import distill_task
 
 
 def main(settings: DistillSettings) -> dict:

@@ -10,7 +10,7 @@ from tinybert_tf.pipeline.compare import CompareSettings
 from tinybert_tf.pipeline.run_task import RunTaskSettings
 from tinybert_tf.settings import compose, flat_fields
 from tinybert_tf.train.distill_general import GeneralSettings
-from tinybert_tf.train.distill_task import DistillSettings
+from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.finetune import FinetuneSettings
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"

@@ -16,7 +16,8 @@ from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.evaluate.predict import PredictSettings, predict
 from tinybert_tf.evaluate.squad import Candidate, Prediction, answer_texts, find_answers, predict_squad, score_squad
 from tinybert_tf.settings import compose
-from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.finetune import FinetuneSettings, finetune
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] who what sat ate the cat dog on a mat . red blue ##s old".split()

@@ -9,7 +9,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.pipeline import compare as module
 from tinybert_tf.pipeline.compare import CompareSettings, compare
 from tinybert_tf.pipeline.method import Method
-from tinybert_tf.train.distill_task import DistillSettings
+from tinybert_tf.train.distill_settings import DistillSettings
 
 
 @pytest.fixture

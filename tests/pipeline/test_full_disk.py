@@ -25,7 +25,8 @@ from tinybert_tf.report import report_runs
 from tinybert_tf.settings import compose
 from tinybert_tf.train.checkpoint import CheckpointFolder
 from tinybert_tf.train.distill_general import GeneralSettings, distill_general
-from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.finetune import FinetuneSettings, finetune
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
 from tinybert_tf.train.sweep import SweepSettings, sweep

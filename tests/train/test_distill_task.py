@@ -7,7 +7,8 @@ import pytest
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import compose, replace
 from tinybert_tf.train import run as run_module
-from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.settings import MatchingSettings
 
 

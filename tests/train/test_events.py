@@ -13,7 +13,8 @@ from tinybert_tf.checkpoints import load_model
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.settings import compose
 from tinybert_tf.train import attention_images
-from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import distill_task
 
 
 @pytest.fixture

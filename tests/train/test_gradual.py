@@ -6,7 +6,8 @@ from tinybert_tf.checkpoints import load_model
 from tinybert_tf.checkpoints.grid import read_grid
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import build, replace
-from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import distill_task
 
 
 @pytest.fixture

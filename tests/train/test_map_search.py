@@ -1,12 +1,17 @@
 """A layer map is searched on dev under a budget, or learned, and written to run.json."""
 
+import functools
 import json
 
+import numpy as np
 import pytest
 
+import tinybert_tf as tb
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import compose
-from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train import distill_task as module
+from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.map_search import candidates, rounds, searched_map
 
 LABELS = {"negative": 0, "positive": 1}
@@ -38,17 +43,71 @@ def test_the_map_that_scores_best_is_found(tmp_path):
     """Scores say how near a map is to one that is known."""
     known, steps = (2, 5, 6, 11), []
 
-    def distill(trial):
-        layers = trial.matching.layers
-        steps.append(2 * trial.run.max_steps)
-        return {"score": -sum(abs(a - b) for a, b in zip(layers, known, strict=True))}
+    def score(layers, count):
+        steps.append(count)
+        return -sum(abs(a - b) for a, b in zip(layers, known, strict=True))
 
-    tried = searched_map(settings(tmp_path, search_steps=1000), 4, 12, distill)
+    tried = searched_map(settings(tmp_path, search_steps=1000), 4, 12, score)
     everything = candidates(4, 12, 16)
     assert tuple(tried[0]["layers"]) == min(
         everything, key=lambda m: sum(abs(a - b) for a, b in zip(m, known, strict=True))
     )
     assert len(tried) == 16 and sum(steps) <= 1000
+
+
+def test_an_interrupted_search_resumes_with_the_trial_that_it_was_in(tmp_path):
+    searching, tried = settings(tmp_path, search_steps=100), []
+
+    def score(layers, steps, fail_at=None):
+        if len(tried) == fail_at:
+            raise KeyboardInterrupt
+        tried.append((layers, steps))
+        return sum(layers) / steps
+
+    whole = searched_map(settings(tmp_path / "other", search_steps=100), 2, 6, score)
+    expected, tried[:] = list(tried), []
+    with pytest.raises(KeyboardInterrupt):
+        searched_map(searching, 2, 6, functools.partial(score, fail_at=5))
+    assert searched_map(searching, 2, 6, score) == whole and tried == expected
+    changed = settings(tmp_path, search_steps=100, seed=1)
+    assert searched_map(changed, 2, 6, score) and len(tried) > len(expected), "other settings: other trials"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        pytest.param({"prediction_target": "label"}, marks=pytest.mark.slow),
+        pytest.param({"stage": "prediction"}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_trial_is_a_short_run_with_its_map(glue, make_directory, tmp_path, monkeypatch, changes):
+    """The trials share networks and compiled steps: each still ends with the weights of a run of its own."""
+    maps, found = [(1, 4), (2, 3), (1, 4)], []
+    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    teacher = make_directory("teacher", label2id=LABELS, **no_dropout)
+    common = {"init": "auto", "max_steps": 3} | changes
+    of_run = lambda name, **more: settings(tmp_path / name, glue, teacher, **(common | more))
+
+    def trials(searching, student_layers, teacher_layers, score):
+        for layers in maps:
+            score(layers, 3 if searching.stage == "prediction" else 6)
+            found.append(score.__self__.trainer.model.get_weights())
+        return [{"layers": [1, 4]}]
+
+    monkeypatch.setattr(module, "searched_map", trials)
+    result = distill_task(of_run("search", layer_map="search"))
+    assert result["layer_map"] == [1, 4]
+    for layers, weights in zip(maps[:2], found[:2], strict=True):
+        named = ",".join(map(str, layers))
+        distill_task(of_run(named, layer_map=named))
+        expected = tb.load_model(tmp_path / named / "run" / "last").get_weights()
+        for got, wanted in zip(weights, expected, strict=True):
+            np.testing.assert_allclose(got, wanted, atol=1e-5)
+    for first, again in zip(found[0], found[2], strict=True):
+        np.testing.assert_array_equal(first, again)
+    for got, wanted in zip(tb.load_model(result["model"]).get_weights(), found[0], strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -59,7 +118,7 @@ def test_a_search_trains_with_the_map_that_it_found(glue, make_directory, tmp_pa
     resolved = json.loads((tmp_path / "run" / "run.json").read_text())["resolved"]
     assert resolved["layer_map"] == result["layer_map"] == resolved["searched_maps"][0]["layers"]
     assert len(result["layer_map"]) == 2 and result["steps"] == 2
-    assert not (tmp_path / "run" / "search").exists(), "a hundred models would fill a disk"
+    assert not (tmp_path / "run" / "search").exists(), "students that were made for the trials"
     assert distill_task(searching) == result
 
 
@@ -82,6 +141,8 @@ def test_a_learned_map_is_read_out(glue, make_directory, tmp_path):
         ({"layer_map": "learned", "attention_weight": 0.0, "hidden_weight": 0.0}, "layer_map=learned: needs"),
         ({"layer_map": "search", "stage": "intermediate"}, "layer_map=search: chooses on dev"),
         ({"layer_map": "search", "dry_run": True}, "layer_map=search: has no dry run"),
+        ({"layer_map": "search", "loss_scale": "relative"}, "loss_scale=relative: is measured for one map"),
+        ({"layer_map": "search", "prune_to": "2x8x2x16"}, "prune_to=2x8x2x16: keeps the map of the layers that remain"),
         ({"layer_map": "best"}, "layer_map=best: must be uniform, top, bottom, learned, search, or teacher layers"),
     ],
 )

@@ -13,7 +13,8 @@ from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.settings import compose
 from tinybert_tf.train import student
 from tinybert_tf.train.distill_general import GeneralSettings
-from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.settings import PROGRAM_OBJECTIVES, MatchingSettings
 
 LABELS = {"negative": 0, "positive": 1}

@@ -8,7 +8,7 @@ from tinybert_tf.data import Tokenizer, load_task
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.task_model import TaskModel, open_task_model
 from tinybert_tf.settings import compose
-from tinybert_tf.train.distill_task import DistillSettings
+from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.training_set import training_set
 
 

@@ -12,7 +12,8 @@ import tensorflow as tf
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import compose
 from tinybert_tf.train import precision
-from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.optimizer import bert_adamw
 from tinybert_tf.train.precision import LossScaling, Precision, frozen_dtype, training_dtype
 

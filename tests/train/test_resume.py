@@ -15,7 +15,8 @@ from tinybert_tf.train import fit as fit_module
 from tinybert_tf.train import training_set
 from tinybert_tf.train.checkpoint import CheckpointFolder, StageCheckpoint
 from tinybert_tf.train.distill_general import GeneralSettings, distill_general
-from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.finetune import FinetuneSettings, finetune
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
 from tinybert_tf.train.run import Run

@@ -28,7 +28,8 @@ from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.evaluate.predict import PredictSettings, predict
 from tinybert_tf.settings import compose
 from tinybert_tf.train.distill_general import GeneralSettings, distill_general
-from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.finetune import FinetuneSettings, finetune
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
 from tinybert_tf.train.sweep import SweepSettings, sweep

@@ -13,7 +13,8 @@ from tinybert_tf.distill import Distiller, TinyBertObjective
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import compose, replace
 from tinybert_tf.train import teacher_cache
-from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.teacher_cache import TeacherCache
 
 

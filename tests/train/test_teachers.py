@@ -11,7 +11,8 @@ from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import compose
 from tinybert_tf.train import trainer as trainer_module
-from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.teachers import read_logits
 
 LABELS = {"negative": 0, "positive": 1}

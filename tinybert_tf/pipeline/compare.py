@@ -22,7 +22,8 @@ from tinybert_tf.pipeline.method import Method
 from tinybert_tf.processes import map_in_processes
 from tinybert_tf.report.methods import write_methods
 from tinybert_tf.settings import check_at_least_one, compose, setting
-from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.finetune import FinetuneSettings, finetune
 
 logger = logging.getLogger(__name__)

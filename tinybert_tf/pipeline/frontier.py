@@ -18,7 +18,8 @@ from tinybert_tf.prune import prune
 from tinybert_tf.prune.texts import split_texts
 from tinybert_tf.report.frontier import smallest_that_keeps, with_frontier, write_frontier
 from tinybert_tf.settings import build, check_at_least_one, check_seed, flat_values, integers, nested, setting
-from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.finetune import FinetuneSettings, finetune
 
 logger = logging.getLogger(__name__)

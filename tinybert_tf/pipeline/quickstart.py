@@ -22,7 +22,8 @@ from tinybert_tf.report import write_report
 from tinybert_tf.settings import compose, flat_values, nested, setting
 from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
 from tinybert_tf.train.distill_general import GeneralSettings, distill_general
-from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.finetune import FinetuneSettings, finetune
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
 from tinybert_tf.train.settings import ExampleSettings, RunSettings

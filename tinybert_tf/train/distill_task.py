@@ -1,35 +1,34 @@
 """Task distillation, TinyBERT's stage 2: a student learns a task from its fine-tuned teacher."""
 
 import dataclasses
+import functools
 import logging
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import keras
 
 from tinybert_tf.bert import BertModel, BiLstmConfig, BiLstmModel, size_of
 from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
-from tinybert_tf.checkpoints.grid import MODES
+from tinybert_tf.checkpoints.projections import Projection
 from tinybert_tf.data import TaskData
-from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.distill import layer_map
 from tinybert_tf.distill.soft_map import LayerWeights, LearnedMapObjective
 from tinybert_tf.distribution import distributed
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.baseline import constant_score
 from tinybert_tf.evaluate.task_model import TaskModel
-from tinybert_tf.settings import check_one_of, check_positive, nested, replace, setting
-from tinybert_tf.train.gradual import PruningSettings, pruned_student
+from tinybert_tf.files import remove
+from tinybert_tf.settings import replace
+from tinybert_tf.train.distill_settings import TEACHER_HELP, DistillSettings
+from tinybert_tf.train.gradual import pruned_student
 from tinybert_tf.train.loss_scale import relative_weights
 from tinybert_tf.train.map_search import searched_map
+from tinybert_tf.train.map_trials import MapTrials, Start, TrialStage
 from tinybert_tf.train.precision import Precision
-from tinybert_tf.train.reading import TEACHER_CACHE_HELP, TEACHER_CACHES
 from tinybert_tf.train.run import Run, finished_result, recorded
-from tinybert_tf.train.settings import LOGITS_OBJECTIVES, ExampleSettings, MatchingSettings, RunSettings
-from tinybert_tf.train.student import BILSTM, INIT_HELP, make_student
+from tinybert_tf.train.student import make_student
 from tinybert_tf.train.teachers import (
-    TEACHER_LOGITS_HELP,
     check_rows,
     given_logits,
     mean_of,
@@ -38,7 +37,7 @@ from tinybert_tf.train.teachers import (
     stand_in,
 )
 from tinybert_tf.train.trainer import Trainer
-from tinybert_tf.train.training_set import AUGMENTED_HELP, check_augmented, training_set
+from tinybert_tf.train.training_set import SpanTrainingSet, TrainingSet, training_set
 
 logger = logging.getLogger(__name__)
 
@@ -46,136 +45,6 @@ logger = logging.getLogger(__name__)
 _ENOUGH_EXAMPLES = 30
 # Heads that have a ReLU after the pooler in the published code.
 _WITH_RELU = ("classification", "regression")
-TEACHER_HELP = (
-    "a model directory that was fine-tuned on the task; of several, separated by commas, the first teaches the intermediate "
-    "stage, and the mean of all logits the prediction stage"
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class DistillSettings:
-    """Settings of bin/distill_task.py."""
-
-    data: DataSettings = nested(DataSettings)
-    examples: ExampleSettings = nested(ExampleSettings)
-    matching: MatchingSettings = nested(MatchingSettings)
-    run: RunSettings = nested(RunSettings)
-    pruning: PruningSettings = nested(PruningSettings)
-    augmented_data_dir: str | None = setting(None, AUGMENTED_HELP)
-    teacher: str = setting("", TEACHER_HELP)
-    teacher_weights: str | None = setting(None, "of several teachers, separated by commas; absent: equal")
-    teacher_logits: str | None = setting(None, TEACHER_LOGITS_HELP)
-    student: str = setting(
-        "tinybert4", "a model directory, or a size: a name, LAYERSxHIDDENxHEADSxINTERMEDIATE, LAYERSxteacher, or bilstm"
-    )
-    init: str = setting("auto", f"the weights of a student given as a size: {INIT_HELP}")
-    stage: str = setting("both", "intermediate, prediction or both")
-    intermediate_epochs: float | None = setting(None, "absent: the task's, which are the paper's for the GLUE tasks")
-    prediction_epochs: float | None = setting(None, "absent: the task's, which are the paper's for the GLUE tasks")
-    intermediate_learning_rate: float = setting(5e-5, "peak of the schedule of the intermediate stage")
-    prediction_learning_rate: float = setting(3e-5, "peak of the schedule of the prediction stage")
-    temperature: float = setting(1.0, "of the prediction loss")
-    prediction_target: str | None = setting(
-        None,
-        "teacher, or label: what the prediction stage learns from (recipe published: label for scores, else teacher)",
-    )
-    quantize_aware: str | None = setting(
-        None, f"{', '.join(MODES)}: train the prediction stage through the rounding of this file's weights"
-    )
-    teacher_cache: str = setting("auto", TEACHER_CACHE_HELP)
-    allow_weak_teacher: bool = setting(False, "distill a teacher even if its dev score is no better than chance")
-
-    def __post_init__(self):
-        check_one_of(self, "stage", "intermediate", "prediction", "both")
-        if not self.matching.compares_layers and self.stage != "prediction":
-            raise InputError(
-                "compares no layers, so it has no intermediate stage; set `stage=prediction`",
-                "objective",
-                self.matching.objective,
-            )
-        if self.student == BILSTM:
-            self._check_bilstm()
-        if self.teacher_logits is not None or len(self.teachers) > 1:
-            self._check_logits()
-        check_one_of(self, "teacher_cache", *TEACHER_CACHES)
-        if self.prediction_target is not None:
-            check_one_of(self, "prediction_target", "teacher", "label")
-        check_positive(self, "intermediate_epochs", "prediction_epochs", "temperature")
-        check_augmented(self.augmented_data_dir, self.data.task)
-        if self.quantize_aware is not None:
-            check_one_of(self, "quantize_aware", *MODES)
-            if self.stage == "intermediate":
-                raise InputError(
-                    "weights are rounded in the prediction stage; set `stage=both` or `stage=prediction`",
-                    "quantize_aware",
-                    self.quantize_aware,
-                )
-            if self.matching.objective == "theseus":
-                raise InputError("is not for `objective=theseus`", "quantize_aware", self.quantize_aware)
-            if self.run.devices.strategy != "one_device":
-                raise InputError("runs on one device; set `strategy=one_device`", "quantize_aware", self.quantize_aware)
-
-    @property
-    def teachers(self) -> list[str]:
-        """The names in `teacher`."""
-        return [self.teacher] if Path(self.teacher).is_dir() else [name.strip() for name in self.teacher.split(",")]
-
-    @property
-    def weights_of_teachers(self) -> list[float]:
-        """`teacher_weights` as a list."""
-        if self.teacher_weights is None:
-            return [1.0] * len(self.teachers)
-        try:
-            weights = [float(weight) for weight in self.teacher_weights.split(",")]
-        except ValueError:
-            weights = []
-        if len(weights) != len(self.teachers) or not all(0 < weight < math.inf for weight in weights):
-            raise InputError(
-                f"must be a number above 0 for each of the {len(self.teachers)} teachers, separated by commas",
-                "teacher_weights",
-                self.teacher_weights,
-            )
-        return weights
-
-    def _check_logits(self) -> None:
-        """What several teachers and a file of logits cannot do."""
-        name, value = ("teacher_logits", self.teacher_logits) if self.teacher_logits else ("teacher", self.teacher)
-        objective = self.matching.objective
-        if objective not in ("tinybert", *LOGITS_OBJECTIVES):
-            raise InputError(f"gives logits, but `objective={objective}` reads more of a teacher", name, value)
-        if self.teacher_logits is None:
-            _ = self.weights_of_teachers
-            if self.teacher_cache == "none":
-                raise InputError("keeps no logits, which several teachers need", "teacher_cache", "none")
-            return
-        if self.teacher:
-            raise InputError("takes the place of `teacher`; give one of the two", name, value)
-        if self.stage != "prediction":
-            raise InputError("has no layers to compare; set `stage=prediction`", name, value)
-        if self.data.custom.unlabelled_file:
-            raise InputError("holds the logits of labelled rows; leave `unlabelled_file` out", name, value)
-
-    def _check_bilstm(self) -> None:
-        objective = self.matching.objective
-        if objective not in ("tinybert", *LOGITS_OBJECTIVES):
-            raise InputError(
-                f"reads layers, which `student=bilstm` does not have; take {', '.join(LOGITS_OBJECTIVES)}",
-                "objective",
-                objective,
-            )
-        if self.stage != "prediction":
-            raise InputError(
-                "compares layers, which `student=bilstm` does not have; set `stage=prediction`", "stage", self.stage
-            )
-        for name, value in (("quantize_aware", self.quantize_aware), ("prune_to", self.pruning.prune_to)):
-            if value is not None:
-                raise InputError("is for a BERT, not for `student=bilstm`", name, value)
-
-    def learns_labels(self, kind: str) -> bool:
-        """Whether the prediction stage of a kind of task learns from labels and not from the teacher."""
-        if self.prediction_target is None:
-            return self.matching.is_published and kind == "regression"
-        return self.prediction_target == "label"
 
 
 def distill_task(settings: DistillSettings) -> dict:
@@ -196,10 +65,7 @@ def distill_task(settings: DistillSettings) -> dict:
         return _learn_file(settings)
     if not settings.teacher:
         raise InputError(f"is missing; it is {TEACHER_HELP}", "teacher")
-    original, found_maps = settings, {}
-    if settings.matching.layer_map == "search":
-        settings, tried = _searched(settings)
-        found_maps = {"layer_map": tried[0]["layers"], "searched_maps": tried}
+    original = settings
     if settings.pruning.prune_to is not None and not settings.run.dry_run:
         settings = pruned_student(settings, distill_task)
     with distributed(settings.run.devices, settings.examples.train_batch_size):
@@ -219,19 +85,19 @@ def distill_task(settings: DistillSettings) -> dict:
             scores = scores_of([of_teacher, *others], settings)
             teacher_score = _checked_teacher(data, scores, settings.allow_weak_teacher)
         training = training_set(settings, of_teacher, has_teacher=True)
-        student, projections = make_student(
+        new_student = functools.partial(
+            make_student,
             teacher,
             teacher_dir,
             settings.student,
             settings.init,
-            settings.matching.layers,
-            training.texts,
-            precision.dtype,
-            settings.matching.student_family,
-            of_teacher.seq_len,
-            data.task.has_pairs,
-            settings.examples.cache_dir,
+            rows=training.texts,
+            dtype=precision.dtype,
+            family=settings.matching.student_family,
+            seq_len=of_teacher.seq_len,
+            pairs=data.task.has_pairs,
         )
+        student, projections = new_student(settings.matching.layers, cache_dir=settings.examples.cache_dir)
         if isinstance(student, BiLstmModel) and settings.stage != "prediction":
             raise InputError(
                 "compares layers, which a BiLSTM does not have; set `stage=prediction`", "stage", settings.stage
@@ -243,12 +109,14 @@ def distill_task(settings: DistillSettings) -> dict:
             weights = relative_weights(teacher, depth, settings.matching.layers, training.texts())
         found = {"teacher_score": teacher_score, "loss_weights": weights, "buckets": training.buckets}
         kept_map = {"layer_map": earlier["layer_map"]} if "layer_map" in earlier else {}
-        run = Run(original, dataclasses.asdict(precision) | found | kept_map | found_maps)
+        run = Run(original, dataclasses.asdict(precision) | found | kept_map)
         trainer = Trainer(
             run, settings.run, student, training, evaluate, settings.examples.evaluations, tokenizer.spec, precision,
             settings.matching.has_dropout, settings.teacher_cache, settings.examples.cache_dir,
             logits_of=mean_of([of_teacher, *others], settings) if others and not settings.run.dry_run else None,
         )  # fmt: skip
+        if settings.matching.layer_map == "search":
+            settings, projections = _with_searched_map(trainer, teacher, data, settings, new_student)
         scores = _both_stages(trainer, teacher, data, projections, settings, weights)
         retention = scores[data.task.main_metric] / teacher_score if scores and teacher_score > 0 else 0.0
         layers = {
@@ -264,17 +132,45 @@ def _keep_map(run: Run, learned: LayerWeights) -> None:
         logger.info("learned layer map  %s", ",".join(map(str, run.description["resolved"]["layer_map"])))
 
 
-def _searched(settings: DistillSettings) -> tuple[DistillSettings, list[dict]]:
-    """The settings with the best map of a search, and the maps that were tried; see `searched_map`."""
-    if settings.stage == "intermediate":
-        raise InputError("chooses on dev, after the prediction stage; set `stage=both`", "layer_map", "search")
-    if settings.run.dry_run:
-        raise InputError("has no dry run; name the map", "layer_map", "search")
-    teacher, _ = read_config(resolve_directory(settings.teachers[0]))
-    size = size_of(settings.student)
-    depth = size[0] if size else read_config(resolve_directory(settings.student, "--student"))[0].num_hidden_layers
-    tried = searched_map(settings, depth, teacher.num_hidden_layers, distill_task)
-    return replace(settings, layer_map=",".join(map(str, tried[0]["layers"]))), tried
+def _with_searched_map(
+    trainer: Trainer,
+    teacher: BertModel,
+    data: TaskData,
+    settings: DistillSettings,
+    new_student: Callable[..., tuple[BertModel, list[Projection] | None]],
+) -> tuple[DistillSettings, list[Projection] | None]:
+    """Searches a layer map, see `searched_map`, and gives the student what it begins with for the best one.
+
+    Returns:
+        The settings with this map, and the projections that it begins with.
+    """
+    made = Path(settings.run.output_dir) / "search"
+
+    def start(layers: Sequence[int]) -> Start:
+        keras.utils.set_random_seed(settings.run.seed)
+        model, projections = new_student(list(layers), cache_dir=settings.examples.cache_dir or made)
+        return model.get_weights(), projections
+
+    depths = trainer.model.config.num_hidden_layers, teacher.config.num_hidden_layers
+    stages = {}
+    if settings.stage == "both":
+        objective = dataclasses.replace(settings.matching.layer_objective({}), layers=layer_map("uniform", *depths))
+        epochs = settings.intermediate_epochs or data.task.intermediate_epochs
+        rate, constant = settings.intermediate_learning_rate, settings.matching.is_published
+        stages["intermediate"] = TrialStage(objective, trainer.training, epochs, rate, constant)
+    epochs = settings.prediction_epochs or data.task.prediction_epochs
+    objective = None
+    if not settings.learns_labels(data.task.kind):
+        objective = settings.matching.prediction_objective(settings.temperature)
+    training = _prediction_training(trainer.training, data, settings)
+    stages["prediction"] = TrialStage(objective, training, epochs, settings.prediction_learning_rate)
+    tried = searched_map(settings, *depths, MapTrials(trainer, teacher, stages, start).score)
+    best = tried[0]["layers"]
+    weights, projections = start(best)
+    trainer.model.set_weights(weights)
+    remove(made)
+    trainer.run.resolve({"layer_map": best, "searched_maps": tried})
+    return replace(settings, layer_map=",".join(map(str, best))), projections
 
 
 def _learn_file(settings: DistillSettings) -> dict:
@@ -371,16 +267,10 @@ def _both_stages(
             trainer.run.log("intermediate", trainer.steps, "dev", scores)
     if settings.stage in ("prediction", "both"):
         epochs = settings.prediction_epochs or data.task.prediction_epochs
-        if settings.augmented_data_dir and data.task.kind == "regression":
-            # As the paper does for STS-B: replaced words change how similar two sentences are.
-            original = data.train.limit(settings.examples.max_train_examples)
-            trainer.training = dataclasses.replace(trainer.training, split=original)
-        if not matching.compares_layers:
-            trainer.training = trainer.training.labelled()
+        trainer.training = _prediction_training(trainer.training, data, settings)
         if matching.objective == "theseus":
             return trainer.replace_modules(teacher, epochs, settings.prediction_learning_rate)
         if settings.learns_labels(data.task.kind):
-            trainer.training = trainer.training.labelled()
             return trainer.learn_labels(
                 "prediction", epochs, settings.prediction_learning_rate, settings.quantize_aware
             )
@@ -389,3 +279,15 @@ def _both_stages(
             teacher, objective, projections, epochs, settings.prediction_learning_rate, settings.quantize_aware
         )
     return scores
+
+
+def _prediction_training(
+    training: TrainingSet | SpanTrainingSet, data: TaskData, settings: DistillSettings
+) -> TrainingSet | SpanTrainingSet:
+    """What of the training set the prediction stage learns from."""
+    if settings.augmented_data_dir and data.task.kind == "regression":
+        # As the paper does for STS-B: replaced words change how similar two sentences are.
+        training = dataclasses.replace(training, split=data.train.limit(settings.examples.max_train_examples))
+    if not settings.matching.compares_layers or settings.learns_labels(data.task.kind):
+        return training.labelled()
+    return training

@@ -9,12 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from tinybert_tf.distill.layer_map import KINDS, layer_map
+from tinybert_tf.distribution import is_chief
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json, remove, write_json
-from tinybert_tf.settings import flat_values, replace
+from tinybert_tf.files import read_json_object, write_json
+from tinybert_tf.settings import flat_values
 
 logger = logging.getLogger(__name__)
 
@@ -65,44 +64,49 @@ def rounds(budget: int) -> list[tuple[int, int]]:
 
 
 def searched_map(
-    settings: Any, student_layers: int, teacher_layers: int, distill: Callable[[Any], dict]
+    settings: Any, student_layers: int, teacher_layers: int, score: Callable[[tuple[int, ...], int], float]
 ) -> list[dict[str, Any]]:
     """The maps that were tried, the best of the last round first: `layers`, `score` and `steps` of each.
 
-    They are kept in `search.json`; a search that was interrupted resumes with the trial that it was in.
+    Every trial is kept in `search.json`; a search that was interrupted resumes with the trial that it was in.
 
     Args:
-        settings: of task distillation, with `matching.search_steps`; every trial is a run of its own below `search/`.
+        settings: of task distillation, with `matching.search_steps`.
         student_layers: M.
         teacher_layers: N.
-        distill: runs a trial.
+        score: the dev score of a map after a number of steps, such as `MapTrials.score`.
     """
-    record = Path(settings.run.output_dir) / "search.json"
-    described = {name: value for name, value in flat_values(settings).items() if name not in _PLACES}
-    if record.is_file() and (earlier := read_json(record))["settings"] == described:
-        return earlier["maps"]
+    record = _Record(Path(settings.run.output_dir) / "search.json", settings)
     plan = rounds(settings.matching.search_steps)
     remaining: Sequence[tuple[int, ...]] = candidates(student_layers, teacher_layers, plan[0][0], settings.run.seed)
-    root, tried = Path(settings.run.output_dir), {}
-    stages = 2 if settings.stage == "both" else 1
-    cache = settings.examples.cache_dir or str(root / "cache")
+    tried = {}
     for number, (count, steps) in enumerate(plan, 1):
-        for layers in remaining:
-            name = ",".join(map(str, layers))
-            trial = replace(
-                settings,
-                layer_map=name,
-                max_steps=max(1, steps // stages),
-                evaluations=1,
-                cache_dir=cache,
-                output_dir=str(root / "search" / f"round_{number}" / name.replace(",", "_")),
-            )
-            keras.backend.clear_session()
-            tried[layers] = {"layers": list(layers), "score": distill(trial)["score"], "steps": steps}
-            logger.info("layer map %s  %d steps  %.4f", name, steps, tried[layers]["score"])
+        for place, layers in enumerate(remaining, 1):
+            found = record.find(layers, steps)
+            if found is None:
+                found = {"layers": list(layers), "score": score(layers, steps), "steps": steps}
+                record.add(found)
+                where = f"round {number}/{len(plan)}  map {place}/{len(remaining)}"
+                logger.info("layer map search  %s  %s  %.4f", where, ",".join(map(str, layers)), found["score"])
+            tried[layers] = found
         remaining = sorted(remaining, key=lambda layers: -tried[layers]["score"])[: max(1, count // 2)]
     best_first = lambda entry: (entry["layers"] != list(remaining[0]), -entry["steps"], -entry["score"])
-    found = sorted(tried.values(), key=best_first)
-    write_json(record, {"settings": described, "maps": found})
-    remove(root / "search")
-    return found
+    return sorted(tried.values(), key=best_first)
+
+
+class _Record:
+    """The trials of a search in a file; those of other settings are not read."""
+
+    def __init__(self, path: Path, settings: Any):
+        self.path = path
+        self.settings = {name: value for name, value in flat_values(settings).items() if name not in _PLACES}
+        earlier = read_json_object(path) if path.is_file() else {}
+        self.trials = earlier.get("trials", []) if earlier.get("settings") == self.settings else []
+
+    def find(self, layers: tuple[int, ...], steps: int) -> dict[str, Any] | None:
+        return next((t for t in self.trials if t["layers"] == list(layers) and t["steps"] == steps), None)
+
+    def add(self, trial: dict[str, Any]) -> None:
+        self.trials.append(trial)
+        if is_chief():
+            write_json(self.path, {"settings": self.settings, "trials": self.trials})

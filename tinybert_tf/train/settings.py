@@ -93,6 +93,8 @@ class MatchingSettings:
             raise InputError(f"is for `objective=tinybert`, not for {self.objective}", "layer_map", self.layer_map)
         if self.layer_map == "learned" and self.loss_scale == "relative":
             raise InputError("is what `layer_map=learned` does by itself; leave it out", "loss_scale", "relative")
+        if self.layer_map == "search" and self.loss_scale == "relative":
+            raise InputError("is measured for one map; search with `loss_scale=paper`", "loss_scale", "relative")
         if self.layer_map == "learned" and self.counted_padding != "exclude":
             raise InputError("leaves padding out of the losses; set `padding=exclude`", "layer_map", "learned")
         if self.layer_map == "learned" and not (self.attention_weight or self.hidden_weight):

@@ -15,7 +15,8 @@ from tinybert_tf.distribution import distributed, is_chief
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write, remove, write_json
 from tinybert_tf.settings import flat_values, nested, replace, setting
-from tinybert_tf.train.distill_task import DistillSettings, distill_task
+from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import distill_task
 
 logger = logging.getLogger(__name__)
 

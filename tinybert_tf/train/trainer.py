@@ -37,6 +37,11 @@ _LABEL_LOSSES: dict[str, Callable[[], Any]] = {
 }
 
 
+def label_loss(model: BertModel) -> Any:
+    """The loss that a network with this head is fine-tuned with, for `compile`."""
+    return _LABEL_LOSSES[model.head]()
+
+
 @dataclasses.dataclass
 class Trainer:
     """A network, its training set and its run.
@@ -82,7 +87,7 @@ class Trainer:
             learning_rate: peak of the schedule.
             quantize_aware: the file whose rounding the weights are trained through; see `QuantizeAware`.
         """
-        loss = _LABEL_LOSSES[self.model.head]()
+        loss = label_loss(self.model)
         # Keras would turn XLA on, which loses bfloat16 products on a CPU and compiles once for each batch length.
         return self._fit_scored(
             stage, logits_model(self.model), epochs, learning_rate, quantize_aware, loss=loss, jit_compile=False
@@ -114,7 +119,7 @@ class Trainer:
             self.steps += self.training.batches(epochs, self.settings.max_steps)[1]
             return  # it is done, and its student's weights are in the checkpoint
         distiller = Distiller(teacher, self.model, objective, projections)
-        extra = self._teacher_outputs("intermediate", distiller, epochs)
+        extra = self.teacher_outputs("intermediate", distiller, epochs, self.settings.max_steps)
         batches, steps = self.training.batches(epochs, self.settings.max_steps, extra)
         self.steps += steps
         constant = {"warmup_proportion": 0.0, "decay": False} if constant_rate else {}
@@ -164,7 +169,7 @@ class Trainer:
         """BERT-of-Theseus: the network's layers replace the teacher's over the first half of the steps."""
         _, steps = self.training.batches(epochs, self.settings.max_steps)
         trained = Theseus(teacher, self.model, replacing_steps=max(1, steps // 2))
-        loss = _LABEL_LOSSES[self.model.head]()
+        loss = label_loss(self.model)
         return self._fit_scored(
             "prediction", trained, epochs, learning_rate, frozen=teacher, loss=loss, jit_compile=False
         )
@@ -182,7 +187,9 @@ class Trainer:
     def _fit_scored(
         self, stage, trained, epochs, learning_rate, quantize_aware=None, frozen=None, **compiling
     ) -> dict[str, float] | None:
-        extra = self._teacher_outputs(stage, trained, epochs) if isinstance(trained, Distiller) else None
+        extra = None
+        if isinstance(trained, Distiller):
+            extra = self.teacher_outputs(stage, trained, epochs, self.settings.max_steps)
         batches, steps = self.training.batches(epochs, self.settings.max_steps, extra)
         self.steps += steps
         trained.compile(self.precision.optimizer(bert_adamw(learning_rate, steps)), **compiling)
@@ -203,10 +210,17 @@ class Trainer:
         save("last")
         return evaluation.best
 
-    def _teacher_outputs(self, stage: str, distiller: Distiller, epochs: float) -> Extra | None:
-        """Features with the teacher's outputs for all examples of a stage, computed here; None where each step computes them."""
+    def teacher_outputs(self, stage: str, distiller: Distiller, epochs: float, max_steps: int | None) -> Extra | None:
+        """Features with the teacher's outputs for all examples of a stage, computed here; None where each step computes them.
+
+        Args:
+            stage: its name.
+            distiller: has the teacher.
+            epochs: passes over the training set.
+            max_steps: the most steps of the stage.
+        """
         if self.logits_of is not None and stage == "prediction" and self.training.shards is not None:
-            return self.logits_of(self.training.rows_of(epochs, self.settings.max_steps))
+            return self.logits_of(self.training.rows_of(epochs, max_steps))
         has_rows = self.training.shards is not None and distiller.teacher_reader.submodel is not None
         if self.teacher_cache == "none" or not has_rows or several_workers():
             return None
@@ -218,7 +232,7 @@ class Trainer:
                 return None
         resumed = self.run.resumed
         first = resumed.step if resumed is not None and resumed.stage == stage else 0
-        cache.compute(self.training.rows_of(epochs, self.settings.max_steps, first))
+        cache.compute(self.training.rows_of(epochs, max_steps, first))
         return cache.features()
 
     def _fit(self, stage, trained, batches, steps, **options) -> None:

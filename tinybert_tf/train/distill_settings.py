@@ -1,0 +1,158 @@
+"""Settings of bin/distill_task.py, and what of them excludes each other."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+from tinybert_tf.checkpoints.grid import MODES
+from tinybert_tf.data.settings import DataSettings
+from tinybert_tf.errors import InputError
+from tinybert_tf.settings import check_one_of, check_positive, nested, setting
+from tinybert_tf.train.gradual import PruningSettings
+from tinybert_tf.train.reading import TEACHER_CACHE_HELP, TEACHER_CACHES
+from tinybert_tf.train.settings import ADAPTIVE, LOGITS_OBJECTIVES, ExampleSettings, MatchingSettings, RunSettings
+from tinybert_tf.train.student import BILSTM, INIT_HELP
+from tinybert_tf.train.teachers import TEACHER_LOGITS_HELP
+from tinybert_tf.train.training_set import AUGMENTED_HELP, check_augmented
+
+TEACHER_HELP = (
+    "a model directory that was fine-tuned on the task; of several, separated by commas, the first teaches the intermediate "
+    "stage, and the mean of all logits the prediction stage"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillSettings:
+    """Settings of bin/distill_task.py."""
+
+    data: DataSettings = nested(DataSettings)
+    examples: ExampleSettings = nested(ExampleSettings)
+    matching: MatchingSettings = nested(MatchingSettings)
+    run: RunSettings = nested(RunSettings)
+    pruning: PruningSettings = nested(PruningSettings)
+    augmented_data_dir: str | None = setting(None, AUGMENTED_HELP)
+    teacher: str = setting("", TEACHER_HELP)
+    teacher_weights: str | None = setting(None, "of several teachers, separated by commas; absent: equal")
+    teacher_logits: str | None = setting(None, TEACHER_LOGITS_HELP)
+    student: str = setting(
+        "tinybert4", "a model directory, or a size: a name, LAYERSxHIDDENxHEADSxINTERMEDIATE, LAYERSxteacher, or bilstm"
+    )
+    init: str = setting("auto", f"the weights of a student given as a size: {INIT_HELP}")
+    stage: str = setting("both", "intermediate, prediction or both")
+    intermediate_epochs: float | None = setting(None, "absent: the task's, which are the paper's for the GLUE tasks")
+    prediction_epochs: float | None = setting(None, "absent: the task's, which are the paper's for the GLUE tasks")
+    intermediate_learning_rate: float = setting(5e-5, "peak of the schedule of the intermediate stage")
+    prediction_learning_rate: float = setting(3e-5, "peak of the schedule of the prediction stage")
+    temperature: float = setting(1.0, "of the prediction loss")
+    prediction_target: str | None = setting(
+        None,
+        "teacher, or label: what the prediction stage learns from (recipe published: label for scores, else teacher)",
+    )
+    quantize_aware: str | None = setting(
+        None, f"{', '.join(MODES)}: train the prediction stage through the rounding of this file's weights"
+    )
+    teacher_cache: str = setting("auto", TEACHER_CACHE_HELP)
+    allow_weak_teacher: bool = setting(False, "distill a teacher even if its dev score is no better than chance")
+
+    def __post_init__(self):
+        check_one_of(self, "stage", "intermediate", "prediction", "both")
+        if not self.matching.compares_layers and self.stage != "prediction":
+            raise InputError(
+                "compares no layers, so it has no intermediate stage; set `stage=prediction`",
+                "objective",
+                self.matching.objective,
+            )
+        if self.student == BILSTM:
+            self._check_bilstm()
+        if self.teacher_logits is not None or len(self.teachers) > 1:
+            self._check_logits()
+        check_one_of(self, "teacher_cache", *TEACHER_CACHES)
+        if self.prediction_target is not None:
+            check_one_of(self, "prediction_target", "teacher", "label")
+        check_positive(self, "intermediate_epochs", "prediction_epochs", "temperature")
+        check_augmented(self.augmented_data_dir, self.data.task)
+        self._check_map()
+        if self.quantize_aware is not None:
+            check_one_of(self, "quantize_aware", *MODES)
+            if self.stage == "intermediate":
+                raise InputError(
+                    "weights are rounded in the prediction stage; set `stage=both` or `stage=prediction`",
+                    "quantize_aware",
+                    self.quantize_aware,
+                )
+            if self.matching.objective == "theseus":
+                raise InputError("is not for `objective=theseus`", "quantize_aware", self.quantize_aware)
+            if self.run.devices.strategy != "one_device":
+                raise InputError("runs on one device; set `strategy=one_device`", "quantize_aware", self.quantize_aware)
+
+    @property
+    def teachers(self) -> list[str]:
+        """The names in `teacher`."""
+        return [self.teacher] if Path(self.teacher).is_dir() else [name.strip() for name in self.teacher.split(",")]
+
+    @property
+    def weights_of_teachers(self) -> list[float]:
+        """`teacher_weights` as a list."""
+        if self.teacher_weights is None:
+            return [1.0] * len(self.teachers)
+        try:
+            weights = [float(weight) for weight in self.teacher_weights.split(",")]
+        except ValueError:
+            weights = []
+        if len(weights) != len(self.teachers) or not all(0 < weight < math.inf for weight in weights):
+            raise InputError(
+                f"must be a number above 0 for each of the {len(self.teachers)} teachers, separated by commas",
+                "teacher_weights",
+                self.teacher_weights,
+            )
+        return weights
+
+    def _check_map(self) -> None:
+        """What a map that is searched or learned cannot be combined with."""
+        kind = self.matching.layer_map
+        if kind in ADAPTIVE and self.pruning.prune_to is not None:
+            raise InputError("keeps the map of the layers that remain; name the map", "prune_to", self.pruning.prune_to)
+        if kind == "search" and self.stage == "intermediate":
+            raise InputError("chooses on dev, after the prediction stage; set `stage=both`", "layer_map", kind)
+        if kind == "search" and self.run.dry_run:
+            raise InputError("has no dry run; name the map", "layer_map", kind)
+
+    def _check_logits(self) -> None:
+        """What several teachers and a file of logits cannot do."""
+        name, value = ("teacher_logits", self.teacher_logits) if self.teacher_logits else ("teacher", self.teacher)
+        objective = self.matching.objective
+        if objective not in ("tinybert", *LOGITS_OBJECTIVES):
+            raise InputError(f"gives logits, but `objective={objective}` reads more of a teacher", name, value)
+        if self.teacher_logits is None:
+            _ = self.weights_of_teachers
+            if self.teacher_cache == "none":
+                raise InputError("keeps no logits, which several teachers need", "teacher_cache", "none")
+            return
+        if self.teacher:
+            raise InputError("takes the place of `teacher`; give one of the two", name, value)
+        if self.stage != "prediction":
+            raise InputError("has no layers to compare; set `stage=prediction`", name, value)
+        if self.data.custom.unlabelled_file:
+            raise InputError("holds the logits of labelled rows; leave `unlabelled_file` out", name, value)
+
+    def _check_bilstm(self) -> None:
+        objective = self.matching.objective
+        if objective not in ("tinybert", *LOGITS_OBJECTIVES):
+            raise InputError(
+                f"reads layers, which `student=bilstm` does not have; take {', '.join(LOGITS_OBJECTIVES)}",
+                "objective",
+                objective,
+            )
+        if self.stage != "prediction":
+            raise InputError(
+                "compares layers, which `student=bilstm` does not have; set `stage=prediction`", "stage", self.stage
+            )
+        for name, value in (("quantize_aware", self.quantize_aware), ("prune_to", self.pruning.prune_to)):
+            if value is not None:
+                raise InputError("is for a BERT, not for `student=bilstm`", name, value)
+
+    def learns_labels(self, kind: str) -> bool:
+        """Whether the prediction stage of a kind of task learns from labels and not from the teacher."""
+        if self.prediction_target is None:
+            return self.matching.is_published and kind == "regression"
+        return self.prediction_target == "label"
