@@ -137,8 +137,11 @@ def test_a_wrong_vector_is_noticed(check, tmp_path, vectors_module):
 
 
 @pytest.mark.realdata
-def test_real_text(check, real_data, tmp_path, vectors_module):
-    vectors_module.write_real(tmp_path / "real", real_data)
+@pytest.mark.parametrize("vocab_size", [None, 6000])
+def test_real_text(check, real_data, tmp_path, vectors_module, vocab_size):
+    """5,000 lines, with the whole vocabulary and with one that was cut."""
+    vectors_module.write_real(tmp_path / "real", real_data, vocab_size)
+    assert vocab_size in (None, len((tmp_path / "real" / "vocab.txt").read_text().splitlines()))
     done = check(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "real: 5000 texts" in done.stdout

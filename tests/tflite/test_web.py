@@ -20,6 +20,16 @@ def test_the_tokenizer_gives_the_ids_of_training(written_vectors):
     assert "characters: " in done.stdout
 
 
+@pytest.mark.realdata
+@pytest.mark.parametrize("vocab_size", [None, 6000])
+def test_real_text(real_data, tmp_path, vectors_module, vocab_size):
+    """5,000 lines, with the whole vocabulary and with one that was cut."""
+    vectors_module.write_real(tmp_path / "real", real_data, vocab_size)
+    done = node("check_vectors.mjs", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "real: 5000 texts" in done.stdout
+
+
 def test_a_wrong_vector_is_noticed(tmp_path, vectors_module):
     tokenizer = vectors_module.make_tokenizer(tmp_path / "made", vectors_module.VOCABULARY)
     right, wrong = vectors_module.text_rows(tokenizer, ["the film", "was bad"])

@@ -5,7 +5,8 @@
 FOLDER gets made/ (the texts below, with a small made-up vocabulary), cased/, accents/ and stripped/ (the same, with case or
 accents or neither kept), added/ (with words that are kept whole), characters/ (the characters of Unicode one by one) and,
 where $TINYBERT_DATA or ../shared/data has bert-base-uncased's vocab.txt, a corpus, MRPC and SQuAD, real/ (5,000 lines and some
-pairs and questions of them). Each holds vocab.txt, settings.json (how texts are prepared) and
+pairs and questions of them) and real_cut/ (the same with the vocabulary cut to 6,000 entries). Each holds vocab.txt,
+settings.json (how texts are prepared) and
 
     texts.tsv       text => ids, where each piece begins, where it ends
     normalized.tsv  text => the text as the vocabulary spells it
@@ -41,7 +42,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from tinybert_tf.data import Tokenizer
+from tinybert_tf.data import Tokenizer, load_task
 from tinybert_tf.data.spans import SpanFeatures
 from tinybert_tf.data.squad import SquadExample, read_squad
 from tinybert_tf.data.tasks import get_task
@@ -51,6 +52,8 @@ from tinybert_tf.export import TFLiteModel, read_metadata
 from tinybert_tf.export.classifier import file_tokenizer
 from tinybert_tf.export.writer.metadata import tokenizer_settings
 from tinybert_tf.files import atomic_write
+from tinybert_tf.prune.texts import split_texts
+from tinybert_tf.prune.vocabulary import choose_words, count_words
 from tinybert_tf.tokenizer_files import SPECIAL_TOKENS, AddedToken, Vocabulary
 
 _LETTERS = (
@@ -205,6 +208,7 @@ def write(folder: Path, data: Path | None = None, models: Sequence[Path] = ()) -
     put_texts(folder / "characters", make_tokenizer(folder / "characters", words), texts)
     if data is not None:
         write_real(folder / "real", data)
+        write_real(folder / "real_cut", data, vocab_size=6000)
     for number, path in enumerate(models, 1):
         write_model(folder / f"model{number}", path)
 
@@ -260,8 +264,20 @@ def normalized(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
     return [text.decode() for text in tf.strings.regex_replace(normalizer.normalize(texts), r"\p{Z}", " ").numpy()]
 
 
-def write_real(folder: Path, data: Path) -> None:
-    real = make_tokenizer(folder, (data / "vocab.txt").read_text(encoding="utf-8").splitlines())
+def write_real(folder: Path, data: Path, vocab_size: int | None = None) -> None:
+    """Vectors of real text.
+
+    Args:
+        folder: for the vectors.
+        data: with bert-base-uncased's vocabulary, a corpus, MRPC and SQuAD.
+        vocab_size: cut the vocabulary to the entries that MRPC's training set needs most, as bin/prune.py does.
+    """
+    words = (data / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    real = make_tokenizer(folder, words)
+    if vocab_size is not None:
+        texts = (text for pair in split_texts(load_task("mrpc", data / "glue").train) for text in pair)
+        counts = count_words(texts, real)
+        real = make_tokenizer(folder, [words[number] for number in choose_words(words, counts, vocab_size)])
     with open(data / "corpus" / "wiki_sample_20mb.txt", encoding="utf-8") as corpus:
         lines = [line.rstrip("\n") for line in corpus if line.strip()]
     # Half of them with something beyond ASCII in them, which one line in five has.
