@@ -8,9 +8,10 @@ import tensorflow as tf
 from tinybert_tf.bert import BertConfig, build_model, logits_model
 from tinybert_tf.checkpoints import save_model
 from tinybert_tf.errors import InputError
+from tinybert_tf.export.writer.calibration import calibrate
 from tinybert_tf.export.writer.quantization import quantized
 from tinybert_tf.export.writer.weights import folded_weights
-from tinybert_tf.train.quantization import QuantizeAware, fake_quantized
+from tinybert_tf.train.quantization import QuantizeAware, fake_quantized, scales_of
 
 
 @pytest.fixture
@@ -33,12 +34,47 @@ def network():
     return make
 
 
+def matrices(network, head: str) -> dict[str, np.ndarray]:
+    """The matrices [out, in] of the layers as a file of this head stores them, by the name of the dense layer.
+
+    Where the first token alone is read, the file multiplies with the transposed matrix of the last layer's key.
+    """
+    names = {
+        "attention/query": "query", "attention/key": "key", "attention/value": "value",
+        "attention/output": "attention_output", "intermediate": "intermediate", "output": "output",
+    }  # fmt: skip
+    found = {
+        f"layer_{number}/{path}": getattr(layer, name).kernel.T
+        for number, layer in enumerate(network.layers)
+        for path, name in names.items()
+    }
+    if head == "classification":
+        last = f"layer_{len(network.layers) - 1}/attention/key"
+        found[last] = found[last].T
+    return found
+
+
 @pytest.mark.parametrize("bits", [8, 4])
 def test_values_are_rounded_as_the_exporter_rounds_them(bits):
     values = np.random.default_rng(0).normal(size=(50, 20)).astype(np.float32)
     values[:, 3] *= 20
     integers, scales = quantized(values, bits, axis=1)
-    assert np.allclose(fake_quantized(tf.constant(values), bits), integers * scales, atol=1e-6)
+    chosen = scales_of(tf.constant(values), bits)
+    assert np.allclose(chosen, scales, rtol=1e-6)
+    assert np.allclose(fake_quantized(tf.constant(values), chosen, bits), integers * scales, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_trained_weights_keep_their_scales(bits):
+    """Whatever steps do to a channel, also to its largest weight, the exporter finds the scale that it began with."""
+    random = np.random.default_rng(0)
+    values = random.normal(size=(50, 20)).astype(np.float32)
+    scales = scales_of(tf.constant(values), bits)
+    for size in (0.1, 0.5, 2.0):
+        moved = (values + random.normal(size=values.shape, scale=size)).astype(np.float32)
+        trained = fake_quantized(tf.constant(moved), scales, bits).numpy()
+        integers, found = quantized(trained, bits, axis=1)
+        assert np.allclose(found, scales, rtol=1e-5) and np.allclose(integers * found, trained, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -50,16 +86,44 @@ def test_the_exporter_finds_the_scales_of_rounded_weights(network, head, mode, b
     before = folded_weights(model)
     with QuantizeAware(model, mode).rounded():
         after = folded_weights(model)
-    for old, new in zip(before.layers, after.layers, strict=True):
-        for name in ("query", "key", "value", "attention_output", "intermediate", "output"):
-            values, rounded = getattr(old, name).kernel.T, getattr(new, name).kernel.T
-            integers, scales = quantized(values, bits, axis=0)
-            again, same_scales = quantized(rounded, bits, axis=0)
-            assert np.array_equal(again, integers) and np.allclose(same_scales, scales, rtol=1e-5)
-            assert np.allclose(again * same_scales, rounded, atol=1e-5)
+    for values, rounded in zip(matrices(before, head).values(), matrices(after, head).values(), strict=True):
+        integers, scales = quantized(values, bits, axis=0)
+        again, same_scales = quantized(rounded, bits, axis=0)
+        assert np.array_equal(again, integers) and np.allclose(same_scales, scales, rtol=1e-5)
+        assert np.allclose(again * same_scales, rounded, atol=1e-5)
     integers, scales = quantized(before.word, embedding_bits, axis=1)
     assert np.allclose(after.word, integers * scales, atol=1e-6)
     assert np.array_equal(folded_weights(model).word, before.word)  # as it was before
+
+
+@pytest.mark.parametrize("head", ["classification", "span"])
+def test_training_starts_with_the_integers_of_the_file(network, head):
+    """Those that the exporter chooses for texts, which the nearest ones of the moved weights are."""
+    model, plain = network(head), network(head)
+    plain.set_weights(model.get_weights())
+    ids = np.random.default_rng(1).integers(1, 60, (40, 12), dtype=np.int32)
+    batches = [{"input_word_ids": part, "input_mask": np.ones_like(part), "input_type_ids": np.zeros_like(part)}
+               for part in (ids[:24], ids[24:, :10])]  # fmt: skip
+    features = {name: np.pad(batches[1][name], ((0, 0), (0, 2))) for name in batches[0]}
+    features = {name: np.concatenate([batches[0][name], features[name]]) for name in features}
+    before, aware = folded_weights(model), QuantizeAware(model, "int4")
+    seen = calibrate(model.config, before, head, features).dense
+    aware.start_from(batches)
+    moved = folded_weights(model)
+    with aware.rounded():
+        after = folded_weights(model)
+    other_than_nearest = 0
+    old, close, new = (matrices(network, head) for network in (before, moved, after))
+    for name, values in old.items():
+        moments = seen[name].moments
+        integers, scales = quantized(values, 4, 0, moments)
+        assert np.isclose(new[name], integers * scales, atol=1e-6).mean() > 0.97, "all but the largest of some channels"
+        again, same_scales = quantized(new[name], 4, 0, moments)
+        assert np.allclose(new[name], again * same_scales, atol=1e-5), "the exporter moves nothing"
+        inside = np.abs(values / scales - integers) < 0.48
+        assert inside.mean() > 0.5 and np.allclose(close[name][inside], values[inside], atol=1e-6), "not moved"
+        other_than_nearest += np.sum(integers != quantized(values, 4, 0)[0])
+    assert other_than_nearest > 100, "the test must see the difference between GPTQ and the nearest integers"
 
 
 def test_a_step_changes_the_exact_weights_by_the_gradient_at_the_rounded_ones(network):

@@ -199,6 +199,7 @@ def fit(
     frozen: keras.Model | None = None,
     save_every_seconds: float = SAVE_EVERY_SECONDS,
     around_steps: Sequence[keras.callbacks.Callback] = (),
+    state: Sequence[tf.Variable] = (),
 ) -> None:
     """Trains a compiled model for `steps` batches, from the last checkpoint on if there is one of this stage.
 
@@ -211,12 +212,13 @@ def fit(
         frozen: a part of the model that does not train.
         save_every_seconds: seconds between two checkpoints.
         around_steps: callbacks that act before and directly after each step.
+        state: variables of theirs that a checkpoint has to hold.
 
     Raises:
         KeyboardInterrupt: SIGINT or SIGTERM came in; a checkpoint of the last whole step is written.
         FloatingPointError: the loss is not finite; the batch is in `not_finite.npz`.
     """
-    variables = training_variables(model, frozen)
+    variables = [*training_variables(model, frozen), *state]
     if run.plan is not None:
         prepare_for_fit(model)
         run.plan.append(plan.timed_stage(model, batches(0), steps, batch_size, variables))

@@ -1,35 +1,56 @@
 """Training through the rounding of a file's weights (quantization-aware distillation).
 
 Before each step every weight matrix is replaced by the values that the file will have for it; the step is taken from there,
-and its change is added to the exact matrix: the straight-through estimator (Bengio et al. 2013). What is saved are the rounded
-values. They lie on the grid of the exporter, whose own choice of scales then gives back the scales of the training: the largest
-weight of a channel is the largest integer times its scale. So the weights themselves carry the scales.
+and its change is added to the exact matrix: the straight-through estimator (Bengio et al. 2013). Scales are chosen at the
+beginning, as the exporter chooses them, and stay. What is saved are the rounded values. The exporter's own choice then gives the
+same scales again, since the largest weight of a channel is always the largest integer times its scale.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from tinybert_tf.bert import BertModel
+from tinybert_tf.bert import INPUT_NAMES, BertModel
 from tinybert_tf.checkpoints.grid import MODES, write_grid
 from tinybert_tf.errors import InputError
+from tinybert_tf.export.writer.calibration import calibrate
 from tinybert_tf.export.writer.graph import FEWEST_QUANTIZED
-from tinybert_tf.export.writer.quantization import CLIPPING, INTEGER_BITS, LARGEST, QUANTIZE_MODES
+from tinybert_tf.export.writer.quantization import (
+    CLIPPING,
+    INTEGER_BITS,
+    LARGEST,
+    QUANTIZE_MODES,
+    quantized,
+)
+from tinybert_tf.export.writer.weights import folded_weights
+
+# Rows that the first integers are chosen with.
+_EXAMPLES = 200
+# Distance to the border between two integers, as a share of a scale, of weights that are moved to the other side.
+_MARGIN = 0.02
 
 
 class _Weight(NamedTuple):
-    """A matrix that the file rounds: to `bits`, with a scale for each index of the last axis, which both layouts have last.
+    """A matrix that the file rounds.
 
-    `gamma` of a normalization in front of it is folded into it first, as the exporter does.
+    Attributes:
+        name: of the dense layer in the file; None for the word table.
+        variable: [in, out].
+        bits: of its integers.
+        gamma: of the normalization in front of it, [in], which is folded into it first, as the exporter does.
+        axis: has a scale for each index: the outputs, but where the file multiplies with the transposed matrix the inputs.
     """
 
+    name: str | None
     variable: tf.Variable
     bits: int
-    gamma: tf.Variable | None
+    gamma: tf.Variable | None = None
+    axis: int = 1
 
 
 class QuantizeAware(keras.callbacks.Callback):
@@ -47,16 +68,36 @@ class QuantizeAware(keras.callbacks.Callback):
         super().__init__()
         if mode not in MODES:
             raise InputError(f"must be one of {', '.join(MODES)}", "quantize_aware", mode)
-        self.mode = mode
+        self.mode, self._model = mode, model
         self._weights = _weights(model, mode)
         copies = lambda: [tf.Variable(weight.variable, trainable=False) for weight in self._weights]
         self._exact, self._rounded = copies(), copies()
+        # State of the training beside the network's: a resumed one needs the scales that it began with.
+        self.scales = [tf.Variable(scales_of(_folded(w), w.bits), trainable=False) for w in self._weights]
 
     def on_train_batch_begin(self, batch, logs=None):
         self._round()
 
     def on_train_batch_end(self, batch, logs=None):
         self._step()
+
+    def start_from(self, texts: Iterable[Mapping]) -> None:
+        """Moves the weights of dense layers, as little as it takes, to where they are rounded as the exporter rounds them.
+
+        The exporter's choice of integers, GPTQ, loses less than the nearest ones.
+
+        Args:
+            texts: batches of features, int [B, S]; the first `_EXAMPLES` rows are used.
+        """
+        config, features = self._model.config, _first_rows(texts, _EXAMPLES)
+        calibration = calibrate(config, folded_weights(self._model), self._model.head, features)
+        for weight, scales in zip(self._weights, self.scales, strict=True):
+            if weight.name in calibration.dense:
+                values = _folded(weight).numpy().T
+                integers, chosen = quantized(values, weight.bits, 0, calibration.dense[weight.name].moments)
+                scales.assign(chosen.T)
+                moved = np.clip(values, *_cells(integers, chosen, weight.bits))
+                weight.variable.assign(_unfolded(weight, tf.constant(moved.T, tf.float32)))
 
     @contextlib.contextmanager
     def rounded(self) -> Iterator[None]:
@@ -74,9 +115,9 @@ class QuantizeAware(keras.callbacks.Callback):
 
     @tf.function
     def _round(self):
-        for weight, exact, rounded in zip(self._weights, self._exact, self._rounded, strict=True):
+        for weight, exact, rounded, scales in zip(self._weights, self._exact, self._rounded, self.scales, strict=True):
             exact.assign(weight.variable)
-            rounded.assign(_as_in_file(weight))
+            rounded.assign(_unfolded(weight, fake_quantized(_folded(weight), scales, weight.bits)))
             weight.variable.assign(rounded)
 
     @tf.function
@@ -90,51 +131,93 @@ def _weights(model: BertModel, mode: str) -> Sequence[_Weight]:
     rows.
     """
     precision = QUANTIZE_MODES[mode]
-    found = [(model.embeddings.word_embeddings.embeddings, precision.embeddings, None)]
+    found = [(None, model.embeddings.word_embeddings.embeddings, precision.embeddings, None, 1)]
     if any(variable.path.startswith("embeddings/project/") for variable in model.weights):
         raise InputError("is not for a model whose embeddings are narrower than its layers", "quantize_aware", mode)
-    gamma = model.embeddings.layer_norm.gamma
-    for layer in model.transformer_layers:
-        attention = layer.attention
+    pooled, last = model.head in ("classification", "regression"), len(model.transformer_layers) - 1
+    gamma, bits = model.embeddings.layer_norm.gamma, precision.weights
+    for number, layer in enumerate(model.transformer_layers):
+        attention, name = layer.attention, f"layer_{number}"
+        # Where the first token alone is read, the file multiplies the queries with the key's transposed matrix.
+        key_axis = 0 if pooled and number == last else 1
         found += [
-            (dense.kernel, precision.weights, gamma) for dense in (attention.query, attention.key, attention.value)
+            (f"{name}/attention/query", attention.query.kernel, bits, gamma, 1),
+            (f"{name}/attention/key", attention.key.kernel, bits, gamma, key_axis),
+            (f"{name}/attention/value", attention.value.kernel, bits, gamma, 1),
+            (f"{name}/attention/output", attention.output_dense.kernel, bits, None, 1),
+            (f"{name}/intermediate", layer.intermediate.kernel, bits, layer.attention_layer_norm.gamma, 1),
+            (f"{name}/output", layer.output_dense.kernel, bits, None, 1),
         ]
-        found.append((attention.output_dense.kernel, precision.weights, None))
-        found.append((layer.intermediate.kernel, precision.weights, layer.attention_layer_norm.gamma))
-        found.append((layer.output_dense.kernel, precision.weights, None))
         gamma = layer.output_layer_norm.gamma
     if model.head_layer is None:
         raise InputError(f"a model with the head {model.head!r} has no file", "quantize_aware", mode)
-    pooled = model.head in ("classification", "regression")
     if pooled:
-        found.append((model.pooler.dense.kernel, precision.weights, gamma))
-    found.append((model.head_layer.kernel, precision.weights, None if pooled else gamma))
+        found.append(("pooler", model.pooler.dense.kernel, bits, gamma, 1))
+    found.append(("classifier", model.head_layer.kernel, bits, None if pooled else gamma, 1))
     return [
-        _Weight(variable.value, INTEGER_BITS[stored], None if norm is None else norm.value)
-        for variable, stored, norm in found
+        _Weight(name, variable.value, INTEGER_BITS[stored], None if norm is None else norm.value, axis)
+        for name, variable, stored, norm, axis in found
         if variable.shape[0] * variable.shape[1] >= FEWEST_QUANTIZED
     ]
 
 
-def _as_in_file(weight: _Weight) -> tf.Tensor:
+def _folded(weight: _Weight) -> tf.Tensor:
+    """The matrix that the file holds, its channels last."""
     values = tf.convert_to_tensor(weight.variable)
+    if weight.gamma is not None:
+        values = values * tf.convert_to_tensor(weight.gamma)[:, None]
+    return values if weight.axis == 1 else tf.transpose(values)
+
+
+def _unfolded(weight: _Weight, folded: tf.Tensor) -> tf.Tensor:
+    """The network's matrix for one of the file's; where gamma is nearly zero, its present values."""
+    values = folded if weight.axis == 1 else tf.transpose(folded)
     if weight.gamma is None:
-        return fake_quantized(values, weight.bits)
+        return values
     gamma = tf.convert_to_tensor(weight.gamma)[:, None]
     is_used = tf.abs(gamma) > 1e-6
-    return tf.where(is_used, fake_quantized(values * gamma, weight.bits) / tf.where(is_used, gamma, 1.0), values)
+    return tf.where(is_used, values / tf.where(is_used, gamma, 1.0), tf.convert_to_tensor(weight.variable))
 
 
-def fake_quantized(values: tf.Tensor, bits: int) -> tf.Tensor:
-    """Values [*, channels] as `export.writer.quantization.quantized` rounds them, a scale for each channel."""
+def scales_of(values: tf.Tensor, bits: int) -> tf.Tensor:
+    """The scales [1, channels] that `export.writer.quantization.quantized` chooses for values [*, channels]."""
     largest = tf.reduce_max(tf.abs(values), axis=0, keepdims=True)
     largest = tf.where(largest > 0, largest, 1.0)
     best, least = None, None
     for share in CLIPPING[bits]:
-        scale = largest * (share / LARGEST[bits])
-        rounded = tf.clip_by_value(tf.round(values / scale), -LARGEST[bits], LARGEST[bits]) * scale
+        scales = largest * (share / LARGEST[bits])
+        rounded = tf.clip_by_value(tf.round(values / scales), -LARGEST[bits], LARGEST[bits]) * scales
         error = tf.reduce_sum(tf.square(rounded - values), axis=0, keepdims=True)
         if best is None:
-            best, least = rounded, error
-        best, least = tf.where(error < least, rounded, best), tf.minimum(error, least)
+            best, least = scales, error
+        best, least = tf.where(error < least, scales, best), tf.minimum(error, least)
     return best
+
+
+def fake_quantized(values: tf.Tensor, scales: tf.Tensor, bits: int) -> tf.Tensor:
+    """Values [*, channels] rounded to multiples of scales [1, channels]; the largest of a channel to the largest multiple."""
+    sizes = tf.abs(values)
+    is_largest = sizes >= tf.reduce_max(sizes, axis=0, keepdims=True)
+    integers = tf.clip_by_value(tf.round(values / scales), -LARGEST[bits], LARGEST[bits])
+    return tf.where(is_largest, tf.sign(values) * LARGEST[bits], integers) * scales
+
+
+def _cells(integers: np.ndarray, scales: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """(low, high): between which values are rounded to these integers, with a margin."""
+    half = 0.5 - _MARGIN
+    # What is beyond the largest integer is clipped to it.
+    low = np.where(integers == -LARGEST[bits], -np.inf, integers - half)
+    high = np.where(integers == LARGEST[bits], np.inf, integers + half)
+    return low * scales, high * scales
+
+
+def _first_rows(batches: Iterable[Mapping], count: int) -> dict[str, np.ndarray]:
+    """The first rows of some batches of features, padded with zeros to one length."""
+    taken: list[Mapping] = []
+    for batch in batches:
+        taken.append({name: np.asarray(batch[name], np.int32) for name in INPUT_NAMES})
+        if sum(len(features["input_mask"]) for features in taken) >= count:
+            break
+    longest = max(features["input_mask"].shape[1] for features in taken)
+    pad = lambda rows: np.pad(rows, ((0, 0), (0, longest - rows.shape[1])))
+    return {name: np.concatenate([pad(features[name]) for features in taken])[:count] for name in INPUT_NAMES}

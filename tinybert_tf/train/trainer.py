@@ -194,6 +194,8 @@ class Trainer:
         self.steps += steps
         trained.compile(self.precision.optimizer(bert_adamw(learning_rate, steps)), **compiling)
         aware = QuantizeAware(self.model, quantize_aware) if quantize_aware else None
+        if aware is not None and self.run.plan is None:
+            aware.start_from(self.training.texts())
         rounded = aware.rounded if aware else contextlib.nullcontext
 
         def evaluate() -> dict[str, float]:
@@ -205,8 +207,10 @@ class Trainer:
                 self.run.save(self.model, name, self.tokenizer_from, also=aware and aware.mark)
 
         evaluation = Evaluation(self.run, stage, evaluate, lambda: save("model"), steps, self.evaluations)
-        around = [aware] if aware else []
-        self._fit(stage, trained, batches, steps, frozen=frozen, evaluation=evaluation, around_steps=around)
+        around, state = ([aware], aware.scales) if aware else ([], [])
+        self._fit(
+            stage, trained, batches, steps, frozen=frozen, evaluation=evaluation, around_steps=around, state=state
+        )
         save("last")
         return evaluation.best
 
