@@ -24,10 +24,10 @@ def glue(tmp_path):
 def make_directory(tmp_path):
     """Saves a small network as a model directory with a vocabulary."""
 
-    def make(name: str, head: str = "classification", **changes):
+    def make(name: str, head: str = "classification", words=WORDS, **changes):
         keras.utils.set_random_seed(1)
         sizes = {
-            "vocab_size": len(WORDS),
+            "vocab_size": len(words),
             "hidden_size": 16,
             "num_hidden_layers": 4,
             "num_attention_heads": 2,
@@ -37,7 +37,7 @@ def make_directory(tmp_path):
         }
         vocabulary = tmp_path / "vocabulary"
         vocabulary.mkdir(exist_ok=True)
-        (vocabulary / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+        (vocabulary / "vocab.txt").write_text("\n".join(words) + "\n")
         save_model(build_model(BertConfig(**(sizes | changes)), head), tmp_path / name, tokenizer_from=vocabulary)
         return tmp_path / name
 

@@ -53,6 +53,42 @@ def test_several_teachers_teach_the_weighted_mean_in_the_order_of_the_first_ones
         np.testing.assert_allclose(features["teacher/logits"], expected, atol=0.02)
 
 
+def test_a_student_with_other_words_learns_its_teachers_logits(glue, make_directory, tmp_path, learned):
+    """In the prediction stage alone: each network reads the texts in its own vocabulary."""
+    teacher = make_directory("teacher", label2id=LABELS)
+    words = (teacher / "vocab.txt").read_text().splitlines()
+    words = [*words[:5], *reversed(words[5:])]
+    student = make_directory("student", words=words, label2id=TURNED, num_hidden_layers=2)
+    result = distill_task(settings(glue, tmp_path, teacher=str(teacher), student=str(student)))
+    kept = Tokenizer.from_directory(result["model"]).vocabulary
+    assert list(kept) == words and 0 <= result["teacher_score"] <= 1 and result["retention"] is not None
+    rows = {tuple(tokens): text for text, tokens in _tokens(student, glue).items()}
+    of_teacher, checked = Tokenizer.from_directory(teacher), 0
+    for features in learned:
+        for ids, mask, logits in zip(
+            *(features[name].numpy() for name in ("input_word_ids", "input_mask", "teacher/logits")), strict=True
+        ):
+            if mask.any():
+                read = of_teacher([rows[tuple(ids[: mask.sum()])]], seq_len=16)
+                expected = load_model(teacher)(read)["logits"].numpy()[0, ::-1]
+                np.testing.assert_allclose(logits, expected, atol=0.02)
+                checked += 1
+    assert checked >= 20
+    with pytest.raises(InputError, match="the vocabularies differ: word 5"):
+        distill_task(settings(glue, tmp_path / "both", teacher=str(teacher), student=str(student), stage="both"))
+
+
+def _tokens(directory, glue) -> dict[str, list[int]]:
+    tokenizer = Tokenizer.from_directory(directory)
+    texts = [row.text for row in load_task("sst2", str(glue)).train]
+    features = tokenizer(texts, seq_len=16)
+    lengths = features["input_mask"].numpy().sum(axis=1)
+    return {
+        text: ids[:length].tolist()
+        for text, ids, length in zip(texts, features["input_word_ids"].numpy(), lengths, strict=True)
+    }
+
+
 def test_a_file_of_logits_takes_the_place_of_a_teacher(glue, make_directory, tmp_path, learned):
     student = make_directory("student", label2id=TURNED, num_hidden_layers=2)
     data = load_task("sst2", str(glue))

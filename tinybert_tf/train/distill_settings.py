@@ -151,6 +151,11 @@ class DistillSettings:
             if value is not None:
                 raise InputError("is for a BERT, not for `student=bilstm`", name, value)
 
+    @property
+    def compares_logits_alone(self) -> bool:
+        """Whether a teacher gives nothing but logits, so that its vocabulary need not be the student's."""
+        return self.stage == "prediction" and self.matching.objective in ("tinybert", *LOGITS_OBJECTIVES)
+
     def learns_labels(self, kind: str) -> bool:
         """Whether the prediction stage of a kind of task learns from labels and not from the teacher."""
         if self.prediction_target is None:

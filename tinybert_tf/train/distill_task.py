@@ -27,7 +27,7 @@ from tinybert_tf.train.map_search import searched_map
 from tinybert_tf.train.map_trials import MapTrials, Start, TrialStage
 from tinybert_tf.train.precision import Precision
 from tinybert_tf.train.run import Run, finished_result, recorded
-from tinybert_tf.train.student import make_student
+from tinybert_tf.train.student import make_student, vocabulary_of
 from tinybert_tf.train.teachers import (
     check_rows,
     given_logits,
@@ -62,12 +62,14 @@ def distill_task(settings: DistillSettings) -> dict:
     if finished := finished_result(settings):
         return finished
     if settings.teacher_logits is not None:
-        return _learn_file(settings)
+        return _learn_logits(settings, settings)
     if not settings.teacher:
         raise InputError(f"is missing; it is {TEACHER_HELP}", "teacher")
     original = settings
     if settings.pruning.prune_to is not None and not settings.run.dry_run:
         settings = pruned_student(settings, distill_task)
+    if settings.compares_logits_alone and _has_own_vocabulary(settings):
+        return _learn_logits(settings, original)
     with distributed(settings.run.devices, settings.examples.train_batch_size):
         keras.utils.set_random_seed(settings.run.seed)
         data, earlier = settings.data.load(), recorded(original)
@@ -113,7 +115,7 @@ def distill_task(settings: DistillSettings) -> dict:
         trainer = Trainer(
             run, settings.run, student, training, evaluate, settings.examples.evaluations, tokenizer.spec, precision,
             settings.matching.has_dropout, settings.teacher_cache, settings.examples.cache_dir,
-            logits_of=mean_of([of_teacher, *others], settings) if others and not settings.run.dry_run else None,
+            logits_of=mean_of([of_teacher, *others], settings, of_teacher.ids) if others and not settings.run.dry_run else None,
         )  # fmt: skip
         if settings.matching.layer_map == "search":
             settings, projections = _with_searched_map(trainer, teacher, data, settings, new_student)
@@ -173,11 +175,25 @@ def _with_searched_map(
     return replace(settings, layer_map=",".join(map(str, best))), projections
 
 
-def _learn_file(settings: DistillSettings) -> dict:
-    """The prediction stage on the logits of a file; see `distill_task`."""
+def _has_own_vocabulary(settings: DistillSettings) -> bool:
+    """Whether the student is a model directory whose vocabulary is not the first teacher's."""
+    if size_of(settings.student) and not Path(settings.student).is_dir():
+        return False
+    student = vocabulary_of(resolve_directory(settings.student, "--student"))
+    return student is not None and student != vocabulary_of(resolve_directory(settings.teachers[0], "--teacher"))
+
+
+def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
+    """The prediction stage on logits that are computed beforehand: those of a file, or of teachers with other vocabularies.
+
+    Args:
+        settings: as for `distill_task`; the student is a model directory, whose vocabulary the training texts are written in.
+        original: as they were given.
+    """
     with distributed(settings.run.devices, settings.examples.train_batch_size):
         keras.utils.set_random_seed(settings.run.seed)
-        data, precision = settings.data.load(), Precision.of(recorded(settings), settings.run.dtype)
+        data, earlier = settings.data.load(), recorded(original)
+        precision = Precision.of(earlier, settings.run.dtype, settings.matching.teacher_dtype)
         if size_of(settings.student) and not Path(settings.student).is_dir():
             raise InputError(
                 "takes vocabulary and labels from a teacher, which does not run with `teacher_logits`; give a model directory",
@@ -188,16 +204,27 @@ def _learn_file(settings: DistillSettings) -> dict:
         student = load_model(source, head=data.task.head, label2id=data.task.label2id or None, dtype=precision.dtype)
         tokenizer = settings.data.open_tokenizer(source)
         of_student = TaskModel.of(student, tokenizer, data, settings.data.seq_len, source=source)
-        training = training_set(settings, of_student)
-        logits = read_logits(settings.teacher_logits, data.task, of_student.ids)
-        check_rows(logits, training, of_student, settings)
-        run = Run(settings, dataclasses.asdict(precision) | {"buckets": training.buckets})
+        training = training_set(settings, of_student, has_teacher=settings.teacher_logits is None)
+        teacher_score, logits_of = earlier.get("teacher_score"), None
+        if settings.teacher_logits is not None:
+            logits = read_logits(settings.teacher_logits, data.task, of_student.ids)
+            check_rows(logits, training, of_student, settings)
+            logits_of = given_logits(logits)
+        elif not settings.run.dry_run:
+            teachers = [_other_teacher(data, name, settings, precision) for name in settings.teachers]
+            if teacher_score is None:
+                teacher_score = _checked_teacher(data, scores_of(teachers, settings), settings.allow_weak_teacher)
+            logits_of = mean_of(teachers, settings, of_student.ids)
+        found = {} if teacher_score is None else {"teacher_score": teacher_score}
+        run = Run(original, dataclasses.asdict(precision) | found | {"buckets": training.buckets})
         trainer = Trainer(
             run, settings.run, student, training, of_student.scorer(data.dev), settings.examples.evaluations,
-            tokenizer.spec, precision, settings.matching.has_dropout, logits_of=given_logits(logits),
+            tokenizer.spec, precision, settings.matching.has_dropout, logits_of=logits_of,
         )  # fmt: skip
-        scores = _both_stages(trainer, stand_in(logits.shape[1]), data, None, settings, {})
-        return trainer.finish(scores, teacher_score=None, retention=None)
+        teacher = stand_in(len(data.task.labels) or 1)
+        scores = _both_stages(trainer, teacher, data, None, settings, {})
+        retention = scores[data.task.main_metric] / teacher_score if scores and teacher_score else None
+        return trainer.finish(scores, teacher_score=teacher_score, retention=retention)
 
 
 def _other_teacher(data: TaskData, name: str, settings: DistillSettings, precision: Precision) -> TaskModel:

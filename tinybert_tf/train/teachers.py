@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +74,20 @@ def scores_of(teachers: Sequence[TaskModel], settings: Any) -> dict[str, float]:
     return score(teachers[0].data.task, mean, predicted[0][1])
 
 
-def mean_of(teachers: Sequence[TaskModel], settings: Any) -> LogitsOf:
-    """The mean of several teachers' logits for the rows of the training set, in the order of the first one's classes."""
+def mean_of(teachers: Sequence[TaskModel], settings: Any, ids: Mapping[str, int]) -> LogitsOf:
+    """The mean of several teachers' logits for the rows of the training set.
+
+    Args:
+        teachers: each with its own vocabulary and order of labels.
+        settings: of task distillation.
+        ids: label word -> the student's id.
+    """
     first, members = teachers[0], []
     if first.data.task.kind not in ("classification", "regression"):
         raise InputError(f"only one teacher can teach task {first.data.task.name}", "teacher", settings.teacher)
     if settings.augmented_data_dir and first.data.task.kind == "regression":
         raise InputError("only one teacher can teach scores on augmented rows", "teacher", settings.teacher)
-    words = sorted(first.ids, key=first.ids.get)
+    words = sorted(ids, key=ids.__getitem__)
     folder = cache_folder(settings.run.output_dir, settings.examples.cache_dir)
     for teacher, weight in zip(teachers, settings.weights_of_teachers, strict=True):
         shards = training_set(settings, teacher, has_teacher=True).shards
