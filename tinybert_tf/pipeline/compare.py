@@ -132,7 +132,8 @@ def compare(settings: CompareSettings) -> dict:
             rows.append(_row(method, task, found, settings))
     if rows:
         _add_times(rows, settings)
-        budget = f"{settings.steps} steps" if settings.steps else f"{settings.minutes:g} minutes"
+        count, unit = (settings.steps, "step") if settings.steps else (settings.minutes, "minute")
+        budget = f"{count:g} {unit}{'' if count == 1 else 's'}"
         write_methods(settings.output_dir, rows, budget)
     if failures:
         raise InputError(f"{len(failures)} of {len(runs)} runs failed; {'; '.join(failures)}")
