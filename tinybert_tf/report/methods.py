@@ -69,9 +69,9 @@ def _plot(rows: Sequence[Mapping[str, Any]], budget: str) -> Figure:
             axis.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, frameon=False)
         axis.set_xlabel("dev score", fontsize=8)
         axis.set_yticks(range(len(methods)), [as_it_is(method) for method in methods], fontsize=8)
-        axis.invert_yaxis()
         low = min(0.0, float(scores.min()))
         axis.set_xlim(left=max(low, float(scores.min()) - 15) if low == 0 else low - 2)
         axis.set_title(f"{as_it_is(task)}, at {budget}", fontsize=9, loc="left")
         axis.grid(axis="x", alpha=0.3)
+    axes[0].invert_yaxis()  # of all panels: they share it
     return figure
