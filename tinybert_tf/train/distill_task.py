@@ -74,29 +74,20 @@ def distill_task(settings: DistillSettings) -> dict:
         keras.utils.set_random_seed(settings.run.seed)
         data, earlier = settings.data.load(), recorded(original)
         precision = Precision.of(earlier, settings.run.dtype, settings.matching.teacher_dtype)
-        teacher_dir = _teacher_for(data, settings.teachers[0])
-        teacher = load_model(
-            teacher_dir, head=data.task.head, dtype=precision.teacher_dtype, strict_head=True,
-            classifier_activation="relu" if settings.matching.is_published and data.task.head in _WITH_RELU else None,
-        )  # fmt: skip
-        tokenizer = settings.data.open_tokenizer(teacher_dir)
-        of_teacher = TaskModel.of(teacher, tokenizer, data, settings.data.seq_len, source=teacher_dir)
-        others = [_other_teacher(data, name, settings, precision) for name in settings.teachers[1:]]
-        teacher_score = earlier.get("teacher_score")
-        if teacher_score is None and not settings.run.dry_run:
-            scores = scores_of([of_teacher, *others], settings)
-            teacher_score = _checked_teacher(data, scores, settings.allow_weak_teacher)
-        training = training_set(settings, of_teacher, has_teacher=True)
+        teachers = _load_teachers(data, settings, precision)
+        first, teacher = teachers[0], teachers[0].model
+        teacher_score = _teacher_score(teachers, settings, earlier)
+        training = training_set(settings, first, has_teacher=True)
         new_student = functools.partial(
             make_student,
             teacher,
-            teacher_dir,
+            resolve_directory(settings.teachers[0], "--teacher"),
             settings.student,
             settings.init,
             rows=training.texts,
             dtype=precision.dtype,
             family=settings.matching.student_family,
-            seq_len=of_teacher.seq_len,
+            seq_len=first.seq_len,
             pairs=data.task.has_pairs,
         )
         student, projections = new_student(settings.matching.layers, cache_dir=settings.examples.cache_dir)
@@ -104,7 +95,7 @@ def distill_task(settings: DistillSettings) -> dict:
             raise InputError(
                 "compares layers, which a BiLSTM does not have; set `stage=prediction`", "stage", settings.stage
             )
-        evaluate = dataclasses.replace(of_teacher, model=student).scorer(data.dev)
+        evaluate = dataclasses.replace(first, model=student).scorer(data.dev)
         weights = earlier.get("loss_weights", {})
         if settings.matching.loss_scale == "relative" and settings.stage != "prediction" and not weights:
             depth = student.config.num_hidden_layers
@@ -112,19 +103,20 @@ def distill_task(settings: DistillSettings) -> dict:
         found = {"teacher_score": teacher_score, "loss_weights": weights, "buckets": training.buckets}
         kept_map = {"layer_map": earlier["layer_map"]} if "layer_map" in earlier else {}
         run = Run(original, dataclasses.asdict(precision) | found | kept_map)
+        logits_of = None
+        if len(teachers) > 1 and not settings.run.dry_run:
+            logits_of = mean_of(teachers, settings, first.ids)
         trainer = Trainer(
-            run, settings.run, student, training, evaluate, settings.examples.evaluations, tokenizer.spec, precision,
-            settings.matching.has_dropout, settings.teacher_cache, settings.examples.cache_dir,
-            logits_of=mean_of([of_teacher, *others], settings, of_teacher.ids) if others and not settings.run.dry_run else None,
+            run, settings.run, student, training, evaluate, settings.examples.evaluations, first.tokenizer.spec, precision,
+            settings.matching.has_dropout, settings.teacher_cache, settings.examples.cache_dir, logits_of=logits_of,
         )  # fmt: skip
         if settings.matching.layer_map == "search":
             settings, projections = _with_searched_map(trainer, teacher, data, settings, new_student)
         scores = _both_stages(trainer, teacher, data, projections, settings, weights)
         retention = scores[data.task.main_metric] / teacher_score if scores and teacher_score > 0 else 0.0
-        layers = {
-            name: run.description["resolved"][name] for name in ("layer_map",) if name in run.description["resolved"]
-        }
-        return trainer.finish(scores, teacher_score=teacher_score, retention=retention, **layers)
+        resolved = run.description["resolved"]
+        found_map = {"layer_map": resolved["layer_map"]} if "layer_map" in resolved else {}
+        return trainer.finish(scores, teacher_score=teacher_score, retention=retention, **found_map)
 
 
 def _keep_map(run: Run, learned: LayerWeights) -> None:
@@ -205,15 +197,14 @@ def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
         tokenizer = settings.data.open_tokenizer(source)
         of_student = TaskModel.of(student, tokenizer, data, settings.data.seq_len, source=source)
         training = training_set(settings, of_student, has_teacher=settings.teacher_logits is None)
-        teacher_score, logits_of = earlier.get("teacher_score"), None
+        teacher_score = logits_of = None
         if settings.teacher_logits is not None:
             logits = read_logits(settings.teacher_logits, data.task, of_student.ids)
             check_rows(logits, training, of_student, settings)
             logits_of = given_logits(logits)
         elif not settings.run.dry_run:
-            teachers = [_other_teacher(data, name, settings, precision) for name in settings.teachers]
-            if teacher_score is None:
-                teacher_score = _checked_teacher(data, scores_of(teachers, settings), settings.allow_weak_teacher)
+            teachers = _load_teachers(data, settings, precision)
+            teacher_score = _teacher_score(teachers, settings, earlier)
             logits_of = mean_of(teachers, settings, of_student.ids)
         found = {} if teacher_score is None else {"teacher_score": teacher_score}
         run = Run(original, dataclasses.asdict(precision) | found | {"buckets": training.buckets})
@@ -227,12 +218,30 @@ def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
         return trainer.finish(scores, teacher_score=teacher_score, retention=retention)
 
 
-def _other_teacher(data: TaskData, name: str, settings: DistillSettings, precision: Precision) -> TaskModel:
-    """A teacher beside the first, with its own vocabulary."""
-    directory = _teacher_for(data, name)
-    model = load_model(directory, head=data.task.head, dtype=precision.teacher_dtype, strict_head=True)
-    tokenizer = settings.data.open_tokenizer(directory)
-    return TaskModel.of(model, tokenizer, data, settings.data.seq_len, source=directory)
+def _load_teachers(data: TaskData, settings: DistillSettings, precision: Precision) -> list[TaskModel]:
+    """The networks that teach, each with its own vocabulary."""
+    # The published code has a ReLU after the pooler.
+    activation = "relu" if settings.matching.is_published and data.task.head in _WITH_RELU else None
+    loaded = []
+    for name in settings.teachers:
+        directory = _teacher_for(data, name)
+        model = load_model(
+            directory,
+            head=data.task.head,
+            dtype=precision.teacher_dtype,
+            strict_head=True,
+            classifier_activation=activation,
+        )
+        tokenizer = settings.data.open_tokenizer(directory)
+        loaded.append(TaskModel.of(model, tokenizer, data, settings.data.seq_len, source=directory))
+    return loaded
+
+
+def _teacher_score(teachers: Sequence[TaskModel], settings: DistillSettings, earlier: Mapping) -> float | None:
+    """The main dev score of the teachers' mean, which a resumed run has in its record; None in a dry run."""
+    if "teacher_score" in earlier or settings.run.dry_run:
+        return earlier.get("teacher_score")
+    return _checked_teacher(teachers[0].data, scores_of(teachers, settings), settings.allow_weak_teacher)
 
 
 def _teacher_for(data: TaskData, name: str) -> Path:

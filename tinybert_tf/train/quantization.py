@@ -212,10 +212,11 @@ def _cells(integers: np.ndarray, scales: np.ndarray, bits: int) -> tuple[np.ndar
 
 
 def _first_rows(batches: Iterable[Mapping], count: int) -> dict[str, np.ndarray]:
-    """The first rows of some batches of features, padded with zeros to one length."""
+    """The first rows of some batches of features, padded with zeros to one length; without the rows that fill up a batch."""
     taken: list[Mapping] = []
     for batch in batches:
-        taken.append({name: np.asarray(batch[name], np.int32) for name in INPUT_NAMES})
+        has_text = np.asarray(batch["input_mask"]).any(axis=1)
+        taken.append({name: np.asarray(batch[name], np.int32)[has_text] for name in INPUT_NAMES})
         if sum(len(features["input_mask"]) for features in taken) >= count:
             break
     longest = max(features["input_mask"].shape[1] for features in taken)
