@@ -100,7 +100,7 @@ def test_the_same_seed_gives_the_same_bytes_with_any_batch_size(settings, small_
     assert train_file(other).read_bytes() != first
 
 
-def test_a_run_that_was_interrupted_goes_on_to_the_same_bytes(settings, small_parts, monkeypatch, caplog):
+def test_a_run_that_was_interrupted_resumes_to_the_same_bytes(settings, small_parts, monkeypatch, caplog):
     caplog.set_level("INFO", "tinybert_tf")
     whole, broken = settings("whole"), settings("broken")
     augment_task(whole)

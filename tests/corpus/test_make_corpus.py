@@ -122,7 +122,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(settings, co
     assert one.keys() == other.keys() and one["train-00000-00000.tfrecord.gz"] != other["train-00000-00000.tfrecord.gz"]
 
 
-def test_a_run_that_was_interrupted_goes_on_to_the_same_bytes(settings, contents, monkeypatch, caplog):
+def test_a_run_that_was_interrupted_resumes_to_the_same_bytes(settings, contents, monkeypatch, caplog):
     caplog.set_level("INFO", "tinybert_tf")
     whole, broken = settings("whole"), settings("broken")
     make_corpus(whole)

@@ -56,7 +56,7 @@ def test_what_other_processes_find_wrong_is_said_here(settings, tmp_path):
         make_corpus(settings(input=str(tmp_path / "bad.txt"), num_processes=2))
 
 
-def test_a_run_that_was_killed_goes_on_to_the_same_bytes(settings, contents, seed):
+def test_a_run_that_was_killed_resumes_to_the_same_bytes(settings, contents, seed):
     make_corpus(settings("whole", shard_mb=0.002))
     broken = settings("broken", shard_mb=0.002)
     moment = random.Random(seed)

@@ -27,7 +27,7 @@ def loss_of(distiller, data):
     return distiller.evaluate(features, labels, sample_weight=weight, batch_size=8, verbose=0, return_dict=True)["loss"]
 
 
-def test_training_goes_on_after_loading_as_if_nothing_had_happened(distiller, batch, tmp_path):
+def test_training_continues_after_loading_as_if_nothing_had_happened(distiller, batch, tmp_path):
     made = distiller(accumulation_steps=2, student_dropout=True)
     data = tf.data.Dataset.from_tensors(batch()).repeat(3)
     made.fit(data, verbose=0)

@@ -171,7 +171,7 @@ def test_a_disk_that_may_only_be_read_is_named(programs, disk, name):
 
 
 @pytest.mark.parametrize("name", SLOW)
-def test_a_disk_that_is_full_or_fills_up_is_named_and_the_work_goes_on_when_there_is_room(programs, disk, name):
+def test_a_disk_that_is_full_or_fills_up_is_named_and_the_work_continues_when_there_is_room(programs, disk, name):
     program, stopped = programs[name], []
     for kilobytes in (0, 12, 40, 100) if name not in ("evaluate", "predict") else (0,):
         disk.leave(kilobytes)

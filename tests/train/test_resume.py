@@ -49,6 +49,7 @@ def programs(glue, corpus, make_directory, tmp_path):
     """Name -> a function that runs a program into a directory; every network has dropout."""
     teacher, student = make_directory("t"), make_directory("s", num_hidden_layers=2, hidden_size=8)
     encoder = make_directory("e", head="encoder")
+    wide = make_directory("w", num_hidden_layers=2, hidden_size=32, intermediate_size=64)
     task, text = TASK | {"data_dir": str(glue)}, {"corpus": str(corpus), "train_batch_size": 8, "evaluations": 2}
     return {
         "finetune": lambda output: finetune(
@@ -64,6 +65,21 @@ def programs(glue, corpus, make_directory, tmp_path):
                 intermediate_epochs=1,
                 prediction_epochs=1,
                 teacher_dtype="float32",
+            )
+        ),
+        # Both stages; the scales that the second begins with are chosen after the first.
+        "quantize_aware": lambda output: distill_task(
+            compose(
+                DistillSettings,
+                **task,
+                teacher=str(teacher),
+                student=str(wide),
+                output_dir=str(output),
+                intermediate_epochs=0.6,
+                prediction_epochs=1,
+                prediction_learning_rate=1e-2,
+                teacher_dtype="float32",
+                quantize_aware="int4",
             )
         ),
         "distill_general": lambda output: distill_general(
@@ -109,8 +125,11 @@ def measurements(run):
     return [{name: value for name, value in row.items() if name != "examples_per_second"} for row in rows]
 
 
-@pytest.mark.parametrize("program", [slow("finetune"), "distill_task", slow("distill_general"), slow("pretrain")])
-def test_an_interrupted_run_goes_on_exactly(programs, program, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "program",
+    [slow("finetune"), "distill_task", slow("quantize_aware"), slow("distill_general"), slow("pretrain")],
+)
+def test_an_interrupted_run_resumes_exactly(programs, program, tmp_path, monkeypatch):
     run, whole, parts = programs[program], tmp_path / "whole", tmp_path / "parts"
     expected = run(whole)
     for steps in (2, 4):
@@ -251,7 +270,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, capl
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(programs, tmp_path, monkeypatch, caplog):
+def test_a_run_resumes_from_the_checkpoint_before_a_damaged_one(programs, tmp_path, monkeypatch, caplog):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     programs["finetune"](whole)
     for steps in (2, 1):

@@ -247,7 +247,7 @@ def test_two_processes_sweep_as_one_device_does(jobs):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
-def test_a_lost_worker_stops_the_other_and_the_restarted_pair_goes_on(jobs, lost):
+def test_a_lost_worker_stops_the_other_and_the_restarted_pair_resumes(jobs, lost):
     """SIGKILL in the middle of a stage, whose every step leaves a checkpoint."""
     one, alone = jobs("one_device", 50, "distill_task")
     pair, job = jobs("multi_worker", 50, "distill_task", save_every_seconds=0.0)
