@@ -19,6 +19,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.baseline import constant_score
 from tinybert_tf.evaluate.task_model import TaskModel
 from tinybert_tf.files import remove
+from tinybert_tf.presets import PRESETS
 from tinybert_tf.settings import replace
 from tinybert_tf.train.distill_settings import TEACHER_HELP, DistillSettings
 from tinybert_tf.train.gradual import pruned_student
@@ -168,9 +169,9 @@ def _with_searched_map(
 
 
 def _has_own_vocabulary(settings: DistillSettings) -> bool:
-    """Whether the student is a model directory whose vocabulary is not the first teacher's."""
-    if size_of(settings.student) and not Path(settings.student).is_dir():
-        return False
+    """Whether the student is a model directory, or a preset, whose vocabulary is not the first teacher's."""
+    if not Path(settings.student).is_dir() and settings.student not in PRESETS:
+        return False  # it is made here, for its teacher's vocabulary
     student = vocabulary_of(resolve_directory(settings.student, "--student"))
     return student is not None and student != vocabulary_of(resolve_directory(settings.teachers[0], "--teacher"))
 
