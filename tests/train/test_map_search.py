@@ -73,14 +73,8 @@ def test_an_interrupted_search_resumes_with_the_trial_that_it_was_in(tmp_path):
     assert searched_map(changed, 2, 6, score) and len(tried) > len(expected), "other settings: other trials"
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        pytest.param({"prediction_target": "label"}, marks=pytest.mark.slow),
-        pytest.param({"stage": "prediction"}, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, {"prediction_target": "label"}, {"stage": "prediction"}])
 def test_a_trial_is_a_short_run_with_its_map(glue, make_directory, tmp_path, monkeypatch, changes):
     """The trials share networks and compiled steps: each still ends with the weights of a run of its own."""
     maps, found = [(1, 4), (2, 3), (1, 4)], []

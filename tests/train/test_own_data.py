@@ -19,6 +19,7 @@ def opened(glue, make_directory, tmp_path):
 
     def make(**changes):
         values = {"task": "sst2", "data_dir": str(glue), "seq_len": 16, "train_batch_size": 8}
+        values["output_dir"] = str(tmp_path / "run")
         settings = compose(DistillSettings, **values | {"unlabelled_file": str(tmp_path / "more.txt")} | changes)
         directory = make_directory("m")
         tokenizer = settings.data.open_tokenizer(directory)
