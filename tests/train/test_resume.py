@@ -51,36 +51,19 @@ def programs(glue, corpus, make_directory, tmp_path):
     encoder = make_directory("e", head="encoder")
     wide = make_directory("w", num_hidden_layers=2, hidden_size=32, intermediate_size=64)
     task, text = TASK | {"data_dir": str(glue)}, {"corpus": str(corpus), "train_batch_size": 8, "evaluations": 2}
+
+    def distilling(**changes):
+        common = task | {"teacher": str(teacher), "prediction_epochs": 1, "teacher_dtype": "float32"} | changes
+        return lambda output: distill_task(compose(DistillSettings, **common, output_dir=str(output)))
+
     return {
         "finetune": lambda output: finetune(
             compose(FinetuneSettings, **task, model=str(teacher), output_dir=str(output), epochs=2, learning_rate=1e-2)
         ),
-        "distill_task": lambda output: distill_task(
-            compose(
-                DistillSettings,
-                **task,
-                teacher=str(teacher),
-                student=str(student),
-                output_dir=str(output),
-                intermediate_epochs=1,
-                prediction_epochs=1,
-                teacher_dtype="float32",
-            )
-        ),
-        # Both stages; the scales that the second begins with are chosen after the first.
-        "quantize_aware": lambda output: distill_task(
-            compose(
-                DistillSettings,
-                **task,
-                teacher=str(teacher),
-                student=str(wide),
-                output_dir=str(output),
-                intermediate_epochs=0.6,
-                prediction_epochs=1,
-                prediction_learning_rate=1e-2,
-                teacher_dtype="float32",
-                quantize_aware="int4",
-            )
+        "distill_task": distilling(student=str(student), intermediate_epochs=1),
+        # The scales that the second stage begins with are chosen after the first.
+        "quantize_aware": distilling(
+            student=str(wide), intermediate_epochs=0.6, prediction_learning_rate=1e-2, quantize_aware="int4"
         ),
         "distill_general": lambda output: distill_general(
             compose(
