@@ -76,6 +76,12 @@ def test_a_student_with_other_words_learns_its_teachers_logits(glue, make_direct
     assert checked >= 20
     with pytest.raises(InputError, match="the vocabularies differ: word 5"):
         distill_task(settings(glue, tmp_path / "both", teacher=str(teacher), student=str(student), stage="both"))
+    with pytest.raises(
+        InputError, match="teacher_cache=none: keeps no logits, which a teacher with another vocabulary"
+    ):
+        distill_task(
+            settings(glue, tmp_path / "none", teacher=str(teacher), student=str(student), teacher_cache="none")
+        )
 
 
 def _tokens(directory, glue) -> dict[str, list[int]]:

@@ -203,6 +203,8 @@ def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
             logits = read_logits(settings.teacher_logits, data.task, of_student.ids)
             check_rows(logits, training, of_student, settings)
             logits_of = given_logits(logits)
+        elif settings.teacher_cache == "none":
+            raise InputError("keeps no logits, which a teacher with another vocabulary needs", "teacher_cache", "none")
         elif not settings.run.dry_run:
             teachers = _load_teachers(data, settings, precision)
             teacher_score = _teacher_score(teachers, settings, earlier)

@@ -84,9 +84,17 @@ def mean_of(teachers: Sequence[TaskModel], settings: Any, ids: Mapping[str, int]
     """
     first, members = teachers[0], []
     if first.data.task.kind not in ("classification", "regression"):
-        raise InputError(f"only one teacher can teach task {first.data.task.name}", "teacher", settings.teacher)
+        raise InputError(
+            f"only one teacher, with the student's vocabulary, can teach task {first.data.task.name}",
+            "teacher",
+            settings.teacher,
+        )
     if settings.augmented_data_dir and first.data.task.kind == "regression":
-        raise InputError("only one teacher can teach scores on augmented rows", "teacher", settings.teacher)
+        raise InputError(
+            "only one teacher, with the student's vocabulary, can teach scores on augmented rows",
+            "teacher",
+            settings.teacher,
+        )
     words = sorted(ids, key=ids.__getitem__)
     folder = cache_folder(settings.run.output_dir, settings.examples.cache_dir)
     for teacher, weight in zip(teachers, settings.weights_of_teachers, strict=True):
