@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from tinybert_tf.checkpoints import load_model
 from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.api import predict
 from tinybert_tf.settings import compose, replace
 from tinybert_tf.train import run as run_module
 from tinybert_tf.train.distill_settings import DistillSettings
@@ -28,6 +31,23 @@ def test_a_teacher_at_chance_is_stopped_unless_it_is_allowed(glue, make_director
     assert result["teacher_score"] == 0.5 and result["retention"] == pytest.approx(result["score"] / 0.5)
     assert "teacher  dev  accuracy 0.5000" in caplog.messages
     assert json.loads((tmp_path / "d" / "run.json").read_text())["resolved"]["teacher_score"] == 0.5
+
+
+def test_a_trained_student_is_kept_where_no_step_is_better(glue, make_directory, tmp_path, caplog):
+    teacher, student = make_directory("t"), make_directory("s", num_hidden_layers=1)
+    dev = glue / "SST-2" / "dev.tsv"
+    sentences = [line.split("\t")[0] for line in dev.read_text().splitlines()[1:]]
+    answers = predict(student, sentences, seq_len=16).argmax(axis=-1)  # so its score before the first step is 1
+    rows = "\n".join(f"{sentence}\t{answer}" for sentence, answer in zip(sentences, answers, strict=True))
+    dev.write_text(f"sentence\tlabel\n{rows}\n")
+    changes = {"prediction_learning_rate": 1.0, "allow_weak_teacher": True}
+    result = distill_task(settings(glue, teacher, student, tmp_path / "d", **changes))
+    assert result["score"] == 1.0
+    kept = (tmp_path / "d" / name for name in ("model", "last"))
+    before, model, last = (load_model(path).head_layer.get_weights()[0] for path in (student, *kept))
+    np.testing.assert_array_equal(model, before)
+    assert np.abs(last - before).max() > 0.1
+    assert any("no step was better on dev than the start" in message for message in caplog.messages)
 
 
 def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(glue, make_directory, tmp_path):

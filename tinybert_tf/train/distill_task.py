@@ -110,6 +110,7 @@ def distill_task(settings: DistillSettings) -> dict:
         trainer = Trainer(
             run, settings.run, student, training, evaluate, settings.examples.evaluations, first.tokenizer.spec, precision,
             settings.matching.has_dropout, settings.teacher_cache, settings.examples.cache_dir, logits_of=logits_of,
+            has_learned=settings.stage == "prediction" and _is_loaded(settings.student),
         )  # fmt: skip
         if settings.matching.layer_map == "search":
             settings, projections = _with_searched_map(trainer, teacher, data, settings, new_student)
@@ -168,9 +169,14 @@ def _with_searched_map(
     return replace(settings, layer_map=",".join(map(str, best))), projections
 
 
+def _is_loaded(student: str) -> bool:
+    """Whether a student is a model directory or a preset, and not a size."""
+    return Path(student).is_dir() or student in PRESETS
+
+
 def _has_own_vocabulary(settings: DistillSettings) -> bool:
     """Whether the student is a model directory, or a preset, whose vocabulary is not the first teacher's."""
-    if not Path(settings.student).is_dir() and settings.student not in PRESETS:
+    if not _is_loaded(settings.student):
         return False  # it is made here, for its teacher's vocabulary
     student = vocabulary_of(resolve_directory(settings.student, "--student"))
     return student is not None and student != vocabulary_of(resolve_directory(settings.teachers[0], "--teacher"))
@@ -213,7 +219,7 @@ def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
         run = Run(original, dataclasses.asdict(precision) | found | {"buckets": training.buckets})
         trainer = Trainer(
             run, settings.run, student, training, of_student.scorer(data.dev), settings.examples.evaluations,
-            tokenizer.spec, precision, settings.matching.has_dropout, logits_of=logits_of,
+            tokenizer.spec, precision, settings.matching.has_dropout, logits_of=logits_of, has_learned=True,
         )  # fmt: skip
         teacher = stand_in(len(data.task.labels) or 1)
         scores = _both_stages(trainer, teacher, data, None, settings, {})

@@ -93,6 +93,7 @@ class Evaluation(StepCallback):
         self.steps, self.every, self.split = steps, -(-steps // evaluations), split
         self.before_training = before_training
         self.best: dict[str, float] | None = None
+        self.best_step: int | None = None
 
     def on_train_begin(self, logs=None):
         if self.before_training and self.first_step == 0:
@@ -113,7 +114,7 @@ class Evaluation(StepCallback):
         best = "  (best)" if is_best else ""
         logger.info("%s  step %d/%d  %s  %s%s", self.stage, step, self.steps, self.split, shown, best)
         if is_best:
-            self.best = scores
+            self.best, self.best_step = scores, step
             self.save()
 
 
@@ -178,7 +179,9 @@ class _Checkpointing(StepCallback):
         interrupted, overdue = any_worker(self.interruption.received, overdue)
         if not (step == self.steps or overdue or interrupted):
             return
-        state = {} if self.evaluation is None else {"best": self.evaluation.best}
+        state = {}
+        if self.evaluation is not None:
+            state = {"best": self.evaluation.best, "best_step": self.evaluation.best_step}
         # Every worker reads them: those of the metrics are sums over all.
         arrays = [np.asarray(variable) for variable in self.variables]
         self.run.write_checkpoint(self.stage, step, self.steps, state, arrays)
@@ -265,6 +268,6 @@ def _resumed_step(run: Run, stage: str, steps: int, variables, evaluation: Evalu
         )
     restore(variables, run.resumed)
     if evaluation is not None:
-        evaluation.best = run.resumed.state["best"]
+        evaluation.best, evaluation.best_step = run.resumed.state["best"], run.resumed.state.get("best_step")
     logger.info("%s  resumes after step %d/%d", stage, run.resumed.step, steps)
     return run.resumed.step

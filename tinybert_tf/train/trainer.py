@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from tinybert_tf.train.settings import RunSettings
 from tinybert_tf.train.teacher_cache import TeacherCache
 from tinybert_tf.train.teachers import LogitsOf
 from tinybert_tf.train.training_set import Extra, SpanTrainingSet, TrainingSet
+
+logger = logging.getLogger(__name__)
 
 # The loss that each head is fine-tuned with.
 _LABEL_LOSSES: dict[str, Callable[[], Any]] = {
@@ -60,6 +63,8 @@ class Trainer:
         cache_dir: where they are kept, see `cache_folder`.
         steps: updates over all stages so far.
         logits_of: the logits that the prediction stage learns from, where they are not those of one teacher.
+        has_learned: the network has been trained for the task already, so that it may be the best before the first step of
+            the prediction stage.
     """
 
     run: Run
@@ -75,6 +80,7 @@ class Trainer:
     cache_dir: str | None = None
     steps: int = 0
     logits_of: LogitsOf | None = None
+    has_learned: bool = False
 
     def learn_labels(
         self, stage: str, epochs: float, learning_rate: float, quantize_aware: str | None = None
@@ -206,12 +212,18 @@ class Trainer:
             with rounded():
                 self.run.save(self.model, name, self.tokenizer_from, also=aware and aware.mark)
 
-        evaluation = Evaluation(self.run, stage, evaluate, lambda: save("model"), steps, self.evaluations)
+        evaluation = Evaluation(
+            self.run, stage, evaluate, lambda: save("model"), steps, self.evaluations, before_training=self.has_learned
+        )
         around, state = ([aware], aware.scales) if aware else ([], [])
         self._fit(
             stage, trained, batches, steps, frozen=frozen, evaluation=evaluation, around_steps=around, state=state
         )
         save("last")
+        if evaluation.best_step == 0:
+            logger.warning(
+                "%s  no step was better on dev than the start, which is kept; try a lower learning rate", stage
+            )
         return evaluation.best
 
     def teacher_outputs(self, stage: str, distiller: Distiller, epochs: float, max_steps: int | None) -> Extra | None:
