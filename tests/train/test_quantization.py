@@ -106,7 +106,12 @@ def test_training_starts_with_the_integers_of_the_file(network, head):
     features = {name: np.pad(batches[1][name], ((0, 0), (0, 2))) for name in batches[0]}
     features = {name: np.concatenate([batches[0][name], features[name]]) for name in features}
     before, aware = folded_weights(model), QuantizeAware(model, "int4")
-    seen = calibrate(model.config, before, head, features).dense
+    calibration = calibrate(model.config, before, head, features)
+    seen = calibration.dense
+    np.testing.assert_array_equal(
+        calibration.word_counts,
+        np.bincount(ids[24:, :10].ravel(), minlength=60) + np.bincount(ids[:24].ravel(), minlength=60),
+    )
     filling = {name: np.zeros((2, 8), np.int32) for name in features}
     aware.start_from([filling, *batches])
     moved = folded_weights(model)
@@ -123,6 +128,9 @@ def test_training_starts_with_the_integers_of_the_file(network, head):
         inside = np.abs(values / scales - integers) < 0.48
         assert inside.mean() > 0.5 and np.allclose(close[name][inside], values[inside], atol=1e-6), "not moved"
         other_than_nearest += np.sum(integers != quantized(values, 4, 0)[0])
+    integers, scales = quantized(before.word, 4, axis=1, counts=calibration.word_counts)
+    assert np.allclose(after.word, integers * scales, atol=1e-6)
+    assert np.any(scales != quantized(before.word, 4, axis=1)[1]), "the test must see the difference that counts make"
     assert other_than_nearest > 100, "the test must see the difference between GPTQ and the nearest integers"
 
 

@@ -82,9 +82,11 @@ class QuantizeAware(keras.callbacks.Callback):
         self._step()
 
     def start_from(self, texts: Iterable[Mapping]) -> None:
-        """Moves the weights of dense layers, as little as it takes, to where they are rounded as the exporter rounds them.
+        """Takes the exporter's scales, and moves the weights of dense layers, as little as it takes, to where they are rounded
+        as the exporter rounds them.
 
-        The exporter's choice of integers, GPTQ, loses less than the nearest ones.
+        The exporter's choice of integers, GPTQ, loses less than the nearest ones; its scales of the word table suit the words
+        that occur.
 
         Args:
             texts: batches of features, int [B, S]; the first `_EXAMPLES` rows are used.
@@ -92,7 +94,9 @@ class QuantizeAware(keras.callbacks.Callback):
         config, features = self._model.config, _first_rows(texts, _EXAMPLES)
         calibration = calibrate(config, folded_weights(self._model), self._model.head, features)
         for weight, scales in zip(self._weights, self.scales, strict=True):
-            if weight.name in calibration.dense:
+            if weight.name is None:
+                scales.assign(quantized(weight.variable.numpy(), weight.bits, 1, counts=calibration.word_counts)[1])
+            elif weight.name in calibration.dense:
                 values = _folded(weight).numpy().T
                 integers, chosen = quantized(values, weight.bits, 0, calibration.dense[weight.name].moments)
                 scales.assign(chosen.T)

@@ -46,3 +46,18 @@ def test_inputs_that_have_nothing_in_common_leave_the_nearest():
     weights = np.random.default_rng(1).normal(scale=4, size=(5, 70))
     np.testing.assert_array_equal(rounded(weights, 127, np.diag(np.arange(1.0, 71))), np.round(weights))
     np.testing.assert_array_equal(rounded(weights, 3, np.zeros((70, 70))), np.clip(np.round(weights), -3, 3))
+
+
+def test_the_scales_of_a_table_suit_the_rows_that_are_read():
+    random = np.random.default_rng(0)
+    table, counts = random.normal(size=(300, 24)).astype(np.float32), np.zeros(300, int)
+    table[250:] *= 2  # rare and large
+    counts[:250] = random.integers(1, 100, 250)
+    lost = lambda steps, scales: float((counts[:, None] * np.square(steps * scales - table)).sum())
+    by_count, even = quantized(table, 4, axis=1, counts=counts), quantized(table, 4, axis=1)
+    assert lost(*by_count) < 0.7 * lost(*even)
+    assert np.all(by_count[1] > 0) and np.abs(by_count[0]).max() == 7
+    again = quantized(by_count[0] * by_count[1], 4, axis=1, counts=counts[::-1])
+    np.testing.assert_array_equal(again[0], by_count[0])  # what is on the grid stays there
+    for found, expected in zip(quantized(table, 8, axis=1, counts=counts), quantized(table, 8, axis=1), strict=True):
+        np.testing.assert_array_equal(found, expected)

@@ -1,4 +1,4 @@
-"""Runs a network on example texts and records what its dense layers and attentions read."""
+"""Runs a network on example texts and records what its word table, dense layers and attentions read."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -52,7 +52,8 @@ def calibrate(
         static: record attentions, too.
 
     Returns:
-        inputs of all dense layers; with `static` the ranges of those attentions that eight bits serve.
+        inputs of all dense layers, and how often each word occurs; with `static` the ranges of those attentions that eight
+        bits serve.
 
     Raises:
         InputError: no text.
@@ -81,6 +82,7 @@ def calibrate(
     return Calibration(
         {layer: SeenInput(columns[name].largest, columns[name].moments()) for layer, name in inputs.items()},
         {path: attention.seen() for path, attention in attentions.items() if attention.fits()},
+        np.bincount(features["input_word_ids"][features["input_mask"] == 1], minlength=len(network.word)),
     )
 
 

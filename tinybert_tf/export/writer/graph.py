@@ -47,7 +47,8 @@ class NetworkWriter:
         mode: how numbers are stored and computed.
         positions: the longest length that will be written.
         calibration: what dense layers and attentions read on example texts. Weights of dense layers are rounded for it; in
-            a static mode an attention that has ranges computes in integers.
+            a static mode an attention that has ranges computes in integers. The scales of the word table suit the words that
+            occur.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class NetworkWriter:
         self.calibration = calibration or Calibration()
         # Integers and scales of a layer's weights, by layer: graphs of all lengths share them.
         self._quantized: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self.word = Table(network.word, mode.embeddings)
+        self.word = Table(network.word, mode.embeddings, self.calibration.word_counts)
         # Position and type rows are few: they do not go below int8. They share their scales, because they are added first.
         tables = (network.position[:positions], network.token_type)
         others = np.concatenate([table for table in tables if table is not None])
@@ -299,10 +300,10 @@ class Table:
     one for each row 0.7%, a single one 7.7%.
     """
 
-    def __init__(self, rows: np.ndarray, stored: str):
+    def __init__(self, rows: np.ndarray, stored: str, counts: np.ndarray | None = None):
         self._stored, self._rows, self._scales = stored, rows, None
         if stored in INTEGER_BITS:
-            self._rows, self._scales = quantized(rows, INTEGER_BITS[stored], axis=1)
+            self._rows, self._scales = quantized(rows, INTEGER_BITS[stored], axis=1, counts=counts)
 
     def gathered(self, graph: GraphBuilder, numbers: Tensor, start: int = 0) -> Tensor:
         return self._floats(graph, graph.gather(self._constant(graph, self._rows[start:]), numbers))
