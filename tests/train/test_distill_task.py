@@ -50,6 +50,13 @@ def test_a_trained_student_is_kept_where_no_step_is_better(glue, make_directory,
     assert any("no step was better on dev than the start" in message for message in caplog.messages)
 
 
+def test_a_student_without_a_head_is_not_scored_before_it_learns(glue, make_directory, tmp_path):
+    directories = make_directory("t"), make_directory("s", head="encoder", num_hidden_layers=1)
+    distill_task(settings(glue, *directories, tmp_path / "d", allow_weak_teacher=True))
+    rows = map(json.loads, (tmp_path / "d" / "metrics.jsonl").read_text().splitlines())
+    assert [row["step"] for row in rows if row["split"] == "dev"] == [2]
+
+
 def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(glue, make_directory, tmp_path):
     changes = {
         "stage": "both",

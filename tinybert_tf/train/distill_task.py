@@ -110,7 +110,7 @@ def distill_task(settings: DistillSettings) -> dict:
         trainer = Trainer(
             run, settings.run, student, training, evaluate, settings.examples.evaluations, first.tokenizer.spec, precision,
             settings.matching.has_dropout, settings.teacher_cache, settings.examples.cache_dir, logits_of=logits_of,
-            has_learned=settings.stage == "prediction" and _is_loaded(settings.student),
+            has_learned=settings.stage == "prediction" and _has_head(settings.student, data.task.head),
         )  # fmt: skip
         if settings.matching.layer_map == "search":
             settings, projections = _with_searched_map(trainer, teacher, data, settings, new_student)
@@ -174,6 +174,11 @@ def _is_loaded(student: str) -> bool:
     return Path(student).is_dir() or student in PRESETS
 
 
+def _has_head(student: str, head: str) -> bool:
+    """Whether a student is loaded with a head for the task; one of general distillation has none."""
+    return _is_loaded(student) and read_config(resolve_directory(student, "--student"))[1] == head
+
+
 def _has_own_vocabulary(settings: DistillSettings) -> bool:
     """Whether the student is a model directory, or a preset, whose vocabulary is not the first teacher's."""
     if not _is_loaded(settings.student):
@@ -219,7 +224,8 @@ def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
         run = Run(original, dataclasses.asdict(precision) | found | {"buckets": training.buckets})
         trainer = Trainer(
             run, settings.run, student, training, of_student.scorer(data.dev), settings.examples.evaluations,
-            tokenizer.spec, precision, settings.matching.has_dropout, logits_of=logits_of, has_learned=True,
+            tokenizer.spec, precision, settings.matching.has_dropout, logits_of=logits_of,
+            has_learned=_has_head(settings.student, data.task.head),
         )  # fmt: skip
         teacher = stand_in(len(data.task.labels) or 1)
         scores = _both_stages(trainer, teacher, data, None, settings, {})
