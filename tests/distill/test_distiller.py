@@ -93,7 +93,7 @@ def test_a_teachers_dropout_is_off_while_it_teaches(distiller, network, batch):
     assert len(seen) == 3 and np.abs(noisy[0] - expected[0]).max() > 0.1
     for outputs in seen:
         for found, wanted in zip(outputs, expected, strict=True):
-            np.testing.assert_array_equal(found, wanted)
+            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_two_training_steps_without_learning_have_one_loss(distiller, network, batch):
@@ -102,7 +102,8 @@ def test_two_training_steps_without_learning_have_one_loss(distiller, network, b
     made = distiller(teacher=teacher, optimizer=keras.optimizers.SGD(0.0))
     data = tf.data.Dataset.from_tensors(batch())
     losses = [made.fit(data, verbose=0).history["loss"][0] for _ in range(2)]
-    assert losses[0] == losses[1] == loss_of(made, batch())
+    # Threads add in any order: the last digit may differ.
+    assert [losses[1], loss_of(made, batch())] == pytest.approx([losses[0]] * 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("student_dropout", [False, True])
@@ -112,8 +113,8 @@ def test_the_students_dropout_is_on_where_it_is_asked_for(network, batch, studen
     made.compile(keras.optimizers.SGD(0.0), student_dropout=student_dropout)
     data = tf.data.Dataset.from_tensors(batch())
     losses = [made.fit(data, verbose=0).history["loss"][0] for _ in range(2)]
-    assert (losses[0] != losses[1]) == student_dropout
-    assert loss_of(made, batch()) == loss_of(made, batch())
+    assert (losses[0] != pytest.approx(losses[1], rel=1e-5)) == student_dropout
+    assert loss_of(made, batch()) == pytest.approx(loss_of(made, batch()), rel=1e-5)
 
 
 def test_training_changes_the_student_and_not_the_teacher(distiller, batch):
