@@ -41,8 +41,10 @@ def test_a_student_is_pruned_and_distilled_in_rounds(settings, tmp_path):
         ({"prune_to": "2x8x2x16", "student": "tinybert4"}, "student=tinybert4: .* give a model directory"),
         ({"prune_to": "9x8x2x16"}, "num_hidden_layers=9: the model has 4"),
         ({"quantize_aware": "int3"}, "quantize_aware=int3: must be int8, int4_embeddings or int4"),
-        ({"quantize_aware": "int8", "stage": "intermediate"}, "quantize_aware=int8: .* in the prediction stage"),
+        ({"quantize_aware": "int8", "stage": "intermediate"}, "quantize_aware=int8: is for the prediction stage"),
         ({"quantize_aware": "int8", "strategy": "mirrored"}, "quantize_aware=int8: runs on one device"),
+        ({"weight_averaging": 1.0}, "weight_averaging=1.0: must be between 0 and 1"),
+        ({"weight_averaging": 0.9, "stage": "intermediate"}, "weight_averaging=0.9: is for the prediction stage"),
     ],
 )
 def test_what_does_not_fit_is_named(settings, changes, said):

@@ -61,9 +61,13 @@ def programs(glue, corpus, make_directory, tmp_path):
             compose(FinetuneSettings, **task, model=str(teacher), output_dir=str(output), epochs=2, learning_rate=1e-2)
         ),
         "distill_task": distilling(student=str(student), intermediate_epochs=1),
-        # The scales that the second stage begins with are chosen after the first.
+        # The scales that the second stage begins with are chosen after the first, and the average begins with them.
         "quantize_aware": distilling(
-            student=str(wide), intermediate_epochs=0.6, prediction_learning_rate=1e-2, quantize_aware="int4"
+            student=str(wide),
+            intermediate_epochs=0.6,
+            prediction_learning_rate=1e-2,
+            quantize_aware="int4",
+            weight_averaging=0.9,
         ),
         "distill_general": lambda output: distill_general(
             compose(

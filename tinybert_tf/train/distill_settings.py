@@ -51,6 +51,9 @@ class DistillSettings:
     quantize_aware: str | None = setting(
         None, f"{', '.join(MODES)}: train the prediction stage through the rounding of this file's weights"
     )
+    weight_averaging: float | None = setting(
+        None, "prediction stage: score and keep a moving average of the weights; what a step keeps of it, such as 0.99"
+    )
     teacher_cache: str = setting("auto", TEACHER_CACHE_HELP)
     allow_weak_teacher: bool = setting(False, "distill a teacher even if its dev score is no better than chance")
 
@@ -74,16 +77,10 @@ class DistillSettings:
         self._check_map()
         if self.quantize_aware is not None:
             check_one_of(self, "quantize_aware", *MODES)
-            if self.stage == "intermediate":
-                raise InputError(
-                    "weights are rounded in the prediction stage; set `stage=both` or `stage=prediction`",
-                    "quantize_aware",
-                    self.quantize_aware,
-                )
-            if self.matching.objective == "theseus":
-                raise InputError("is not for `objective=theseus`", "quantize_aware", self.quantize_aware)
-            if self.run.devices.strategy != "one_device":
-                raise InputError("runs on one device; set `strategy=one_device`", "quantize_aware", self.quantize_aware)
+        if self.weight_averaging is not None and not 0 < self.weight_averaging < 1:
+            raise InputError("must be between 0 and 1", "weight_averaging", self.weight_averaging)
+        for name in ("quantize_aware", "weight_averaging"):
+            self._check_prediction_stage(name)
 
     @property
     def teachers(self) -> list[str]:
@@ -106,6 +103,18 @@ class DistillSettings:
                 self.teacher_weights,
             )
         return weights
+
+    def _check_prediction_stage(self, name: str) -> None:
+        """What an option that changes the weights between the steps of the prediction stage cannot be combined with."""
+        value = getattr(self, name)
+        if value is None:
+            return
+        if self.stage == "intermediate":
+            raise InputError("is for the prediction stage; set `stage=both` or `stage=prediction`", name, value)
+        if self.matching.objective == "theseus":
+            raise InputError("is not for `objective=theseus`", name, value)
+        if self.run.devices.strategy != "one_device":
+            raise InputError("runs on one device; set `strategy=one_device`", name, value)
 
     def _check_map(self) -> None:
         """What a map that is searched or learned cannot be combined with."""

@@ -111,6 +111,7 @@ def distill_task(settings: DistillSettings) -> dict:
             run, settings.run, student, training, evaluate, settings.examples.evaluations, first.tokenizer.spec, precision,
             settings.matching.has_dropout, settings.teacher_cache, settings.examples.cache_dir, logits_of=logits_of,
             has_learned=settings.stage == "prediction" and _has_head(settings.student, data.task.head),
+            quantize_aware=settings.quantize_aware, weight_averaging=settings.weight_averaging,
         )  # fmt: skip
         if settings.matching.layer_map == "search":
             settings, projections = _with_searched_map(trainer, teacher, data, settings, new_student)
@@ -226,6 +227,7 @@ def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
             run, settings.run, student, training, of_student.scorer(data.dev), settings.examples.evaluations,
             tokenizer.spec, precision, settings.matching.has_dropout, logits_of=logits_of,
             has_learned=_has_head(settings.student, data.task.head),
+            quantize_aware=settings.quantize_aware, weight_averaging=settings.weight_averaging,
         )  # fmt: skip
         teacher = stand_in(len(data.task.labels) or 1)
         scores = _both_stages(trainer, teacher, data, None, settings, {})
@@ -322,13 +324,9 @@ def _both_stages(
         if matching.objective == "theseus":
             return trainer.replace_modules(teacher, epochs, settings.prediction_learning_rate)
         if settings.learns_labels(data.task.kind):
-            return trainer.learn_labels(
-                "prediction", epochs, settings.prediction_learning_rate, settings.quantize_aware
-            )
+            return trainer.learn_labels("prediction", epochs, settings.prediction_learning_rate)
         objective = matching.prediction_objective(settings.temperature)
-        scores = trainer.learn_predictions(
-            teacher, objective, projections, epochs, settings.prediction_learning_rate, settings.quantize_aware
-        )
+        scores = trainer.learn_predictions(teacher, objective, projections, epochs, settings.prediction_learning_rate)
     return scores
 
 

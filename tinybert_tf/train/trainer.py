@@ -17,6 +17,7 @@ from tinybert_tf.distill.soft_map import Annealing, LearnedMapObjective
 from tinybert_tf.distribution import several_workers
 from tinybert_tf.tokenizer_files import Vocabulary
 from tinybert_tf.train import plan
+from tinybert_tf.train.averaging import AveragedWeights
 from tinybert_tf.train.card import place_name, write_card
 from tinybert_tf.train.fit import Evaluation, fit
 from tinybert_tf.train.optimizer import bert_adamw
@@ -65,6 +66,8 @@ class Trainer:
         logits_of: the logits that the prediction stage learns from, where they are not those of one teacher.
         has_learned: the network has been trained for the task already, so that it may be the best before the first step of
             the prediction stage.
+        quantize_aware: in a scored stage, train through the rounding of a file of this mode; see `QuantizeAware`.
+        weight_averaging: in a scored stage, score and keep the average of the weights; see `AveragedWeights`.
     """
 
     run: Run
@@ -81,23 +84,20 @@ class Trainer:
     steps: int = 0
     logits_of: LogitsOf | None = None
     has_learned: bool = False
+    quantize_aware: str | None = None
+    weight_averaging: float | None = None
 
-    def learn_labels(
-        self, stage: str, epochs: float, learning_rate: float, quantize_aware: str | None = None
-    ) -> dict[str, float] | None:
+    def learn_labels(self, stage: str, epochs: float, learning_rate: float) -> dict[str, float] | None:
         """Fits the network to the labels; the best dev scores, whose weights are kept in `run.model_dir`.
 
         Args:
             stage: its name.
             epochs: passes over the training set.
             learning_rate: peak of the schedule.
-            quantize_aware: the file whose rounding the weights are trained through; see `QuantizeAware`.
         """
         loss = label_loss(self.model)
         # Keras would turn XLA on, which loses bfloat16 products on a CPU and compiles once for each batch length.
-        return self._fit_scored(
-            stage, logits_model(self.model), epochs, learning_rate, quantize_aware, loss=loss, jit_compile=False
-        )
+        return self._fit_scored(stage, logits_model(self.model), epochs, learning_rate, loss=loss, jit_compile=False)
 
     def learn_layers(
         self,
@@ -145,7 +145,6 @@ class Trainer:
         projections,
         epochs: float,
         learning_rate: float,
-        quantize_aware: str | None = None,
     ) -> dict[str, float] | None:
         """The prediction stage; as `learn_labels`, with the teacher's logits for labels.
 
@@ -155,7 +154,6 @@ class Trainer:
             projections: starting values for these; see `Distiller`.
             epochs: passes over the training set.
             learning_rate: peak of the schedule.
-            quantize_aware: train through the rounding of a file of this mode.
 
         Returns:
             Dev scores of the model that is kept; None for a dry run.
@@ -166,7 +164,6 @@ class Trainer:
             distiller,
             epochs,
             learning_rate,
-            quantize_aware,
             frozen=teacher,
             student_dropout=self.student_dropout,
         )
@@ -190,32 +187,41 @@ class Trainer:
         write_card(self.run, self.model, data, task=task.name, scores=scores, teacher_score=more.get("teacher_score"))
         return self.run.finish(result | {"model": str(self.run.model_dir), "steps": self.steps} | more)
 
-    def _fit_scored(
-        self, stage, trained, epochs, learning_rate, quantize_aware=None, frozen=None, **compiling
-    ) -> dict[str, float] | None:
+    def _fit_scored(self, stage, trained, epochs, learning_rate, frozen=None, **compiling) -> dict[str, float] | None:
         extra = None
         if isinstance(trained, Distiller):
             extra = self.teacher_outputs(stage, trained, epochs, self.settings.max_steps)
         batches, steps = self.training.batches(epochs, self.settings.max_steps, extra)
         self.steps += steps
         trained.compile(self.precision.optimizer(bert_adamw(learning_rate, steps)), **compiling)
-        aware = QuantizeAware(self.model, quantize_aware) if quantize_aware else None
-        if aware is not None and self.run.plan is None:
-            aware.start_from(self.training.texts())
-        rounded = aware.rounded if aware else contextlib.nullcontext
+        around, state = [], []
+        aware = QuantizeAware(self.model, self.quantize_aware) if self.quantize_aware else None
+        if aware is not None:
+            if self.run.plan is None:
+                aware.start_from(self.training.texts())
+            around, state = [aware], [*aware.scales]
+        average = AveragedWeights(self.model, self.weight_averaging) if self.weight_averaging else None
+        if average is not None:  # of the weights before they are rounded, as `aware` leaves them behind a step
+            around, state = [*around, average], [*state, *average.state]
+
+        @contextlib.contextmanager
+        def as_kept():
+            """The network as it is scored and saved: averaged, then rounded."""
+            nothing = contextlib.nullcontext()
+            with average.averaged() if average else nothing, aware.rounded() if aware else nothing:
+                yield
 
         def evaluate() -> dict[str, float]:
-            with rounded():
+            with as_kept():
                 return self.evaluate()
 
         def save(name: str) -> None:
-            with rounded():
+            with as_kept():
                 self.run.save(self.model, name, self.tokenizer_from, also=aware and aware.mark)
 
         evaluation = Evaluation(
             self.run, stage, evaluate, lambda: save("model"), steps, self.evaluations, before_training=self.has_learned
         )
-        around, state = ([aware], aware.scales) if aware else ([], [])
         self._fit(
             stage, trained, batches, steps, frozen=frozen, evaluation=evaluation, around_steps=around, state=state
         )
