@@ -125,6 +125,8 @@ class BertModel(keras.Model):
         self.transformer_layers = transformer_layers
         self.pooler = pooler
         self.head_layer = head_layer
+        # The `checkpoints.word_codes.WordCodes` of a word table that has them.
+        self.word_codes = None
 
     def text_features(self, hidden):
         """What the classifier of a text reads, [B, D], from the last hidden states: the pooler's output, and its ReLU if any."""

@@ -13,6 +13,7 @@ from tinybert_tf.bert import BertConfig, BertModel, BiLstmConfig, BiLstmModel
 from tinybert_tf.checkpoints import bilstm, families, kerashub, names
 from tinybert_tf.checkpoints.torch_pickle import read_torch_checkpoint
 from tinybert_tf.checkpoints.weights import Checkpoint, collect
+from tinybert_tf.checkpoints.word_codes import write_codes
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write, read_json_object, write_json
 from tinybert_tf.presets import locate
@@ -202,6 +203,8 @@ def save_model(
         aside.mkdir()
         safetensors.numpy.save_file(tensors, aside / "model.safetensors", metadata={"format": "pt"})
         write_json(aside / "config.json", config)
+        if isinstance(model, BertModel):
+            write_codes(model, aside)
         if vocabulary is not None:
             families.write_vocabulary(family, vocabulary, aside, model.config.max_position_embeddings)
 

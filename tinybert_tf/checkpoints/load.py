@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tinybert_tf.bert import BertModel, BiLstmModel, build_model
-from tinybert_tf.checkpoints import bilstm, google_tf1, huggingface, kerashub, names, tf_checkpoint, tf_models
+from tinybert_tf.checkpoints import (
+    bilstm,
+    google_tf1,
+    huggingface,
+    kerashub,
+    names,
+    tf_checkpoint,
+    tf_models,
+    word_codes,
+)
 from tinybert_tf.checkpoints.weights import Checkpoint, fill
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object
@@ -104,6 +113,8 @@ def load_model(
         )
     if report.unused:
         logger.warning("%s: in the file, not used: %s", checkpoint.source, ", ".join(report.unused))
+    if directory is not None and (path := directory / word_codes.FILE_NAME).is_file():
+        word_codes.restore_codes(model, huggingface.read_safetensors(path), path)
     return model
 
 

@@ -26,6 +26,9 @@ class PruneSettings:
     sizes: Sizes = nested(Sizes)
     target_mb: float | None = setting(None, "largest int8 file; sizes that are not given are chosen for it")
     target_ms: float | None = setting(None, "longest median time of the int8 file on one thread of this machine")
+    whole_rows: int | None = setting(
+        None, "rows of the word table that stay whole; the others become codes, which int8 and int4 files store"
+    )
     text_file: str | None = setting(None, "texts like those that the model will see, one a line")
     task: str | None = setting(None, f"take the texts of this task's training set: {TASK_HELP}")
     data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
@@ -35,7 +38,7 @@ class PruneSettings:
 
     def __post_init__(self):
         check_seed(self.seed)
-        check_at_least_one(self, "seq_len")
+        check_at_least_one(self, "seq_len", "whole_rows")
         for name in ("target_mb", "target_ms"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -67,6 +70,7 @@ def prune_model(settings: PruneSettings) -> dict:
         seq_len=settings.seq_len,
         target_mb=settings.target_mb,
         target_ms=settings.target_ms,
+        whole_rows=settings.whole_rows,
         seed=settings.seed,
         **settings.sizes.given,
     )

@@ -4,14 +4,18 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints import load_model, read_projections, resolve_directory, save_model, write_projections
 from tinybert_tf.checkpoints.projections import FILE_NAME as PROJECTIONS
 from tinybert_tf.checkpoints.projections import Projection
+from tinybert_tf.checkpoints.word_codes import use_codes
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.data.split import uniform_sample
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write
+from tinybert_tf.prune.codes import code_table, count_tokens
 from tinybert_tf.prune.sizes import Sizes
 from tinybert_tf.prune.structure import composed, with_structure
 from tinybert_tf.prune.tables import check_same_words, with_positions, with_words
@@ -59,6 +63,7 @@ def prune(
     seq_len: int = 128,
     target_mb: float | None = None,
     target_ms: float | None = None,
+    whole_rows: int | None = None,
     seed: int = 0,
     **sizes: int | None,
 ) -> PruneReport:
@@ -80,6 +85,8 @@ def prune(
         seq_len: longest length in tokens that importance is measured on, and the length of the file that a target is for.
         target_mb: the largest int8 file, in millions of bytes; sizes that are not given are chosen for it.
         target_ms: the longest median time of the int8 file for a text of `seq_len` tokens, on one thread of this machine.
+        whole_rows: rows of the word table that stay whole, those of the most frequent words; the others become codes of a byte
+            for up to six weights, which files of `quantize=int8` and int4 store. The table is not trained afterwards.
         seed: random seed.
         **sizes: the new sizes, by the names of `Sizes`. All layers keep equally many heads, which the format of model
             directories, the exporter and `transformers` need; heads, neurons and layers are the most important ones for the
@@ -89,14 +96,16 @@ def prune(
         The report on what was written.
 
     Raises:
-        InputError: impossible sizes, a target out of reach, a teacher with another vocabulary, no text, or an `output_dir`
-            that is not a model directory.
+        InputError: impossible sizes, a target out of reach, a teacher with another vocabulary, no text, a model whose words are
+            coded already, or an `output_dir` that is not a model directory.
     """
     changes, output_dir = Sizes(**sizes), Path(output_dir)
     has_target = target_mb is not None or target_ms is not None
-    if not changes.given and not has_target:
-        names = [field.name for field in dataclasses.fields(Sizes)]
+    if not changes.given and not has_target and whole_rows is None:
+        names = [*(field.name for field in dataclasses.fields(Sizes)), "whole_rows"]
         raise InputError(f"nothing to prune: give one of {', '.join(f'`{name}`' for name in names)}, or a target")
+    if has_target and whole_rows is not None:
+        raise InputError("is not chosen with a target; give the sizes", "whole_rows", whole_rows)
     sources = {"": resolve_directory(model_dir, "--model_dir")}
     if teacher is not None:
         sources[TEACHER] = resolve_directory(teacher, "--teacher")
@@ -107,10 +116,15 @@ def prune(
     texts, held_out = with_held_out(texts, held_out)
     models = {name: load_model(source) for name, source in sources.items()}
     changes.applied(models[""].config)
+    for name, model in models.items():
+        if model.word_codes is not None:
+            raise InputError(f"{sources[name]}: its words are coded already; prune the model that it was made from")
 
     rows = uniform_sample(texts, _ROWS, seed)
     seq_len = min(seq_len, changes.max_position_embeddings or models[""].config.max_position_embeddings)
-    work = _Work(models, tokenizer.spec, _projections(sources[""], models[""]), texts, held_out, rows, seq_len, seed)
+    work = _Work(
+        models, tokenizer.spec, _projections(sources[""], models[""]), texts, held_out, rows, seq_len, seed, whole_rows
+    )
     if not has_target:
         pruned, mb, ms = work.pruned(changes), None, None
     else:
@@ -157,6 +171,7 @@ class _Work:
     rows: Sequence[Text]
     seq_len: int
     seed: int
+    whole_rows: int | None
 
     def pruned(self, sizes: Sizes) -> _Pruned:
         models, vocabulary, projections = dict(self.models), self.vocabulary, self.projections
@@ -172,6 +187,11 @@ class _Work:
             batches = _first_tokens(feature_batches(self.rows, Tokenizer(vocabulary), self.seq_len))
             models[""], own, layers = with_structure(models[""], config, batches, self.seed)
             projections = own if projections is None else composed(own, layers, projections)
+        if self.whole_rows is not None:
+            table = models[""].embeddings.word_embeddings.embeddings.numpy()
+            counts = count_tokens(self.texts, Tokenizer(vocabulary))
+            counts = np.pad(counts, (0, len(table) - len(counts)))  # some tables have a few rows more than words
+            use_codes(models[""], code_table(table, counts, self.whole_rows, self.seed))
         return _Pruned(models, vocabulary, projections, layers, found)
 
     def _words(self, count: int) -> tuple[list[int], Coverage]:

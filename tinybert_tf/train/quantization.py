@@ -135,7 +135,9 @@ def _weights(model: BertModel, mode: str) -> Sequence[_Weight]:
     rows.
     """
     precision = QUANTIZE_MODES[mode]
-    found = [(None, model.embeddings.word_embeddings.embeddings, precision.embeddings, None, 1)]
+    found = []
+    if model.word_codes is None:  # a coded table stays as it is
+        found.append((None, model.embeddings.word_embeddings.embeddings, precision.embeddings, None, 1))
     if any(variable.path.startswith("embeddings/project/") for variable in model.weights):
         raise InputError("is not for a model whose embeddings are narrower than its layers", "quantize_aware", mode)
     pooled, last = model.head in ("classification", "regression"), len(model.transformer_layers) - 1

@@ -15,8 +15,9 @@ import numpy as np
 from tinybert_tf.bert import INPUT_NAMES
 from tinybert_tf.bert.bilstm import BiLstmModel
 from tinybert_tf.export.writer.builder import INT4, INT32, GraphBuilder, Tensor
-from tinybert_tf.export.writer.graph import FEWEST_QUANTIZED, Table
+from tinybert_tf.export.writer.graph import FEWEST_QUANTIZED
 from tinybert_tf.export.writer.quantization import INTEGER_BITS, QuantizationMode, quantized
+from tinybert_tf.export.writer.tables import Table
 from tinybert_tf.export.writer.weights import Matrix
 
 # Added to what an input gate reads at padding: its sigmoid is 0.

@@ -189,6 +189,9 @@ class GraphBuilder:
     def mul(self, x: Tensor, y: Tensor) -> Tensor:
         return self._elementwise("MUL", schema.MulOptionsT(), x, y)
 
+    def maximum(self, x: Tensor, y: Tensor) -> Tensor:
+        return self._elementwise("MAXIMUM", schema.MaximumMinimumOptionsT(), x, y)
+
     def rsqrt(self, x: Tensor) -> Tensor:
         return self._op("RSQRT", [x], x.shape)
 
@@ -208,10 +211,10 @@ class GraphBuilder:
         """Over the last axis."""
         return self._op("SOFTMAX", [x], x.shape, schema.SoftmaxOptionsT(beta=1.0))
 
-    def cast(self, x: Tensor) -> Tensor:
-        """int32 -> float32."""
-        options = schema.CastOptionsT(inDataType=x.type, outDataType=FLOAT32)
-        return self._op("CAST", [x], x.shape, options)
+    def cast(self, x: Tensor, to: int = FLOAT32) -> Tensor:
+        """int8, int16 or int32 -> int32 or float32."""
+        options = schema.CastOptionsT(inDataType=x.type, outDataType=to)
+        return self._op("CAST", [x], x.shape, options, like=Tensor(-1, (), to))
 
     def dequantize(self, x: Tensor) -> Tensor:
         """int4, int8, int16 or float16 -> float32."""

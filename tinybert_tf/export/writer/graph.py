@@ -21,6 +21,7 @@ from tinybert_tf.export.writer.quantization import (
     SeenAttention,
     quantized,
 )
+from tinybert_tf.export.writer.tables import CODED, ONE, CodedTable, Table
 from tinybert_tf.export.writer.weights import VECTORS, FoldedBert, FoldedLayer, Matrix
 
 # Outputs in the signature, by head. Order and names of the span's are those of the Task Library's BertQuestionAnswerer.
@@ -34,8 +35,6 @@ OUTPUT_NAMES = {
 
 # Smaller matrices stay float32, except in static attention: quantizing them saves nothing.
 FEWEST_QUANTIZED = 1024
-# The scale of integers that a MUL scales afterwards.
-_ONE = np.ones(1, np.float32)
 
 
 class NetworkWriter:
@@ -64,7 +63,10 @@ class NetworkWriter:
         self.calibration = calibration or Calibration()
         # Integers and scales of a layer's weights, by layer: graphs of all lengths share them.
         self._quantized: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self.word = Table(network.word, mode.embeddings, self.calibration.word_counts)
+        if network.word_codes is not None and mode.embeddings in CODED:
+            self.word = CodedTable(network.word_codes)
+        else:
+            self.word = Table(network.word, mode.embeddings, self.calibration.word_counts)
         # Position and type rows are few: they do not go below int8. They share their scales, because they are added first.
         tables = (network.position[:positions], network.token_type)
         others = np.concatenate([table for table in tables if table is not None])
@@ -266,7 +268,7 @@ class NetworkWriter:
         """x W + b = (x I + b / s) s with integers I and scales s, W = I s."""
         integers, scales = self._quantized_weights(graph.path, dense)
         scales = scales.ravel()
-        weights = self._integer_constant(graph, integers, _ONE)
+        weights = self._integer_constant(graph, integers, ONE)
         bias = None if dense.bias is None else graph.constant(dense.bias / scales)
         return graph.mul(graph.fully_connected(x, weights, bias), graph.constant(scales))
 
@@ -290,34 +292,3 @@ class NetworkWriter:
             bits = INTEGER_BITS[self.mode.weights]
             self._quantized[path] = quantized(dense.kernel.T, bits, 0, seen and seen.moments)
         return self._quantized[path]
-
-
-class Table:
-    """Embedding rows [rows, D]. Integers have a scale for each dimension, which `scaled` applies to rows or to a sum of rows:
-    a scale for each row would need a second table and a second look-up.
-
-    On the word table of a pretrained MiniLM a scale for each dimension leaves 1.2% of error (root mean square) in int8,
-    one for each row 0.7%, a single one 7.7%.
-    """
-
-    def __init__(self, rows: np.ndarray, stored: str, counts: np.ndarray | None = None):
-        self._stored, self._rows, self._scales = stored, rows, None
-        if stored in INTEGER_BITS:
-            self._rows, self._scales = quantized(rows, INTEGER_BITS[stored], axis=1, counts=counts)
-
-    def gathered(self, graph: GraphBuilder, numbers: Tensor, start: int = 0) -> Tensor:
-        return self._floats(graph, graph.gather(self._constant(graph, self._rows[start:]), numbers))
-
-    def rows(self, graph: GraphBuilder, start: int, stop: int) -> Tensor:
-        return self._floats(graph, self._constant(graph, self._rows[start:stop]))
-
-    def scaled(self, graph: GraphBuilder, rows: Tensor) -> Tensor:
-        return rows if self._scales is None else graph.mul(rows, graph.constant(self._scales))
-
-    def _constant(self, graph: GraphBuilder, rows: np.ndarray) -> Tensor:
-        if self._scales is None:
-            return graph.constant(rows)
-        return graph.constant(rows, scale=_ONE, type=INT4 if self._stored == "int4" else None)
-
-    def _floats(self, graph: GraphBuilder, rows: Tensor) -> Tensor:
-        return rows if self._scales is None else graph.dequantize(rows)

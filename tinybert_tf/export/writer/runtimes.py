@@ -28,6 +28,7 @@ FIRST_RUNTIMES = {
     ("GATHER", 7): "2.18.0",  # int4
     ("GELU", 1): "2.8.0",
     ("LOGISTIC", 1): "2.8.0",
+    ("MAXIMUM", 1): "2.8.0",  # of a coded word table, whose int4 rows ask for more
     ("MEAN", 1): "2.8.0",
     ("MUL", 1): "2.8.0",
     ("QUANTIZE", 1): "2.8.0",

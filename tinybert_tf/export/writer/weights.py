@@ -17,6 +17,7 @@ import dataclasses
 import numpy as np
 
 from tinybert_tf.bert import BertModel
+from tinybert_tf.checkpoints.word_codes import WordCodes
 
 # What an encoder's file returns instead of a head's output: the pooler's, the mean over a text's tokens, or that of [CLS].
 VECTORS = ("pooled", "mean", "first_token")
@@ -54,8 +55,9 @@ class FoldedLayer:
 class FoldedBert:
     """word [V, E], position [positions, E], token_type [types, E]; `pooler` and `classifier` are None if there is none.
 
-    `token_type`, `bias` by relative position [H, longest, longest] and the `projection` of an ELECTRA's embeddings [E, D] are
-    None in families without them. With a projection the first layer reads its output, which is not normalized.
+    `word_codes` are those of the word table, if it has them. `token_type`, `bias` by relative position [H, longest, longest] and
+    the `projection` of an ELECTRA's embeddings [E, D] are None in families without them. With a projection the first layer reads
+    its output, which is not normalized.
     `output_norm` is the last normalization's gamma and beta, which a vector needs and a classifier carries.
     """
 
@@ -69,6 +71,7 @@ class FoldedBert:
     classifier: Matrix | None
     output_norm: tuple[np.ndarray, np.ndarray]
     reads_first_token: bool
+    word_codes: WordCodes | None = None
 
     @property
     def first_token_layer(self) -> int | None:
@@ -137,6 +140,7 @@ def folded_weights(model: BertModel, longest: int | None = None, head: str | Non
         classifier=classifier,
         output_norm=(gamma, beta),
         reads_first_token=has_pooler or head == "first_token",
+        word_codes=model.word_codes,
     )
 
 

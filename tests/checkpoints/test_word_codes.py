@@ -1,0 +1,79 @@
+"""A word table of whole rows and codes, beside the weights."""
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from tinybert_tf.checkpoints import load_model, save_model
+from tinybert_tf.checkpoints.word_codes import FILE_NAME, WordCodes, use_codes
+from tinybert_tf.errors import InputError
+
+
+@pytest.fixture
+def codes():
+    """Codes of a table [50, 24]: 20 whole rows, 30 of 8 groups of 3."""
+    random, order = np.random.default_rng(0), np.random.default_rng(1).permutation(50)
+    places = np.empty(50, np.int32)
+    places[order] = np.concatenate([np.arange(1, 21), -np.arange(1, 31)])
+    rows = random.integers(-7, 8, (21, 24)).astype(np.int8)
+    codes = random.integers(1, 256, (31, 8)).astype(np.uint8)
+    vectors = random.integers(-127, 128, (8, 256, 3)).astype(np.int8)
+    rows[0], codes[0], vectors[:, 0] = 0, 0, 0
+    scales = random.uniform(0.01, 0.1, (2, 24)).astype(np.float32)
+    return WordCodes(places, rows, scales[0], codes, vectors, scales[1] / 20)
+
+
+@pytest.fixture
+def coded(network, codes):
+    model = network()
+    use_codes(model, codes)
+    return model
+
+
+def test_the_table_is_what_rows_and_codes_stand_for(codes):
+    table = codes.table()
+    for word, place in enumerate(codes.places):
+        if place > 0:
+            expected = [codes.rows[place, d] * codes.row_scales[d] for d in range(24)]
+        else:
+            of_word = codes.codes[-place]
+            expected = [codes.vectors[d // 3, of_word[d // 3], d % 3] * codes.vector_scales[d] for d in range(24)]
+        np.testing.assert_allclose(table[word], expected, rtol=1e-6)
+
+
+def test_a_directory_keeps_the_codes_and_loading_freezes_the_table(
+    coded, codes, vocabulary, features, difference, tmp_path
+):
+    save_model(coded, tmp_path / "model", tokenizer_from=vocabulary)
+    again = load_model(tmp_path / "model")
+    assert difference(coded, again) < 1e-6
+    for name, array in vars(codes).items():
+        np.testing.assert_array_equal(getattr(again.word_codes, name), array)
+    paths = {weight.path for weight in again.trainable_weights}
+    assert len(paths) == len(again.weights) - 1 and "embeddings/word_embeddings/embeddings" not in paths
+
+
+def test_a_directory_without_codes_has_none(network, vocabulary, tmp_path):
+    save_model(network(), tmp_path / "model", tokenizer_from=vocabulary)
+    assert not (tmp_path / "model" / FILE_NAME).exists() and load_model(tmp_path / "model").word_codes is None
+
+
+def test_codes_of_a_changed_table_are_left_out_with_a_warning(coded, vocabulary, tmp_path, caplog):
+    coded.embeddings.word_embeddings.embeddings.assign_add(np.ones((50, 24)))
+    save_model(coded, tmp_path / "model", tokenizer_from=vocabulary)
+    assert not (tmp_path / "model" / FILE_NAME).exists()
+    assert "the word table is no longer that of its codes" in caplog.text
+
+
+def test_codes_that_do_not_belong_to_the_weights_are_refused(coded, codes, vocabulary, tmp_path):
+    save_model(coded, tmp_path / "model", tokenizer_from=vocabulary)
+    path = tmp_path / "model" / FILE_NAME
+    safetensors.numpy.save_file(vars(codes) | {"rows": -codes.rows}, path)
+    with pytest.raises(InputError, match=r"word_codes.safetensors: codes of another word table"):
+        load_model(tmp_path / "model")
+    safetensors.numpy.save_file({"rows": codes.rows}, path)
+    with pytest.raises(InputError, match=r"word_codes.safetensors: holds rows instead of codes, places"):
+        load_model(tmp_path / "model")
+    path.write_bytes(b"half a file")
+    with pytest.raises(InputError, match="not a whole safetensors file"):
+        load_model(tmp_path / "model")

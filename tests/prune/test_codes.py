@@ -1,0 +1,111 @@
+"""Coding a word table."""
+
+import doctest
+
+import numpy as np
+import pytest
+
+from tinybert_tf.checkpoints import load_model
+from tinybert_tf.data import Tokenizer
+from tinybert_tf.errors import InputError
+from tinybert_tf.export.writer.quantization import quantized
+from tinybert_tf.prune import codes as module
+from tinybert_tf.prune.codes import VECTORS, code_table, count_tokens
+from tinybert_tf.prune.prune import prune
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Rows of very different columns, as those of a BERT."""
+    random = np.random.default_rng(0)
+    return (random.normal(size=(800, 8)) * random.uniform(0.1, 5, 8)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def counts():
+    return np.random.default_rng(1).permutation(800).astype(float)
+
+
+@pytest.fixture(scope="module")
+def coded(table, counts):
+    return code_table(table, counts, whole=200)
+
+
+def test_the_example_in_the_documentation_runs():
+    assert doctest.testmod(module).failed == 0
+
+
+def test_the_most_frequent_rows_stay_whole(table, counts, coded):
+    frequent = np.argsort(-counts)[:200]
+    integers, scales = quantized(table[frequent], 4, 1, counts=counts[frequent])
+    np.testing.assert_allclose(coded.table()[frequent], integers * scales, rtol=1e-6)
+    assert (coded.places[frequent] > 0).all() and (coded.places > 0).sum() == 200
+
+
+def test_each_group_of_a_coded_row_is_its_nearest_vector(table, counts, coded):
+    """Distances are those of columns of equal spread; rounding the vectors to 8 bits may move a few to another one."""
+    rare = np.argsort(-counts)[200:]
+    spread = table[rare].std(axis=0)
+    groups, _, width = coded.vectors.shape
+    assert (groups, width) == (2, 4)
+    nearest = []
+    for group in range(groups):
+        columns = slice(group * width, (group + 1) * width)
+        vectors = coded.vectors[group, 1:] * coded.vector_scales[columns] / spread[columns]
+        points = table[rare][:, columns] / spread[columns]
+        distances = np.square(points[:, None] - vectors[None]).sum(axis=-1)
+        chosen = coded.codes[-coded.places[rare], group] - 1
+        excess = distances[np.arange(len(rare)), chosen] - distances.min(axis=1)
+        nearest.append(excess < 0.02)
+    assert np.mean(nearest) > 0.95
+
+
+def test_frequent_words_are_nearer_among_the_coded_ones(table):
+    skewed = np.where(np.arange(800) % 2, 100.0, 1.0)
+    found = code_table(table, skewed, whole=1)
+    error = np.square((found.table() - table) / table.std(axis=0)).mean(axis=1)
+    assert error[1::2].mean() < 0.5 * error[::2].mean()
+
+
+def test_a_column_of_zeros_stays_zero(table, counts):
+    flat = table.copy()
+    flat[:, 3] = 0
+    assert not code_table(flat, counts, whole=100).table()[:, 3].any()
+
+
+@pytest.mark.parametrize("whole", [800 - VECTORS, 799, 900])
+def test_too_many_whole_rows_are_refused_with_the_most_that_can_be(table, counts, whole):
+    with pytest.raises(
+        InputError, match=rf"whole_rows={whole}: leaves .* of 800 rows .* take {800 - VECTORS - 1} or less"
+    ):
+        code_table(table, counts, whole)
+    assert code_table(table, counts, 800 - VECTORS - 1).places.min() == -(VECTORS + 1)
+
+
+def test_special_tokens_count_as_the_most_frequent_word(model_dir, texts):
+    tokenizer = Tokenizer.from_directory(model_dir())
+    counts = count_tokens([*texts, ("a b", "a")], tokenizer)
+    ids = tokenizer.tokenize([*texts, "a b", "a"]).flat_values.numpy()
+    expected = np.bincount(ids, minlength=len(counts))
+    special = [tokenizer.vocabulary.index(word) for word in ("[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]")]
+    assert (counts[special] == expected.max()).all()
+    others = np.setdiff1d(np.arange(len(counts)), special)
+    np.testing.assert_array_equal(counts[others], expected[others])
+
+
+def test_a_pruned_directory_has_coded_words_and_is_not_pruned_again(model_dir, vocabulary, texts, tmp_path):
+    # 255 vectors need more rows than the small vocabulary has.
+    words = [*vocabulary, *(f"word{number}" for number in range(500))]
+    source = model_dir(words=words)
+    report = prune(source, tmp_path / "coded", texts, whole_rows=300, intermediate_size=16, seq_len=16)
+    model = load_model(tmp_path / "coded")
+    assert model.config.intermediate_size == 16 and (model.word_codes.places > 0).sum() == 300
+    assert report.vocab_size == len(words)
+    before = load_model(source).embeddings.word_embeddings.embeddings.numpy()
+    error = np.abs(model.embeddings.word_embeddings.embeddings.numpy() - before).mean()
+    assert 0 < error < 0.5 * np.abs(before).mean()
+    with pytest.raises(InputError, match=r"coded: its words are coded already; prune the model that it was made from"):
+        prune(tmp_path / "coded", tmp_path / "again", texts, intermediate_size=8)
+    with pytest.raises(InputError, match="whole_rows=300: is not chosen with a target"):
+        prune(source, tmp_path / "again", texts, whole_rows=300, target_mb=5)
+    assert not (tmp_path / "again").exists()

@@ -1,0 +1,59 @@
+"""A student whose word table is coded learns with all other weights."""
+
+import numpy as np
+import pytest
+
+from tinybert_tf.checkpoints import load_model, save_model
+from tinybert_tf.checkpoints.grid import read_grid
+from tinybert_tf.checkpoints.word_codes import WordCodes, use_codes
+from tinybert_tf.settings import build
+from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import distill_task
+from tinybert_tf.train.finetune import FinetuneSettings, finetune
+
+
+@pytest.fixture
+def coded_dir(make_directory, tmp_path):
+    """A student with 5 rows of its own and 6 coded ones."""
+    source, random = make_directory("s", num_hidden_layers=2), np.random.default_rng(0)
+    model = load_model(source)
+    rows = random.integers(-7, 8, (6, 16)).astype(np.int8)
+    codes = random.integers(1, 256, (7, 4)).astype(np.uint8)
+    vectors = random.integers(-127, 128, (4, 256, 4)).astype(np.int8)
+    rows[0], codes[0], vectors[:, 0] = 0, 0, 0
+    places = np.concatenate([np.arange(1, 6), -np.arange(1, 7)]).astype(np.int32)
+    scales = random.uniform(0.01, 0.02, (2, 16)).astype(np.float32)
+    use_codes(model, WordCodes(places, rows, scales[0], codes, vectors, scales[1] / 15))
+    save_model(model, tmp_path / "coded", tokenizer_from=source)
+    return tmp_path / "coded"
+
+
+def check(directory, coded_dir):
+    """The table is the same, and codes lie beside it; other weights have changed."""
+    before, after = load_model(coded_dir), load_model(directory)
+    assert after.word_codes is not None
+    for old, new in zip(before.weights, after.weights, strict=True):
+        is_table = old.path == "embeddings/word_embeddings/embeddings"
+        assert np.array_equal(old, new) == is_table or "bias" in old.path, old.path
+
+
+@pytest.mark.parametrize("quantize_aware", [None, "int8"])
+def test_distillation_keeps_the_table_and_its_codes(glue, make_directory, coded_dir, tmp_path, quantize_aware):
+    values = {
+        "task": "sst2", "data_dir": str(glue), "output_dir": str(tmp_path / "run"), "seq_len": 16, "train_batch_size": 8,
+        "teacher": str(make_directory("teacher")), "student": str(coded_dir), "intermediate_epochs": 1.0,
+        "prediction_epochs": 1.0, "intermediate_learning_rate": 1e-3, "prediction_learning_rate": 1e-3, "evaluations": 1,
+        "allow_weak_teacher": True, "teacher_dtype": "float32", "quantize_aware": quantize_aware,
+    }  # fmt: skip
+    result = distill_task(build(DistillSettings, values))
+    check(result["model"], coded_dir)
+    check(tmp_path / "run" / "last", coded_dir)
+    assert read_grid(result["model"]) == quantize_aware
+
+
+def test_fine_tuning_keeps_the_table_and_its_codes(glue, coded_dir, tmp_path):
+    values = {
+        "task": "sst2", "data_dir": str(glue), "output_dir": str(tmp_path / "run"), "seq_len": 16, "train_batch_size": 8,
+        "model": str(coded_dir), "epochs": 1.0, "learning_rate": 1e-3, "evaluations": 1,
+    }  # fmt: skip
+    check(finetune(build(FinetuneSettings, values))["model"], coded_dir)
