@@ -5,7 +5,7 @@ import pytest
 import safetensors.numpy
 
 from tinybert_tf.checkpoints import load_model, save_model
-from tinybert_tf.checkpoints.word_codes import FILE_NAME, WordCodes, use_codes
+from tinybert_tf.checkpoints.word_codes import FILE_NAME, WordCodes, codes_of, use_codes
 from tinybert_tf.errors import InputError
 
 
@@ -37,7 +37,7 @@ def test_the_table_is_what_rows_and_codes_stand_for(codes):
             expected = [codes.rows[place, d] * codes.row_scales[d] for d in range(24)]
         else:
             of_word = codes.codes[-place]
-            expected = [codes.vectors[d // 3, of_word[d // 3], d % 3] * codes.vector_scales[d] for d in range(24)]
+            expected = [codes.codebooks[d // 3, of_word[d // 3], d % 3] * codes.codebook_scales[d] for d in range(24)]
         np.testing.assert_allclose(table[word], expected, rtol=1e-6)
 
 
@@ -51,6 +51,18 @@ def test_a_directory_keeps_the_codes_and_loading_freezes_the_table(
         np.testing.assert_array_equal(getattr(again.word_codes, name), array)
     paths = {weight.path for weight in again.trainable_weights}
     assert len(paths) == len(again.weights) - 1 and "embeddings/word_embeddings/embeddings" not in paths
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
+def test_a_teacher_in_bfloat16_keeps_its_codes(coded, codes, vocabulary, tmp_path, dtype, caplog):
+    """Its table is rounded once more, and is still that of the codes."""
+    save_model(coded, tmp_path / "model", tokenizer_from=vocabulary)
+    loaded = load_model(tmp_path / "model", dtype=dtype)
+    assert codes_of(loaded) is loaded.word_codes is not None
+    np.testing.assert_allclose(
+        np.asarray(loaded.embeddings.word_embeddings.embeddings, np.float32), codes.table(), rtol=0.01
+    )
+    assert caplog.text == ""
 
 
 def test_a_directory_without_codes_has_none(network, vocabulary, tmp_path):
@@ -72,7 +84,7 @@ def test_codes_that_do_not_belong_to_the_weights_are_refused(coded, codes, vocab
     with pytest.raises(InputError, match=r"word_codes.safetensors: codes of another word table"):
         load_model(tmp_path / "model")
     safetensors.numpy.save_file({"rows": codes.rows}, path)
-    with pytest.raises(InputError, match=r"word_codes.safetensors: holds rows instead of codes, places"):
+    with pytest.raises(InputError, match=r"word_codes.safetensors: holds rows instead of codebook_scales, codebooks, codes"):
         load_model(tmp_path / "model")
     path.write_bytes(b"half a file")
     with pytest.raises(InputError, match="not a whole safetensors file"):

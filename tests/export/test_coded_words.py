@@ -43,6 +43,25 @@ def test_a_file_of_every_mode_answers_like_the_network(coded_dir, features, tmp_
     assert ("MAXIMUM" in report.operators) == is_coded
 
 
+def test_dynamic_runs_on_old_runtimes(coded_dir, tmp_path):
+    found = {}
+    for quantize in ("dynamic", "int8"):
+        export_tflite(coded_dir, tmp_path / "m.tflite", seq_len=12, quantize=quantize, calibration_texts=TEXTS)
+        content = (tmp_path / "m.tflite").read_bytes()
+        found[quantize] = {version for version in (b"2.8.0", b"2.18.0") if version in content}
+    assert found == {"dynamic": {b"2.8.0"}, "int8": {b"2.18.0"}}
+
+
+def test_a_table_that_was_changed_is_not_replaced_by_its_codes(coded_dir, model_dir, features, tmp_path, caplog):
+    model = load_model(coded_dir)
+    model.embeddings.word_embeddings.embeddings.assign_add(0.3 * np.ones((68, 48)))
+    path = tmp_path / "model.tflite"
+    export_tflite(model, path, seq_len=12, quantize="dynamic", tokenizer_from=model_dir())
+    assert "the word table is no longer that of its codes" in caplog.text
+    wanted = centered(np.asarray(model(features)["logits"]))
+    assert np.abs(centered(np.log(TFLiteModel(path).predict(features))) - wanted).max() < 0.12
+
+
 def test_files_of_several_lengths_share_the_codes(coded_dir, features, tmp_path):
     one = export_tflite(coded_dir, tmp_path / "one.tflite", seq_len=12, quantize="int8", calibration_texts=TEXTS)
     two = export_tflite(coded_dir, tmp_path / "two.tflite", seq_len=(12, 6), quantize="int8", calibration_texts=TEXTS)

@@ -10,7 +10,8 @@ from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.writer.quantization import quantized
 from tinybert_tf.prune import codes as module
-from tinybert_tf.prune.codes import VECTORS, code_table, count_tokens
+from tinybert_tf.prune import vocabulary as vocabulary_module
+from tinybert_tf.prune.codes import CENTROIDS, check_codes, code_table, count_tokens
 from tinybert_tf.prune.prune import prune
 
 
@@ -46,12 +47,12 @@ def test_each_group_of_a_coded_row_is_its_nearest_vector(table, counts, coded):
     """Distances are those of columns of equal spread; rounding the vectors to 8 bits may move a few to another one."""
     rare = np.argsort(-counts)[200:]
     spread = table[rare].std(axis=0)
-    groups, _, width = coded.vectors.shape
+    groups, _, width = coded.codebooks.shape
     assert (groups, width) == (2, 4)
     nearest = []
     for group in range(groups):
         columns = slice(group * width, (group + 1) * width)
-        vectors = coded.vectors[group, 1:] * coded.vector_scales[columns] / spread[columns]
+        vectors = coded.codebooks[group, 1:] * coded.codebook_scales[columns] / spread[columns]
         points = table[rare][:, columns] / spread[columns]
         distances = np.square(points[:, None] - vectors[None]).sum(axis=-1)
         chosen = coded.codes[-coded.places[rare], group] - 1
@@ -73,13 +74,50 @@ def test_a_column_of_zeros_stays_zero(table, counts):
     assert not code_table(flat, counts, whole=100).table()[:, 3].any()
 
 
-@pytest.mark.parametrize("whole", [800 - VECTORS, 799, 900])
-def test_too_many_whole_rows_are_refused_with_the_most_that_can_be(table, counts, whole):
-    with pytest.raises(
-        InputError, match=rf"whole_rows={whole}: leaves .* of 800 rows .* take {800 - VECTORS - 1} or less"
-    ):
-        code_table(table, counts, whole)
-    assert code_table(table, counts, 800 - VECTORS - 1).places.min() == -(VECTORS + 1)
+def test_a_constant_column_keeps_its_value(table, counts):
+    flat = table.copy()
+    flat[:, 3] = 5
+    np.testing.assert_allclose(code_table(flat, counts, whole=100).table()[:, 3], 5, rtol=0.01)
+
+
+def test_rows_that_are_equal_share_their_codes(counts, recwarn):
+    rows = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    table = rows[np.arange(800) % 40]
+    found = code_table(table, counts, whole=100)
+    np.testing.assert_allclose(found.table()[found.places < 0], table[found.places < 0], atol=0.03)
+    assert not len(recwarn)
+
+
+@pytest.mark.parametrize(
+    ("words", "width", "whole", "said"),
+    [
+        (800, 8, 800 - CENTROIDS, "must be between 1 and 544: of 800 rows more than 255 have to be left"),
+        (800, 8, 900, "must be between 1 and 544"),
+        (800, 8, 0, "must be between 1 and 544"),
+        (200, 8, 100, "the vocabulary of 200 is too small for codes of 255 vectors"),
+        (800, 14, 100, "rows are 14 wide, which has no divisor from 3 to 6"),
+    ],
+)
+def test_what_cannot_be_coded_is_refused(words, width, whole, said):
+    with pytest.raises(InputError, match=f"whole_rows={whole}: {said}"):
+        code_table(np.ones((words, width), np.float32), np.ones(words), whole)
+
+
+def test_the_most_rows_that_can_stay_whole(table, counts):
+    check_codes(800, 8, 544)
+    assert code_table(table, counts, 544).places.min() == -(CENTROIDS + 1)
+
+
+@pytest.mark.parametrize("at_a_time", [2, 7, 4096])
+def test_all_texts_are_counted(model_dir, monkeypatch, at_a_time):
+    """Whatever number of texts is tokenized at a time."""
+    monkeypatch.setattr(module, "_TEXTS_AT_A_TIME", at_a_time)
+    monkeypatch.setattr(vocabulary_module, "_TEXTS_AT_A_TIME", at_a_time)
+    tokenizer = Tokenizer.from_directory(model_dir())
+    texts = list("abcdefg")
+    counts = count_tokens(texts, tokenizer)
+    assert [counts[tokenizer.vocabulary.index(letter)] for letter in texts] == [1] * 7
+    assert vocabulary_module.count_words(texts, tokenizer).words == dict.fromkeys(texts, 1)
 
 
 def test_special_tokens_count_as_the_most_frequent_word(model_dir, texts):
@@ -106,6 +144,8 @@ def test_a_pruned_directory_has_coded_words_and_is_not_pruned_again(model_dir, v
     assert 0 < error < 0.5 * np.abs(before).mean()
     with pytest.raises(InputError, match=r"coded: its words are coded already; prune the model that it was made from"):
         prune(tmp_path / "coded", tmp_path / "again", texts, intermediate_size=8)
+    with pytest.raises(InputError, match=r"whole_rows=900: must be between 1 and"):
+        prune(source, tmp_path / "again", texts, whole_rows=900, intermediate_size=8)
     with pytest.raises(InputError, match="whole_rows=300: is not chosen with a target"):
         prune(source, tmp_path / "again", texts, whole_rows=300, target_mb=5)
     assert not (tmp_path / "again").exists()

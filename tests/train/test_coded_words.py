@@ -6,6 +6,8 @@ import pytest
 from tinybert_tf.checkpoints import load_model, save_model
 from tinybert_tf.checkpoints.grid import read_grid
 from tinybert_tf.checkpoints.word_codes import WordCodes, use_codes
+from tinybert_tf.distill.rivals import Theseus
+from tinybert_tf.errors import InputError
 from tinybert_tf.settings import build
 from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
@@ -49,6 +51,20 @@ def test_distillation_keeps_the_table_and_its_codes(glue, make_directory, coded_
     check(result["model"], coded_dir)
     check(tmp_path / "run" / "last", coded_dir)
     assert read_grid(result["model"]) == quantize_aware
+
+
+def test_theseus_refuses_a_coded_student(make_directory, coded_dir):
+    with pytest.raises(InputError, match="the student's word table is coded"):
+        Theseus(load_model(make_directory("teacher")), load_model(coded_dir), replacing_steps=1)
+
+
+def test_a_coded_teacher_teaches_in_bfloat16(glue, coded_dir, tmp_path):
+    values = {
+        "task": "sst2", "data_dir": str(glue), "output_dir": str(tmp_path / "run"), "seq_len": 16, "train_batch_size": 8,
+        "teacher": str(coded_dir), "student": "1x8x2x16", "max_steps": 2, "evaluations": 1, "allow_weak_teacher": True,
+        "teacher_dtype": "bfloat16",
+    }  # fmt: skip
+    assert load_model(distill_task(build(DistillSettings, values))["model"]).word_codes is None
 
 
 def test_fine_tuning_keeps_the_table_and_its_codes(glue, coded_dir, tmp_path):

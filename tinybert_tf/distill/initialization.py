@@ -4,6 +4,7 @@
 narrower one, see `tinybert_tf.distill.compression`.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from tinybert_tf.bert import BertModel, build_model
@@ -11,6 +12,8 @@ from tinybert_tf.checkpoints.projections import Projection
 from tinybert_tf.distill.compression import compress_teacher, transfer_embeddings
 from tinybert_tf.distill.layer_map import layer_map
 from tinybert_tf.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 INITIALIZATIONS = ("random", "layer_copy", "teacher_projection")
 
@@ -67,6 +70,8 @@ def initialize_student(
         raise InputError("needs the teacher's activations: give batches of real text", "init", init)
     features = (batch[0] if isinstance(batch, tuple) else batch for batch in batches)
     working = _in_float32(student)
+    if teacher.word_codes is not None:
+        logger.warning("the teacher's word table is coded, the student's is not: prune the student with `whole_rows`")
     projections = compress_teacher(working, _in_float32(teacher), mapped, features)
     if working is not student:
         student.set_weights(working.get_weights())

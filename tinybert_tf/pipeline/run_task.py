@@ -116,7 +116,7 @@ class _TaskSteps:
             grid = replace(grid, augmented_data_dir=str(augmented), max_train_examples=None)
         files = {"teacher": self.teacher, "augmented": augmented} | self._data_files()
         if stage in ("intermediate", "both"):
-            first = replace(grid.distill, stage="intermediate", quantize_aware=None)
+            first = grid.distill.of_intermediate_stage()
             student = first.student if Path(first.student).is_dir() else None
             result = self.steps.run_program("intermediate", distill_task, first, student=student, **files)
             grid = replace(grid, student=result["model"], init="auto", prune_to=None, prune_rounds=1)

@@ -15,7 +15,7 @@ from tinybert_tf.data import Tokenizer
 from tinybert_tf.data.split import uniform_sample
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write
-from tinybert_tf.prune.codes import code_table, count_tokens
+from tinybert_tf.prune.codes import check_codes, code_table, count_tokens
 from tinybert_tf.prune.sizes import Sizes
 from tinybert_tf.prune.structure import composed, with_structure
 from tinybert_tf.prune.tables import check_same_words, with_positions, with_words
@@ -86,7 +86,8 @@ def prune(
         target_mb: the largest int8 file, in millions of bytes; sizes that are not given are chosen for it.
         target_ms: the longest median time of the int8 file for a text of `seq_len` tokens, on one thread of this machine.
         whole_rows: rows of the word table that stay whole, those of the most frequent words; the others become codes of a byte
-            for up to six weights, which files of `quantize=int8` and int4 store. The table is not trained afterwards.
+            for up to six weights (six where the width is a multiple of six), which integer files store. The table is not
+            trained afterwards.
         seed: random seed.
         **sizes: the new sizes, by the names of `Sizes`. All layers keep equally many heads, which the format of model
             directories, the exporter and `transformers` need; heads, neurons and layers are the most important ones for the
@@ -115,7 +116,9 @@ def prune(
         check_same_words(tokenizer, Tokenizer.from_directory(source))
     texts, held_out = with_held_out(texts, held_out)
     models = {name: load_model(source) for name, source in sources.items()}
-    changes.applied(models[""].config)
+    config = changes.applied(models[""].config)
+    if whole_rows is not None:
+        check_codes(changes.vocab_size or config.vocab_size, config.embedding_width, whole_rows)
     for name, model in models.items():
         if model.word_codes is not None:
             raise InputError(f"{sources[name]}: its words are coded already; prune the model that it was made from")

@@ -7,6 +7,7 @@ each round.
 """
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -58,7 +59,7 @@ def count_words(texts: Iterable[str], tokenizer: Tokenizer) -> WordCounts:
     counts: Counter[tuple[int, ...]] = Counter()
     continues = np.array([word.startswith(CONTINUATION) for word in tokenizer.vocabulary])
     texts, chunk = iter(texts), []
-    while chunk := [text for text, _ in zip(texts, range(_TEXTS_AT_A_TIME), strict=False)]:
+    while chunk := list(itertools.islice(texts, _TEXTS_AT_A_TIME)):
         pieces = tokenizer.tokenize(chunk).flat_values.numpy()
         begins = np.flatnonzero(~continues[pieces]).tolist()
         pieces = pieces.tolist()

@@ -12,18 +12,18 @@ from tinybert_tf.bert import BertModel
 class AveragedWeights(keras.callbacks.Callback):
     """Averages the weights of a network while it trains.
 
-    Adam's steps are about as large as the learning rate however small the gradient is: a network that begins near an optimum,
-    such as one that was pruned or is rounded, is first carried away from it. The average stays nearer.
+    Adam's steps are about as large as the learning rate however small the gradient is, so that the weights move around an
+    optimum; their average lies nearer to it.
 
     Args:
         model: the network; a part of the model that is fitted.
-        momentum: what a step keeps of the average, between 0 and 1. In the first steps less is kept: (1 + n) / (10 + n) in
-            step n.
+        decay: what a step keeps of the average, above 0 and below 1. In step n it is at most (1 + n) / (10 + n), so that the
+            weights of the first steps are soon forgotten.
     """
 
-    def __init__(self, model: BertModel, momentum: float):
+    def __init__(self, model: BertModel, decay: float):
         super().__init__()
-        self._momentum = momentum
+        self._decay = decay
         self._weights = [weight.value for weight in model.trainable_weights]
         self._average, self._latest = _copies(self._weights), _copies(self._weights)
         self._steps = tf.Variable(0.0, trainable=False)
@@ -49,7 +49,7 @@ class AveragedWeights(keras.callbacks.Callback):
     @tf.function
     def _add(self):
         self._steps.assign_add(1.0)
-        kept = tf.minimum(self._momentum, (1.0 + self._steps) / (10.0 + self._steps))
+        kept = tf.minimum(self._decay, (1.0 + self._steps) / (10.0 + self._steps))
         for average, weight in zip(self._average, self._weights, strict=True):
             average.assign_sub((1.0 - kept) * (average - weight))
 

@@ -3,11 +3,12 @@
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 from tinybert_tf.checkpoints.grid import MODES
 from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.errors import InputError
-from tinybert_tf.settings import check_one_of, check_positive, nested, setting
+from tinybert_tf.settings import check_one_of, check_positive, nested, replace, setting
 from tinybert_tf.train.gradual import PruningSettings
 from tinybert_tf.train.reading import TEACHER_CACHE_HELP, TEACHER_CACHES
 from tinybert_tf.train.settings import ADAPTIVE, LOGITS_OBJECTIVES, ExampleSettings, MatchingSettings, RunSettings
@@ -52,7 +53,7 @@ class DistillSettings:
         None, f"{', '.join(MODES)}: train the prediction stage through the rounding of this file's weights"
     )
     weight_averaging: float | None = setting(
-        None, "prediction stage: score and keep a moving average of the weights; what a step keeps of it, such as 0.99"
+        None, "prediction stage: score and keep a moving average of the weights; its decay, such as 0.99"
     )
     teacher_cache: str = setting("auto", TEACHER_CACHE_HELP)
     allow_weak_teacher: bool = setting(False, "distill a teacher even if its dev score is no better than chance")
@@ -78,7 +79,7 @@ class DistillSettings:
         if self.quantize_aware is not None:
             check_one_of(self, "quantize_aware", *MODES)
         if self.weight_averaging is not None and not 0 < self.weight_averaging < 1:
-            raise InputError("must be between 0 and 1", "weight_averaging", self.weight_averaging)
+            raise InputError("must be above 0 and below 1", "weight_averaging", self.weight_averaging)
         for name in ("quantize_aware", "weight_averaging"):
             self._check_prediction_stage(name)
 
@@ -103,6 +104,10 @@ class DistillSettings:
                 self.teacher_weights,
             )
         return weights
+
+    def of_intermediate_stage(self, **changes: Any) -> "DistillSettings":
+        """The same for the intermediate stage alone, without what belongs to the other one."""
+        return replace(self, stage="intermediate", quantize_aware=None, weight_averaging=None, **changes)
 
     def _check_prediction_stage(self, name: str) -> None:
         """What an option that changes the weights between the steps of the prediction stage cannot be combined with."""

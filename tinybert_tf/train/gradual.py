@@ -69,7 +69,7 @@ def pruned_student(settings: Any, distill: Callable[[Any], dict]) -> Any:
         settings = replace(settings, student=str(student), layer_map=",".join(map(str, layers)))
         if number < rounds:
             output = directory / f"distilled_{number}"
-            distill(replace(settings, prune_to=None, stage="intermediate", output_dir=str(output)))
+            distill(settings.of_intermediate_stage(prune_to=None, output_dir=str(output)))
             student = output / "model"
     return settings
 

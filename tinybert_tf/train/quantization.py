@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tinybert_tf.bert import INPUT_NAMES, BertModel
 from tinybert_tf.checkpoints.grid import MODES, write_grid
+from tinybert_tf.checkpoints.word_codes import codes_of
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.writer.calibration import calibrate
 from tinybert_tf.export.writer.graph import FEWEST_QUANTIZED
@@ -136,7 +137,7 @@ def _weights(model: BertModel, mode: str) -> Sequence[_Weight]:
     """
     precision = QUANTIZE_MODES[mode]
     found = []
-    if model.word_codes is None:  # a coded table stays as it is
+    if codes_of(model) is None:  # a coded table stays as it is
         found.append((None, model.embeddings.word_embeddings.embeddings, precision.embeddings, None, 1))
     if any(variable.path.startswith("embeddings/project/") for variable in model.weights):
         raise InputError("is not for a model whose embeddings are narrower than its layers", "quantize_aware", mode)

@@ -116,6 +116,10 @@ def _check(teacher: keras.Model, student: keras.Model) -> None:
         raise InputError(
             f"the student has the head {student.head!r} and the teacher {teacher.head!r}; both need the same task head"
         )
+    if student.word_codes is not None:
+        raise InputError(
+            "the student's word table is coded, and would be replaced by the teacher's; give one that is not coded"
+        )
     layers = student.config.num_hidden_layers, teacher.config.num_hidden_layers
     if layers[0] > layers[1]:
         raise InputError(

@@ -64,7 +64,7 @@ class NetworkWriter:
         # Integers and scales of a layer's weights, by layer: graphs of all lengths share them.
         self._quantized: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         if network.word_codes is not None and mode.embeddings in CODED:
-            self.word = CodedTable(network.word_codes)
+            self.word = CodedTable(network.word_codes, INT8 if mode.scales_behind else INT4)
         else:
             self.word = Table(network.word, mode.embeddings, self.calibration.word_counts)
         # Position and type rows are few: they do not go below int8. They share their scales, because they are added first.

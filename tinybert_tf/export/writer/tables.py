@@ -49,11 +49,15 @@ class Table:
 class CodedTable:
     """The word table of `WordCodes`: a word is the sum of its whole row and of its vectors, one of which is zero.
 
-    It costs three look-ups more than a `Table`, the last of G vectors a token.
+    It costs four look-ups more than a `Table`, the last of G vectors a token.
+
+    Args:
+        codes: of the table.
+        type: in which whole rows are stored: INT4, or INT8 for runtimes before 2.18.
     """
 
-    def __init__(self, codes: WordCodes):
-        self._codes = codes
+    def __init__(self, codes: WordCodes, type: int = INT4):
+        self._codes, self._type = codes, type
 
     def gathered(self, graph: GraphBuilder, numbers: Tensor) -> Tensor:
         """[S] -> float32 [S, D]."""
@@ -63,10 +67,10 @@ class CodedTable:
         place, zero = graph.gather(places, numbers), graph.constant(np.int32(0))
         if fits:
             place = graph.cast(place, INT32)
-        whole = graph.gather(graph.constant(codes.rows, scale=ONE, type=INT4), graph.maximum(place, zero))
+        whole = graph.gather(graph.constant(codes.rows, scale=ONE, type=self._type), graph.maximum(place, zero))
         behind = graph.maximum(graph.mul(place, graph.constant(np.int32(-1))), zero)
         coded = self._vectors(graph, behind)
-        parts = ((whole, codes.row_scales), (coded, codes.vector_scales))
+        parts = ((whole, codes.row_scales), (coded, codes.codebook_scales))
         return graph.add(*(graph.mul(graph.dequantize(rows), graph.constant(scales)) for rows, scales in parts))
 
     def scaled(self, graph: GraphBuilder, rows: Tensor) -> Tensor:
@@ -74,7 +78,7 @@ class CodedTable:
 
     def _vectors(self, graph: GraphBuilder, rows: Tensor) -> Tensor:
         """Rows of the codes [S] -> the integers of their vectors, [S, D]."""
-        vectors = self._codes.vectors
+        vectors = self._codes.codebooks
         groups, count, width = vectors.shape
         # Stored as int8, which every runtime looks up: -128 is code 0.
         codes = graph.constant((self._codes.codes.astype(np.int16) - 128).astype(np.int8))

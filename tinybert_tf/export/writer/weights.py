@@ -17,7 +17,7 @@ import dataclasses
 import numpy as np
 
 from tinybert_tf.bert import BertModel
-from tinybert_tf.checkpoints.word_codes import WordCodes
+from tinybert_tf.checkpoints.word_codes import WordCodes, codes_of
 
 # What an encoder's file returns instead of a head's output: the pooler's, the mean over a text's tokens, or that of [CLS].
 VECTORS = ("pooled", "mean", "first_token")
@@ -140,7 +140,7 @@ def folded_weights(model: BertModel, longest: int | None = None, head: str | Non
         classifier=classifier,
         output_norm=(gamma, beta),
         reads_first_token=has_pooler or head == "first_token",
-        word_codes=model.word_codes,
+        word_codes=codes_of(model),
     )
 
 
