@@ -84,7 +84,9 @@ def test_codes_that_do_not_belong_to_the_weights_are_refused(coded, codes, vocab
     with pytest.raises(InputError, match=r"word_codes.safetensors: codes of another word table"):
         load_model(tmp_path / "model")
     safetensors.numpy.save_file({"rows": codes.rows}, path)
-    with pytest.raises(InputError, match=r"word_codes.safetensors: holds rows instead of codebook_scales, codebooks, codes"):
+    with pytest.raises(
+        InputError, match=r"word_codes.safetensors: holds rows instead of codebook_scales, codebooks, codes"
+    ):
         load_model(tmp_path / "model")
     path.write_bytes(b"half a file")
     with pytest.raises(InputError, match="not a whole safetensors file"):
