@@ -50,7 +50,8 @@ def test_distillation_keeps_the_table_and_its_codes(glue, make_directory, coded_
     result = distill_task(build(DistillSettings, values))
     check(result["model"], coded_dir)
     check(tmp_path / "run" / "last", coded_dir)
-    assert read_grid(result["model"]) == quantize_aware
+    grid = read_grid(result["model"])
+    assert (grid and grid.mode) == quantize_aware
 
 
 def test_theseus_refuses_a_coded_student(make_directory, coded_dir):

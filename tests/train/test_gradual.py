@@ -54,7 +54,7 @@ def test_what_does_not_fit_is_named(settings, changes, said):
 
 def test_a_network_that_is_trained_for_a_file_says_so(settings, tmp_path):
     result = distill_task(replace(settings, quantize_aware="int4", stage="prediction", max_steps=2))
-    assert read_grid(result["model"]) == "int4" and read_grid(tmp_path / "run" / "last") == "int4"
+    assert read_grid(result["model"]).mode == "int4" and read_grid(tmp_path / "run" / "last").mode == "int4"
 
 
 def test_the_intermediate_stage_alone_leaves_out_what_belongs_to_the_other(settings):

@@ -7,9 +7,11 @@ import tensorflow as tf
 
 from tinybert_tf.bert import BertConfig, build_model, logits_model
 from tinybert_tf.checkpoints import save_model
+from tinybert_tf.checkpoints.grid import read_grid
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.writer.calibration import calibrate
 from tinybert_tf.export.writer.quantization import quantized
+from tinybert_tf.export.writer.smoothing import input_scaling, smoothed
 from tinybert_tf.export.writer.weights import folded_weights
 from tinybert_tf.train.quantization import QuantizeAware, fake_quantized, scales_of
 
@@ -97,7 +99,7 @@ def test_the_exporter_finds_the_scales_of_rounded_weights(network, head, mode, b
 
 
 @pytest.mark.parametrize("head", ["classification", "span"])
-def test_training_starts_with_the_integers_of_the_file(network, head):
+def test_training_starts_with_the_integers_of_the_file(network, head, tmp_path):
     """Those that the exporter chooses for texts, which the nearest ones of the moved weights are."""
     model = network(head)
     ids = np.random.default_rng(1).integers(1, 60, (40, 12), dtype=np.int32)
@@ -105,7 +107,9 @@ def test_training_starts_with_the_integers_of_the_file(network, head):
                for part in (ids[:24], ids[24:, :10])]  # fmt: skip
     features = {name: np.pad(batches[1][name], ((0, 0), (0, 2))) for name in batches[0]}
     features = {name: np.concatenate([batches[0][name], features[name]]) for name in features}
-    before, aware = folded_weights(model), QuantizeAware(model, "int4")
+    plain, aware = folded_weights(model), QuantizeAware(model, "int4")
+    scaling = input_scaling(plain, calibrate(model.config, plain, head, features))
+    before = smoothed(plain, scaling)
     calibration = calibrate(model.config, before, head, features)
     seen = calibration.dense
     np.testing.assert_array_equal(
@@ -114,9 +118,12 @@ def test_training_starts_with_the_integers_of_the_file(network, head):
     )
     filling = {name: np.zeros((2, 8), np.int32) for name in features}
     aware.start_from([filling, *batches])
-    moved = folded_weights(model)
+    moved = smoothed(folded_weights(model), scaling)
     with aware.rounded():
-        after = folded_weights(model)
+        after = smoothed(folded_weights(model), scaling)
+    aware.mark(tmp_path)
+    for written, expected in zip(read_grid(tmp_path).scaling, scaling, strict=True):
+        np.testing.assert_array_equal(written, expected)
     other_than_nearest = 0
     old, close, new = (matrices(network, head) for network in (before, moved, after))
     for name, values in old.items():
@@ -194,3 +201,38 @@ def test_the_file_of_rounded_weights_answers_like_the_network(network, tmp_path)
             difference = (logits - logits.mean(axis=1, keepdims=True)) - (found - found.mean(axis=1, keepdims=True))
             errors.append(np.sqrt(np.square(difference).mean()))
     assert errors[1] < 0.35 * errors[0]
+
+
+def test_inputs_with_outliers_are_scaled_while_training_as_in_the_file(network, tmp_path):
+    """One large column would otherwise decide how finely the file resolves the others."""
+    from tinybert_tf.export import TFLiteModel, export_tflite
+
+    plain = network()
+    for layer in plain.transformer_layers:
+        layer.attention.output_dense.bias.assign(30.0 * np.eye(48, dtype=np.float32)[5])
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{number}" for number in range(55))]
+    (tmp_path / "vocab.txt").write_text("".join(f"{word}\n" for word in words))
+    texts = [" ".join(f"w{(7 * row + 3 * word) % 55}" for word in range(row % 10 + 2)) for row in range(40)]
+    features = {
+        "input_word_ids": np.random.randint(5, 60, (64, 16)).astype(np.int32),
+        "input_mask": np.ones((64, 16), np.int32),
+        "input_type_ids": np.zeros((64, 16), np.int32),
+    }
+    errors = []
+    for starts in (False, True):
+        model = network()
+        model.set_weights(plain.get_weights())
+        aware = QuantizeAware(model, "int8")
+        if starts:
+            aware.start_from([features])
+        with aware.rounded():
+            save_model(model, tmp_path / "model", tokenizer_from=tmp_path)
+            aware.mark(tmp_path / "model")
+            export_tflite(
+                tmp_path / "model", tmp_path / "x.tflite", seq_len=16, quantize="int8", calibration_texts=texts
+            )
+            logits = np.asarray(model(features)["logits"])
+        found = np.log(TFLiteModel(tmp_path / "x.tflite").predict(features))
+        difference = (logits - logits.mean(axis=1, keepdims=True)) - (found - found.mean(axis=1, keepdims=True))
+        errors.append(np.sqrt(np.square(difference).mean()))
+    assert errors[1] < 0.85 * errors[0], errors

@@ -9,7 +9,8 @@ import numpy as np
 
 from tinybert_tf.bert import BertModel, BiLstmModel
 from tinybert_tf.checkpoints import load_model, resolve_directory
-from tinybert_tf.checkpoints.grid import read_grid
+from tinybert_tf.checkpoints.grid import FILE_NAME as GRID_FILE
+from tinybert_tf.checkpoints.grid import Grid, read_grid
 from tinybert_tf.checkpoints.load import read_checkpoint
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
@@ -19,7 +20,7 @@ from tinybert_tf.export.writer.builder import ModelBuilder
 from tinybert_tf.export.writer.calibration import calibrate
 from tinybert_tf.export.writer.graph import OUTPUT_NAMES, NetworkWriter
 from tinybert_tf.export.writer.quantization import QUANTIZE_MODES, Calibration
-from tinybert_tf.export.writer.smoothing import smoothed
+from tinybert_tf.export.writer.smoothing import input_scaling, smoothed
 from tinybert_tf.export.writer.text_input import write_with_tokenizer
 from tinybert_tf.export.writer.weights import VECTORS, folded_weights
 from tinybert_tf.files import atomic_write
@@ -112,14 +113,12 @@ def export_tflite(
     _check_form(quantize, text_input, lengths)
     if output_vector not in (None, *VECTORS):
         raise InputError(f"must be {', '.join(VECTORS)}", "output_vector", output_vector)
-    is_on_grid = False
+    grid = None
     if not isinstance(model, BertModel | BiLstmModel):
         directory = resolve_directory(model, "--model_dir")
         tokenizer_from = tokenizer_from or directory
         model = _load_encoder(directory, output_vector) if output_vector else load_model(directory, strict_head=True)
-        # Scaling inputs and weights against each other would move weights off the grid that they were trained on.
-        trained_for = read_grid(directory)
-        is_on_grid = trained_for is not None and QUANTIZE_MODES[trained_for].weights == QUANTIZE_MODES[quantize].weights
+        grid = _grid_for(quantize, directory, model)
     head = output_vector or model.head
     _check_model(model, head, lengths)
     tokenizer = _read_tokenizer(tokenizer_from, model)
@@ -142,14 +141,32 @@ def export_tflite(
             parameter="quantize",
             value=quantize,
         )
+    if grid is not None and grid.scaling is not None:
+        network = smoothed(network, grid.scaling)
     calibration = None
     if calibration_texts and mode.integer_weights:
         features = _example_features(calibration_texts, tokenizer, longest)
-        if not is_on_grid:
-            network = smoothed(network, calibrate(model.config, network, head, features), mode.static)
+        if grid is None:
+            seen = calibrate(model.config, network, head, features)
+            network = smoothed(network, input_scaling(network, seen, mode.static))
         calibration = calibrate(model.config, network, head, features, mode.static)
     writer = NetworkWriter(model.config, network, head, mode, longest, calibration)
     return _finished(model, head, writer, tokenizer, output, lengths, quantize, text_input, calibration)
+
+
+def _grid_for(quantize: str, directory: Path, model: BertModel | BiLstmModel) -> Grid | None:
+    """The grid of weights that were trained for such a file. Another scaling of inputs would move them off it."""
+    grid = read_grid(directory)
+    if grid is None or QUANTIZE_MODES[grid.mode].weights != QUANTIZE_MODES[quantize].weights:
+        return None
+    if grid.scaling is not None and isinstance(model, BertModel):
+        width, sizes = model.config.hidden_size, {len(factors) for layer in grid.scaling for factors in layer}
+        if len(grid.scaling) != model.config.num_hidden_layers or sizes != {width}:
+            raise InputError(
+                f"{directory / GRID_FILE}: scaling is of {len(grid.scaling)} layers with {sorted(sizes)} columns, the model "
+                f"has {model.config.num_hidden_layers} with {width}; take the file that was written with these weights"
+            )
+    return grid
 
 
 def _finished(

@@ -3,7 +3,8 @@
 Before each step every weight matrix is replaced by the values that the file will have for it; the step is taken from there,
 and its change is added to the exact matrix: the straight-through estimator (Bengio et al. 2013). Scales are chosen at the
 beginning, as the exporter chooses them, and stay. What is saved are the rounded values. The exporter's own choice then gives the
-same scales again, since the largest weight of a channel is always the largest integer times its scale.
+same scales again, since the largest weight of a channel is always the largest integer times its scale. The factors that make
+the inputs of layers even (`export.writer.smoothing`) are chosen at the beginning, too, and saved beside the weights.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tinybert_tf.bert import INPUT_NAMES, BertModel
-from tinybert_tf.checkpoints.grid import MODES, write_grid
+from tinybert_tf.checkpoints.grid import MODES, Grid, InputScaling, write_grid
 from tinybert_tf.checkpoints.word_codes import codes_of
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.writer.calibration import calibrate
@@ -28,6 +29,7 @@ from tinybert_tf.export.writer.quantization import (
     QUANTIZE_MODES,
     quantized,
 )
+from tinybert_tf.export.writer.smoothing import input_scaling, smoothed
 from tinybert_tf.export.writer.weights import folded_weights
 
 # Rows that the first integers are chosen with.
@@ -44,6 +46,8 @@ class _Weight(NamedTuple):
         variable: [in, out].
         bits: of its integers.
         gamma: of the normalization in front of it, [in], which is folded into it first, as the exporter does.
+        divisor: of its rows, [in]: the factors of its input.
+        factor: of its columns, [out]: for the attention's value those of the context.
         axis: has a scale for each index: the outputs, but where the file multiplies with the transposed matrix the inputs.
     """
 
@@ -51,6 +55,8 @@ class _Weight(NamedTuple):
     variable: tf.Variable
     bits: int
     gamma: tf.Variable | None = None
+    divisor: tf.Variable | None = None
+    factor: tf.Variable | None = None
     axis: int = 1
 
 
@@ -70,11 +76,15 @@ class QuantizeAware(keras.callbacks.Callback):
         if mode not in MODES:
             raise InputError(f"must be one of {', '.join(MODES)}", "quantize_aware", mode)
         self.mode, self._model = mode, model
-        self._weights = _weights(model, mode)
+        width = model.config.hidden_size
+        ones = lambda: tf.Variable(tf.ones([width]), trainable=False)
+        self._scaling = [InputScaling(ones(), ones(), ones()) for _ in model.transformer_layers]
+        self._weights = _weights(model, mode, self._scaling)
         copies = lambda: [tf.Variable(weight.variable, trainable=False) for weight in self._weights]
         self._exact, self._rounded = copies(), copies()
-        # State of the training beside the network's: a resumed one needs the scales that it began with.
-        self.scales = [tf.Variable(scales_of(_folded(w), w.bits), trainable=False) for w in self._weights]
+        self._scales = [tf.Variable(scales_of(_folded(w), w.bits), trainable=False) for w in self._weights]
+        # Of the training, beside the network's: a resumed one needs the numbers that it began with.
+        self.state = [*self._scales, *(factors for layer in self._scaling for factors in layer)]
 
     def on_train_batch_begin(self, batch, logs=None):
         self._round()
@@ -83,8 +93,8 @@ class QuantizeAware(keras.callbacks.Callback):
         self._step()
 
     def start_from(self, texts: Iterable[Mapping]) -> None:
-        """Takes the exporter's scales, and moves the weights of dense layers, as little as it takes, to where they are rounded
-        as the exporter rounds them.
+        """Takes the exporter's scaling of inputs and its scales, and moves the weights of dense layers, as little as it takes,
+        to where they are rounded as the exporter rounds them.
 
         The exporter's choice of integers, GPTQ, loses less than the nearest ones; its scales of the word table suit the words
         that occur.
@@ -92,9 +102,16 @@ class QuantizeAware(keras.callbacks.Callback):
         Args:
             texts: batches of features, int [B, S]; the first `_EXAMPLES` rows are used.
         """
-        config, features = self._model.config, _first_rows(texts, _EXAMPLES)
-        calibration = calibrate(config, folded_weights(self._model), self._model.head, features)
-        for weight, scales in zip(self._weights, self.scales, strict=True):
+        config, head, features = self._model.config, self._model.head, _first_rows(texts, _EXAMPLES)
+        network = folded_weights(self._model)
+        chosen_scaling = input_scaling(
+            network, calibrate(config, network, head, features), QUANTIZE_MODES[self.mode].static
+        )
+        for layer, chosen in zip(self._scaling, chosen_scaling, strict=True):
+            for variable, factors in zip(layer, chosen, strict=True):
+                variable.assign(factors)
+        calibration = calibrate(config, smoothed(network, chosen_scaling), head, features)
+        for weight, scales in zip(self._weights, self._scales, strict=True):
             if weight.name is None:
                 scales.assign(quantized(weight.variable.numpy(), weight.bits, 1, counts=calibration.word_counts)[1])
             elif weight.name in calibration.dense:
@@ -116,11 +133,12 @@ class QuantizeAware(keras.callbacks.Callback):
 
     def mark(self, directory: Path) -> None:
         """Records in a model directory that its weights are rounded."""
-        write_grid(self.mode, directory)
+        scaling = tuple(InputScaling(*(factors.numpy() for factors in layer)) for layer in self._scaling)
+        write_grid(Grid(self.mode, scaling), directory)
 
     @tf.function
     def _round(self):
-        for weight, exact, rounded, scales in zip(self._weights, self._exact, self._rounded, self.scales, strict=True):
+        for weight, exact, rounded, scales in zip(self._weights, self._exact, self._rounded, self._scales, strict=True):
             exact.assign(weight.variable)
             rounded.assign(_unfolded(weight, fake_quantized(_folded(weight), scales, weight.bits)))
             weight.variable.assign(rounded)
@@ -131,41 +149,41 @@ class QuantizeAware(keras.callbacks.Callback):
             weight.variable.assign(exact + (weight.variable - rounded))
 
 
-def _weights(model: BertModel, mode: str) -> Sequence[_Weight]:
+def _weights(model: BertModel, mode: str, scaling: Sequence[InputScaling]) -> Sequence[_Weight]:
     """All matrices that the exporter rounds, except the position and token type tables, of which a file keeps only some
     rows.
     """
-    precision = QUANTIZE_MODES[mode]
-    found = []
-    if codes_of(model) is None:  # a coded table stays as it is
-        found.append((None, model.embeddings.word_embeddings.embeddings, precision.embeddings, None, 1))
+    table_bits, bits = INTEGER_BITS[QUANTIZE_MODES[mode].embeddings], INTEGER_BITS[QUANTIZE_MODES[mode].weights]
     if any(variable.path.startswith("embeddings/project/") for variable in model.weights):
         raise InputError("is not for a model whose embeddings are narrower than its layers", "quantize_aware", mode)
-    pooled, last = model.head in ("classification", "regression"), len(model.transformer_layers) - 1
-    gamma, bits = model.embeddings.layer_norm.gamma, precision.weights
-    for number, layer in enumerate(model.transformer_layers):
-        attention, name = layer.attention, f"layer_{number}"
-        # Where the first token alone is read, the file multiplies the queries with the key's transposed matrix.
-        key_axis = 0 if pooled and number == last else 1
-        found += [
-            (f"{name}/attention/query", attention.query.kernel, bits, gamma, 1),
-            (f"{name}/attention/key", attention.key.kernel, bits, gamma, key_axis),
-            (f"{name}/attention/value", attention.value.kernel, bits, gamma, 1),
-            (f"{name}/attention/output", attention.output_dense.kernel, bits, None, 1),
-            (f"{name}/intermediate", layer.intermediate.kernel, bits, layer.attention_layer_norm.gamma, 1),
-            (f"{name}/output", layer.output_dense.kernel, bits, None, 1),
-        ]
-        gamma = layer.output_layer_norm.gamma
     if model.head_layer is None:
         raise InputError(f"a model with the head {model.head!r} has no file", "quantize_aware", mode)
+    found = []
+    if codes_of(model) is None:  # a coded table stays as it is
+        found.append(_Weight(None, model.embeddings.word_embeddings.embeddings.value, table_bits))
+    pooled, last = model.head in ("classification", "regression"), len(model.transformer_layers) - 1
+    gamma = model.embeddings.layer_norm.gamma.value
+    for number, (layer, factors) in enumerate(zip(model.transformer_layers, scaling, strict=True)):
+        attention, name = layer.attention, f"layer_{number}"
+        query, key, value = (part.kernel.value for part in (attention.query, attention.key, attention.value))
+        # Where the first token alone is read, the file multiplies the queries with the key's transposed matrix.
+        key_axis = 0 if pooled and number == last else 1
+        after_attention = layer.attention_layer_norm.gamma.value
+        found += [
+            _Weight(f"{name}/attention/query", query, bits, gamma, factors.attention),
+            _Weight(f"{name}/attention/key", key, bits, gamma, factors.attention, axis=key_axis),
+            _Weight(f"{name}/attention/value", value, bits, gamma, factors.attention, factors.context),
+            _Weight(f"{name}/attention/output", attention.output_dense.kernel.value, bits, divisor=factors.context),
+            _Weight(
+                f"{name}/intermediate", layer.intermediate.kernel.value, bits, after_attention, factors.intermediate
+            ),
+            _Weight(f"{name}/output", layer.output_dense.kernel.value, bits),
+        ]
+        gamma = layer.output_layer_norm.gamma.value
     if pooled:
-        found.append(("pooler", model.pooler.dense.kernel, bits, gamma, 1))
-    found.append(("classifier", model.head_layer.kernel, bits, None if pooled else gamma, 1))
-    return [
-        _Weight(name, variable.value, INTEGER_BITS[stored], None if norm is None else norm.value, axis)
-        for name, variable, stored, norm, axis in found
-        if variable.shape[0] * variable.shape[1] >= FEWEST_QUANTIZED
-    ]
+        found.append(_Weight("pooler", model.pooler.dense.kernel.value, bits, gamma))
+    found.append(_Weight("classifier", model.head_layer.kernel.value, bits, None if pooled else gamma))
+    return [w for w in found if w.variable.shape[0] * w.variable.shape[1] >= FEWEST_QUANTIZED]
 
 
 def _folded(weight: _Weight) -> tf.Tensor:
@@ -173,12 +191,20 @@ def _folded(weight: _Weight) -> tf.Tensor:
     values = tf.convert_to_tensor(weight.variable)
     if weight.gamma is not None:
         values = values * tf.convert_to_tensor(weight.gamma)[:, None]
+    if weight.factor is not None:
+        values = values * weight.factor
+    if weight.divisor is not None:
+        values = values / tf.convert_to_tensor(weight.divisor)[:, None]
     return values if weight.axis == 1 else tf.transpose(values)
 
 
 def _unfolded(weight: _Weight, folded: tf.Tensor) -> tf.Tensor:
     """The network's matrix for one of the file's; where gamma is nearly zero, its present values."""
     values = folded if weight.axis == 1 else tf.transpose(folded)
+    if weight.divisor is not None:
+        values = values * tf.convert_to_tensor(weight.divisor)[:, None]
+    if weight.factor is not None:
+        values = values / weight.factor
     if weight.gamma is None:
         return values
     gamma = tf.convert_to_tensor(weight.gamma)[:, None]

@@ -199,7 +199,7 @@ class Trainer:
         if aware is not None:
             if self.run.plan is None:
                 aware.start_from(self.training.texts())
-            around, state = [aware], [*aware.scales]
+            around, state = [aware], [*aware.state]
         average = AveragedWeights(self.model, self.weight_averaging) if self.weight_averaging else None
         if average is not None:  # of the weights before they are rounded, as `aware` leaves them behind a step
             around, state = [*around, average], [*state, *average.state]

@@ -10,7 +10,7 @@ from tinybert_tf.export.writer.builder import ModelBuilder
 from tinybert_tf.export.writer.calibration import calibrate
 from tinybert_tf.export.writer.graph import NetworkWriter
 from tinybert_tf.export.writer.quantization import QuantizationMode
-from tinybert_tf.export.writer.smoothing import smoothed
+from tinybert_tf.export.writer.smoothing import input_scaling, smoothed
 from tinybert_tf.export.writer.weights import Matrix, folded_weights
 
 
@@ -29,7 +29,7 @@ def test_answers_stay_and_columns_become_even(model_dir, features):
     model = load_model(model_dir())
     network = folded_weights(model)
     before = calibrate(model.config, network, model.head, features)
-    smooth = smoothed(network, before)
+    smooth = smoothed(network, input_scaling(network, before))
     after = calibrate(model.config, smooth, model.head, features)
     np.testing.assert_allclose(answers(model, smooth, features), answers(model, network, features), atol=1e-5)
     layer = smooth.layers[0]
@@ -50,7 +50,7 @@ def test_static_inputs_become_more_even_still(model_dir, features):
     before = calibrate(model.config, network, model.head, features)
     spreads = []
     for static in (False, True):
-        smooth = smoothed(network, before, static)
+        smooth = smoothed(network, input_scaling(network, before, static))
         np.testing.assert_allclose(answers(model, smooth, features), answers(model, network, features), atol=1e-5)
         largest = calibrate(model.config, smooth, model.head, features).dense["layer_0/attention/value"].largest
         spreads.append(np.log(largest).std())
@@ -64,6 +64,10 @@ def test_a_column_that_nothing_reads_is_left_alone(model_dir, features):
     kernel[5] = 0
     first = dataclasses.replace(network.layers[0], intermediate=Matrix(kernel, network.layers[0].intermediate.bias))
     network = dataclasses.replace(network, layers=(first, *network.layers[1:]))
-    scale = smoothed(network, calibrate(model.config, network, model.head, features)).layers[0].attention_scale
+    scale = (
+        smoothed(network, input_scaling(network, calibrate(model.config, network, model.head, features)))
+        .layers[0]
+        .attention_scale
+    )
     assert scale[5] == 1 and np.isfinite(scale).all()
     assert np.exp(np.log(np.delete(scale, 5)).mean()) > 0.99

@@ -14,9 +14,11 @@ the weights to 0.86, 0.99 and 0.87 (geometric means over the layers).
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
+from tinybert_tf.checkpoints.grid import InputScaling
 from tinybert_tf.export.writer.quantization import Calibration
 from tinybert_tf.export.writer.weights import FoldedBert, FoldedLayer, Matrix
 
@@ -26,41 +28,53 @@ _SHARE = 0.5
 _STATIC_SHARE = 0.9
 
 
-def smoothed(network: FoldedBert, calibration: Calibration, static: bool = False) -> FoldedBert:
-    """The network with the same outputs and activations of more even columns.
+def input_scaling(network: FoldedBert, calibration: Calibration, static: bool = False) -> tuple[InputScaling, ...]:
+    """The factors for each layer.
 
     Args:
-        network: not changed.
+        network: without a scaling.
         calibration: of the same network.
         static: attention has one range for all rows; its inputs are made more even than by default.
     """
     layers = []
     for number, layer in enumerate(network.layers):
         share = _STATIC_SHARE if static and number != network.first_token_layer else _SHARE
-        layers.append(_smoothed(layer, f"layer_{number}", calibration, share))
-    return dataclasses.replace(network, layers=tuple(layers))
+        layers.append(_layer_scaling(layer, f"layer_{number}", calibration, share))
+    return tuple(layers)
 
 
-def _smoothed(layer: FoldedLayer, name: str, calibration: Calibration, share: float) -> FoldedLayer:
+def smoothed(network: FoldedBert, scaling: Sequence[InputScaling]) -> FoldedBert:
+    """The network with the same outputs and scaled activations.
+
+    Args:
+        network: not changed.
+        scaling: of each of its layers.
+    """
+    layers = tuple(_smoothed(layer, factors) for layer, factors in zip(network.layers, scaling, strict=True))
+    return dataclasses.replace(network, layers=layers)
+
+
+def _layer_scaling(layer: FoldedLayer, name: str, calibration: Calibration, share: float) -> InputScaling:
     def largest(path: str) -> np.ndarray:
         return calibration.dense[f"{name}/{path}"].largest
 
-    context_scale = _scale(largest("attention/output"), (layer.attention_output,), _SHARE)
-    attention = (layer.query, layer.key, Matrix(layer.value.kernel * context_scale))
+    context = _scale(largest("attention/output"), (layer.attention_output,), _SHARE)
     # All three read the same input, unless only the first token is read: then the value reads means over tokens.
     read = np.maximum(largest("attention/query"), largest("attention/value"))
-    scale = _scale(read, attention, share)
-    query, key, value = (_after(dense, scale) for dense in attention)
-    attention_scale = _scale(largest("intermediate"), (layer.intermediate,), _SHARE)
+    attention = _scale(read, (layer.query, layer.key, Matrix(layer.value.kernel * context)), share)
+    return InputScaling(attention, context, _scale(largest("intermediate"), (layer.intermediate,), _SHARE))
+
+
+def _smoothed(layer: FoldedLayer, factors: InputScaling) -> FoldedLayer:
     return dataclasses.replace(
         layer,
-        scale=scale,
-        query=query,
-        key=key,
-        value=value,
-        attention_output=_after(layer.attention_output, context_scale),
-        attention_scale=attention_scale,
-        intermediate=_after(layer.intermediate, attention_scale),
+        scale=factors.attention,
+        query=_after(layer.query, factors.attention),
+        key=_after(layer.key, factors.attention),
+        value=_after(Matrix(layer.value.kernel * factors.context), factors.attention),
+        attention_output=_after(layer.attention_output, factors.context),
+        attention_scale=factors.intermediate,
+        intermediate=_after(layer.intermediate, factors.intermediate),
     )
 
 
