@@ -24,6 +24,10 @@ TEACHER = BertConfig(num_hidden_layers=4, hidden_size=12, **SIZES)
 LABELS = np.array([0, 1, 1, 0], np.int32)
 
 
+def slow(value):
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 @pytest.fixture
 def features():
     mask = (np.arange(6) < np.array([[6], [4], [2], [5]])).astype(np.int32)
@@ -84,12 +88,12 @@ def test_a_loaded_masked_lm_still_shares_its_word_table(features, tmp_path):
 
 
 @pytest.mark.parametrize("make", [classifier, distiller])
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", *map(slow, ("mixed_float16", "float64"))])
 def test_models_fit_evaluate_and_predict_in_every_precision(make, dtype, features):
     checks.check_fit_evaluate_predict(compiled(make(dtype)), features, LABELS)
 
 
-@pytest.mark.parametrize("teacher_dtype", ["float64", "bfloat16", "float16", "mixed_float16"])
+@pytest.mark.parametrize("teacher_dtype", ["bfloat16", *map(slow, ("float64", "float16", "mixed_float16"))])
 def test_a_teacher_has_a_precision_of_its_own(teacher_dtype, features):
     checks.check_fit_evaluate_predict(compiled(distiller(teacher_dtype=teacher_dtype)), features, LABELS)
 

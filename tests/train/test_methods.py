@@ -28,7 +28,7 @@ def settings(glue, teacher, tmp_path, **changes):
 
 @pytest.mark.parametrize(
     "name",
-    ["minilmv2", "theseus", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pkd", "distilbert"))],
+    ["minilmv2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("theseus", "pkd", "distilbert"))],
 )
 def test_a_method_is_a_flag(name, glue, make_directory, tmp_path):
     teacher = make_directory("teacher", "classification", label2id=LABELS)
@@ -39,7 +39,7 @@ def test_a_method_is_a_flag(name, glue, make_directory, tmp_path):
     assert 0 <= result["score"] <= 1 and result["steps"] == (4 if name == "minilmv2" else 2)
 
 
-@pytest.mark.parametrize(("name", "states"), [("pkd", [1]), ("distilbert", [2])])
+@pytest.mark.parametrize(("name", "states"), [("pkd", [1]), pytest.param("distilbert", [2], marks=pytest.mark.slow)])
 def test_states_of_a_student_made_from_its_teacher_are_projected_as_it_was_made(
     name, states, glue, make_directory, tmp_path, monkeypatch
 ):

@@ -181,6 +181,7 @@ def test_a_run_of_the_first_version_is_resumed_exactly(programs, program, steps,
     assert run(whole)["steps" if program != "distill_general" else "score"] > 0  # finished, and not refused
 
 
+@pytest.mark.slow
 def test_a_signal_during_the_last_checkpoint_of_a_stage_interrupts_too(programs, tmp_path, monkeypatch):
     write, ends = Run.write_checkpoint, []
 
