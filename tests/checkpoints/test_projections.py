@@ -62,3 +62,13 @@ def test_a_checkpoint_of_another_kind_has_none(tmp_path):
     """A student may be one of Google's or KerasHub's, whose files are not looked into."""
     (tmp_path / "bert_model.ckpt.index").touch()
     assert read_projections(tmp_path, 3) is None
+
+
+def test_hidden_states_that_were_not_matched_have_none(student):
+    written = (np.random.rand(24, 32).astype(np.float32), np.zeros(32, np.float32))
+    write_projections({1: written, 2: written}, student, count=3)
+    first, *others = read_projections(student, 3)
+    assert first is None and len(others) == 2
+    np.testing.assert_array_equal(others[1][0], written[0])
+    with pytest.raises(InputError, match=r"has 3 projections.*5 hidden states"):
+        read_projections(student, 5)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from tinybert_tf.distribution import DeviceSettings
@@ -7,6 +9,7 @@ from tinybert_tf.pipeline.quickstart import QuickstartSettings, quickstart
 from tinybert_tf.pipeline.run_task import RunTaskSettings, run_task
 from tinybert_tf.pipeline.steps import Steps
 from tinybert_tf.settings import compose
+from tinybert_tf.train.distill_settings import DistillSettings
 
 
 @pytest.fixture
@@ -86,3 +89,28 @@ def test_devices_are_laid_out_before_the_first_step(monkeypatch):
     monkeypatch.setattr(steps, "make_strategy", lambda *arguments: asked.append(arguments))
     steps.open_devices(DeviceSettings(strategy="mirrored", num_devices=2))
     assert asked == [("mirrored", 2)]
+
+
+def program_steps(tmp_path, calls, **changes):
+    def program(settings):
+        calls.append(settings)
+        Path(settings.run.output_dir).mkdir(parents=True)
+        return {"score": 1.0}
+
+    settings = compose(DistillSettings, task="sst2", data_dir="glue", teacher="t", **changes)
+    return Steps(tmp_path / "out").run_program("trained", program, settings)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "runs"),
+    [
+        ({"padding": "exclude"}, {"padding": "exclude"}, 1),
+        ({"save_every_seconds": 1.0}, {"save_every_seconds": 2.0, "cache_dir": "elsewhere"}, 1),
+        ({"padding": "exclude"}, {"padding": "reference"}, 2),
+    ],
+)
+def test_a_program_is_run_again_for_settings_that_matter(tmp_path, first, second, runs):
+    calls = []
+    program_steps(tmp_path, calls, **first)
+    program_steps(tmp_path, calls, **second)
+    assert len(calls) == runs

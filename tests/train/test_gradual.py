@@ -1,13 +1,15 @@
 """Distillation that prunes on the way, and distillation for a file's rounded weights."""
 
+import numpy as np
 import pytest
 
-from tinybert_tf.checkpoints import load_model
+from tinybert_tf.checkpoints import load_model, save_model
 from tinybert_tf.checkpoints.grid import read_grid
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import build, replace
 from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
+from tinybert_tf.train.gradual import pruned_student
 
 
 @pytest.fixture
@@ -40,6 +42,7 @@ def test_a_student_is_pruned_and_distilled_in_rounds(settings, tmp_path):
         ({"prune_to": "2x9x2x16"}, "prune_to=2x9x2x16: 9 must be a multiple of 2"),
         ({"prune_to": "2x8x2x16", "student": "tinybert4"}, "student=tinybert4: .* give a model directory"),
         ({"prune_to": "9x8x2x16"}, "num_hidden_layers=9: the model has 4"),
+        ({"prune_to": "2x8x2x16", "dry_run": True}, "prune_to=2x8x2x16: has no dry run"),
         ({"quantize_aware": "int3"}, "quantize_aware=int3: must be int8, int4_embeddings or int4"),
         ({"quantize_aware": "int8", "stage": "intermediate"}, "quantize_aware=int8: is for the prediction stage"),
         ({"quantize_aware": "int8", "strategy": "mirrored"}, "quantize_aware=int8: runs on one device"),
@@ -62,3 +65,32 @@ def test_the_intermediate_stage_alone_leaves_out_what_belongs_to_the_other(setti
     alone = whole.of_intermediate_stage(prune_to=None)
     assert (alone.stage, alone.quantize_aware, alone.weight_averaging) == ("intermediate", None, None)
     assert (whole.stage, whole.quantize_aware, whole.weight_averaging) == ("both", "int4", 0.9)
+
+
+def test_an_interrupted_run_with_pruning_resumes(settings, tmp_path, monkeypatch):
+    from tests.train.test_resume import interrupt_after
+
+    settings = replace(settings, prune_to="2x8x2x16", intermediate_epochs=1.0, prediction_epochs=0.4)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            distill_task(settings)
+    assert any((tmp_path / "run" / "checkpoints").iterdir())
+    result = distill_task(settings)
+    assert result["steps"] == 5 + 2 and load_model(result["model"]).config.hidden_size == 8
+    assert len(result["layer_map"]) == 2
+
+
+def test_a_network_that_was_pruned_from_other_weights_is_made_again(settings, tmp_path, make_directory):
+    settings = replace(settings, prune_to="2x8x2x16", stage="prediction", max_steps=1, student=str(make_directory("s")))
+    kept = tmp_path / "run" / "pruning" / "pruned_1"
+    pruned_student(settings, distill_task)
+    first = load_model(kept).get_weights()
+    record = kept.with_suffix(".json").stat().st_mtime_ns
+    pruned_student(settings, distill_task)
+    assert kept.with_suffix(".json").stat().st_mtime_ns == record, "nothing has changed"
+    model = load_model(tmp_path / "s")
+    model.set_weights([weight + 0.1 for weight in model.get_weights()])
+    save_model(model, tmp_path / "s", tokenizer_from=tmp_path / "s")
+    pruned_student(settings, distill_task)
+    assert any(not np.allclose(a, b) for a, b in zip(first, load_model(kept).get_weights(), strict=True))

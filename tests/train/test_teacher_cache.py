@@ -10,6 +10,7 @@ from tinybert_tf.checkpoints import load_model
 from tinybert_tf.data import Tokenizer, load_task
 from tinybert_tf.data.token_shards import open_shards
 from tinybert_tf.distill import Distiller, TinyBertObjective
+from tinybert_tf.distill.networks import reader
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import compose, replace
 from tinybert_tf.train import teacher_cache
@@ -136,3 +137,13 @@ def test_a_run_is_the_same_with_and_without_a_cache(glue, make_directory, tmp_pa
     for weight, other in zip(load_model(tmp_path / "logits" / "last").get_weights(), expected, strict=True):
         np.testing.assert_allclose(weight, other, atol=1e-6)
     assert not (tmp_path / "logits" / "cache").exists()
+
+
+def test_teachers_that_compute_otherwise_are_kept_apart(setting, tmp_path):
+    """Neither the activation of a head nor the precision of products shows in the weights."""
+    shards, _ = setting
+    folders = set()
+    for changes in ({}, {"classifier_activation": "relu"}, {"dtype": "mixed_bfloat16"}):
+        teacher = load_model(tmp_path / "t", head="classification", **changes)
+        folders.add(TeacherCache(tmp_path / "kept", shards, reader(teacher, ("logits",))).folder)
+    assert len(folders) == 3

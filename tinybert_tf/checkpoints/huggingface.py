@@ -185,12 +185,7 @@ def save_model(
         InputError: `directory` is something else, or `tokenizer_from` has no vocabulary.
     """
     directory = Path(directory).resolve()
-    if (
-        directory.exists()
-        and not (directory / "config.json").is_file()
-        and (not directory.is_dir() or any(directory.iterdir()))
-    ):
-        raise InputError(f"{directory}: exists and is not a model directory, so it is not replaced; name another one")
+    check_replaceable(directory)
     vocabulary = None if tokenizer_from is None else _vocabulary_of(tokenizer_from)
     if isinstance(model, BiLstmModel):
         family, tensors, config = families.FAMILIES["bert"], bilstm.tensors(model), bilstm.config_json(model)
@@ -207,6 +202,13 @@ def save_model(
             write_codes(model, aside)
         if vocabulary is not None:
             families.write_vocabulary(family, vocabulary, aside, model.config.max_position_embeddings)
+
+
+def check_replaceable(directory: Path) -> None:
+    """Raises InputError where a model directory is to be written and something else stands."""
+    is_model, is_empty = (directory / "config.json").is_file(), directory.is_dir() and not any(directory.iterdir())
+    if directory.exists() and not is_model and not is_empty:
+        raise InputError(f"{directory}: exists and is not a model directory, so it is not replaced; name another one")
 
 
 def _config_json(family: families.Family, model: BertModel, vocabulary: Vocabulary | None) -> dict:

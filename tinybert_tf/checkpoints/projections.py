@@ -12,12 +12,16 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write
 
 FILE_NAME = "distill.safetensors"
+# In the file's metadata: how many hidden states the student has.
+_STATES = "hidden_states"
 
 Projection = tuple[np.ndarray, np.ndarray]  # kernel [student hidden, teacher hidden], bias [teacher hidden]
 
 
-def read_projections(directory: str | Path, count: int) -> list[Projection] | None:
+def read_projections(directory: str | Path, count: int) -> list[Projection | None] | None:
     """Reads `count` projections (one a hidden state, the embedding output first), or None where there are none.
+
+    A hidden state that was not matched has none: None in its place.
 
     Looks in `distill.safetensors`, then in the weights themselves, where the published TinyBERT checkpoints have
     `fit_dense` (one for all) or `fit_denses.N` (one each).
@@ -39,12 +43,22 @@ def read_projections(directory: str | Path, count: int) -> list[Projection] | No
     numbers = {int(found[1]) for name in tensors if (found := re.fullmatch(r"fit_denses\.(\d+)\.weight", name))}
     if not numbers:
         return None
-    if numbers != set(range(count)):
+    states = _hidden_states(path) or len(numbers)
+    if states != count or not numbers <= set(range(count)):
         raise InputError(
-            f"{path}: has {len(numbers)} projections (fit_denses.N), but this student has {count} hidden states; "
+            f"{path}: has {states} projections (fit_denses.N), but this student has {count} hidden states; "
             "use the file that belongs to it or start without one"
         )
-    return [_projection(path, tensors, f"fit_denses.{number}") for number in range(count)]
+    return [_projection(path, tensors, f"fit_denses.{n}") if n in numbers else None for n in range(count)]
+
+
+def _hidden_states(path: Path) -> int | None:
+    """How many hidden states the student of a file has, matched or not; None for files that do not say so."""
+    if path.suffix != ".safetensors":
+        return None
+    with safetensors.safe_open(path, framework="numpy") as file:
+        states = (file.metadata() or {}).get(_STATES, "")
+    return int(states) if states.isdecimal() else None
 
 
 def _projection(path: Path, tensors: dict[str, np.ndarray], name: str) -> Projection:
@@ -58,11 +72,17 @@ def _projection(path: Path, tensors: dict[str, np.ndarray], name: str) -> Projec
     return kernel, bias
 
 
-def write_projections(projections: Mapping[int, Projection], directory: str | Path) -> None:
-    """Writes `distill.safetensors` in a directory: projections by hidden state, under the names of the published checkpoints."""
+def write_projections(projections: Mapping[int, Projection], directory: str | Path, count: int | None = None) -> None:
+    """Writes `distill.safetensors` in a directory: projections by hidden state, under the names of the published checkpoints.
+
+    Args:
+        projections: kernel and bias, by the number of the hidden state.
+        directory: of the student.
+        count: hidden states of the student; by default all have a projection.
+    """
     tensors = {}
     for number, (kernel, bias) in projections.items():
         tensors[f"fit_denses.{number}.weight"] = np.ascontiguousarray(np.asarray(kernel, np.float32).T)
         tensors[f"fit_denses.{number}.bias"] = np.asarray(bias, np.float32)
     with atomic_write(Path(directory) / FILE_NAME) as aside:
-        safetensors.numpy.save_file(tensors, aside)
+        safetensors.numpy.save_file(tensors, aside, metadata={_STATES: str(count or len(projections))})

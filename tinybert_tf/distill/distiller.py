@@ -310,7 +310,8 @@ class Distiller(keras.Model):
         found = {
             int(index): (p.kernel.numpy(), p.bias.numpy()) for index, p in self.projections.items() if index.isdigit()
         }
-        write_projections(found, directory)
+        depth = getattr(getattr(self.student, "config", None), "num_hidden_layers", None)
+        write_projections(found, directory, None if depth is None else depth + 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -368,7 +369,7 @@ def _projection_key(match: Match) -> str:
 
 def _checked_projection(values: Sequence[Projection], index: int, inputs: int, outputs: int) -> Projection:
     """The starting value for a hidden state; InputError where there is none of its shape."""
-    found = [tuple(tuple(np.shape(part)) for part in value) for value in values]
+    found = [value and tuple(tuple(np.shape(part)) for part in value) for value in values]
     if index >= len(found) or found[index] != ((inputs, outputs), (outputs,)):
         given = f"the one for it has the shapes {found[index]}" if index < len(found) else f"there are {len(found)}"
         raise InputError(
@@ -398,6 +399,7 @@ def _projections(student, teacher, matches: Sequence[Match], values) -> dict[str
         is_last = key == "sequence_output"
         if values is not None and (is_last or key.isdigit()):
             index = student.config.num_hidden_layers if is_last else int(key)
-            layer.set_weights(_checked_projection(values, index, inputs, outputs))
+            if index >= len(values) or values[index] is not None:  # a state that was not matched before has none
+                layer.set_weights(_checked_projection(values, index, inputs, outputs))
         projections[key] = layer
     return projections

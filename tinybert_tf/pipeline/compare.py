@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tinybert_tf.bert import BiLstmConfig, encoder_flops, size_of
+from tinybert_tf.bert import encoder_flops, size_of
 from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import benchmark, export_tflite
@@ -103,7 +103,8 @@ def compare(settings: CompareSettings) -> dict:
         settings: of the program.
 
     Returns:
-        `rows`, one for each method and task: score, deviation, seeds, parameters, encoder FLOPs, minutes, int8 milliseconds.
+        `rows`, one for each method and task: score, deviation, seeds, parameters, encoder FLOPs, minutes, milliseconds of
+        the `dynamic` file.
 
     Raises:
         InputError: files or settings that cannot be used; at the end, the messages of runs that failed.
@@ -241,18 +242,16 @@ def _row(method: Method, task: str, results: list[dict], settings: CompareSettin
     config, _ = read_config(row["model"])
     row["parameters"] = load_model(row["model"]).count_params()
     length = settings.seq_len or 128
-    is_bilstm = isinstance(config, BiLstmConfig)
-    row["encoder_flops"] = config.encoder_flops(length) if is_bilstm else encoder_flops(config, length)
+    row["encoder_flops"] = encoder_flops(config, length)
     return row
 
 
 def _add_times(rows: list[dict[str, Any]], settings: CompareSettings) -> None:
-    """Adds the int8 file's median milliseconds; all files alternate in one run."""
+    """Adds the `dynamic` file's median milliseconds; all files alternate in one run."""
     files = []
     for row in rows:
         path = Path(settings.output_dir) / "tflite" / f"{row['method']}_{row['task']}.tflite"
-        if not path.is_file():
-            export_tflite(row["model"], path, seq_len=settings.seq_len or 128, quantize="dynamic")
+        export_tflite(row["model"], path, seq_len=settings.seq_len or 128, quantize="dynamic")
         files.append(str(path))
     for row, report in zip(rows, benchmark(files), strict=True):
         row |= {"mb": report.mb, "ms": report.median_ms}

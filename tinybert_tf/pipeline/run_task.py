@@ -88,6 +88,9 @@ class _TaskSteps:
             raise InputError(
                 "a pipeline scores and converts one teacher; take bin/distill_task.py for several or a file of logits"
             )
+        if self.distilling.matching.layer_map == "search":
+            raise InputError("scores every map after both stages; take bin/distill_task.py", "layer_map", "search")
+        self.layers = self.distilling.matching.layers
         self.teacher = resolve_directory(self.distilling.teacher)
         self.data = self.reading.load()
         self.seq_len = self.reading.seq_len or self.data.task.seq_len
@@ -119,11 +122,15 @@ class _TaskSteps:
             first = grid.distill.of_intermediate_stage()
             student = first.student if Path(first.student).is_dir() else None
             result = self.steps.run_program("intermediate", distill_task, first, student=student, **files)
+            self.layers = result.get("layer_map", self.layers)
             grid = replace(grid, student=result["model"], init="auto", prune_to=None, prune_rounds=1)
         student = grid.distill.student
         if stage == "intermediate":
             return Path(student)
         second = replace(grid, stage="prediction")
+        if augmented and self.data.task.kind == "regression":  # learns from the task's own rows
+            limit = self.distilling.examples.max_train_examples
+            second = replace(second, augmented_data_dir=None, max_train_examples=limit)
         if self.settings.sweep:
             return Path(self.steps.run_program("sweep", sweep, second, student=student, **files)["model"])
         result = self.steps.run_program("prediction", distill_task, second.distill, student=student, **files)
@@ -163,7 +170,7 @@ def _write_report(job: _TaskSteps, models: dict[str, Path], rows: list[dict[str,
     example = next(iter(job.data.dev))
     # Contexts are too long for a plot.
     text, pair = (example.question, None) if job.data.task.kind == "span" else (example.text, example.text_pair)
-    plot_attention_of(models["teacher"], models["student"], text, pair, job.distilling.matching.layers, maps)
+    plot_attention_of(models["teacher"], models["student"], text, pair, job.layers, maps)
     runs = [run for run in ("intermediate", "prediction") if (job.root / run / "metrics.jsonl").is_file()]
     report = write_report(
         job.root,
@@ -172,6 +179,6 @@ def _write_report(job: _TaskSteps, models: dict[str, Path], rows: list[dict[str,
         {run: job.root / run / "metrics.jsonl" for run in runs},
         [(f"Attention of teacher and student: “{text}”", maps)],
         read_json(job.root / runs[-1] / "run.json")["settings"] if runs else {},
-        diagnose(models["teacher"], models["student"], job.data, job.distilling.matching.layers, job.seq_len),
+        diagnose(models["teacher"], models["student"], job.data, job.layers, job.seq_len),
     )
     return report.html

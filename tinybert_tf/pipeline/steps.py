@@ -12,6 +12,7 @@ from tinybert_tf.distribution import DeviceSettings, best_strategy, make_strateg
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object, remove, write_json
 from tinybert_tf.settings import flat_fields, flat_values, replace
+from tinybert_tf.train.run import IGNORED_SETTINGS
 from tinybert_tf.train.settings import FORMER_DEFAULTS
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,9 @@ class Steps:
         self._number += 1
         output, record = self.directory / name, self.directory / "steps" / f"{name}.json"
         inputs = {"settings": settings, "files": {key: _identity(path) for key, path in files.items() if path}}
-        before = _with_defaults(read_json_object(record), defaults or {}) if record.is_file() else {}
+        before = read_json_object(record) if record.is_file() else {}
+        if before.get("inputs") != inputs:
+            before = _with_defaults(before, defaults or {})
         head = f"[step {self._number}] {name}"
         if before.get("inputs") == inputs and "result" in before and before["output"] == _identity(output):
             logger.info("%s: already done", head)
@@ -69,7 +72,7 @@ class Steps:
         self, name: str, program: Callable[[Any], dict], settings: Any, **files: str | Path | None
     ) -> dict[str, Any]:
         """A step that is a call of a program, whose `output_dir` is the step's output. See `run`."""
-        described = {key: value for key, value in flat_values(settings).items() if key != "output_dir"}
+        described = {key: value for key, value in flat_values(settings).items() if key not in IGNORED_SETTINGS}
         defaults = {key: field.default for key, field in flat_fields(type(settings)).items() if key in described}
 
         def make(output: Path) -> dict[str, Any]:

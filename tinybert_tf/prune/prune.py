@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinybert_tf.bert import BertModel
+from tinybert_tf.bert import BertModel, BiLstmModel
 from tinybert_tf.checkpoints import load_model, read_projections, resolve_directory, save_model, write_projections
 from tinybert_tf.checkpoints.projections import FILE_NAME as PROJECTIONS
 from tinybert_tf.checkpoints.projections import Projection
@@ -116,6 +116,9 @@ def prune(
         check_same_words(tokenizer, Tokenizer.from_directory(source))
     texts, held_out = with_held_out(texts, held_out)
     models = {name: load_model(source) for name, source in sources.items()}
+    for name, model in models.items():
+        if isinstance(model, BiLstmModel):
+            raise InputError(f"{sources[name]}: is a BiLSTM, which has no layers to prune")
     config = changes.applied(models[""].config)
     if whole_rows is not None:
         check_codes(changes.vocab_size or config.vocab_size, config.embedding_width, whole_rows)
@@ -157,7 +160,7 @@ class _Pruned:
 
     models: Mapping[str, BertModel]
     vocabulary: Vocabulary
-    projections: list[Projection] | None
+    projections: list[Projection | None] | None
     layers: tuple[int, ...]
     coverage: Coverage | None = None
 
@@ -168,7 +171,7 @@ class _Work:
 
     models: Mapping[str, BertModel]
     vocabulary: Vocabulary
-    projections: list[Projection] | None
+    projections: list[Projection | None] | None
     texts: Iterable[Text]
     held_out: Iterable[Text]
     rows: Sequence[Text]
@@ -214,7 +217,7 @@ def _first_tokens(batches: Iterable[Mapping]) -> Iterator[Mapping]:
             return
 
 
-def _projections(source: Path, model: BertModel) -> list[Projection] | None:
+def _projections(source: Path, model: BertModel) -> list[Projection | None] | None:
     """The projections in a student's directory, if any."""
     return read_projections(source, model.config.num_hidden_layers + 1) if (source / PROJECTIONS).is_file() else None
 
@@ -239,4 +242,5 @@ def _write(pruned: _Pruned, output_dir: Path) -> None:
         for name, model in pruned.models.items():
             save_model(model, aside / name, tokenizer_from=pruned.vocabulary)
         if pruned.projections is not None:
-            write_projections(dict(enumerate(pruned.projections)), aside)
+            matched = {number: found for number, found in enumerate(pruned.projections) if found is not None}
+            write_projections(matched, aside, len(pruned.projections))

@@ -45,18 +45,23 @@ def with_structure(
     return student, compress_teacher(student, model, layers, batches, kept), layers
 
 
-def composed(projections: list[Projection], layers: tuple[int, ...], to_teacher: list[Projection]) -> list[Projection]:
+def composed(
+    projections: list[Projection], layers: tuple[int, ...], to_teacher: list[Projection | None]
+) -> list[Projection | None]:
     """Projections from a pruned network to the teacher of the network that it was made from.
 
     Args:
         projections: from the pruned network to that network.
         layers: that network's layers that the pruned one's were made from.
-        to_teacher: from each hidden state of that network to its teacher's.
+        to_teacher: from each hidden state of that network to its teacher's; None for one that was not matched.
     """
-    found = []
+    found: list[Projection | None] = []
     for (kernel, bias), number in zip(projections, (0, *layers), strict=True):
-        to_kernel, to_bias = to_teacher[number]
-        found.append((kernel @ to_kernel, bias @ to_kernel + to_bias))
+        if (next_one := to_teacher[number]) is None:
+            found.append(None)
+        else:
+            to_kernel, to_bias = next_one
+            found.append((kernel @ to_kernel, bias @ to_kernel + to_bias))
     return found
 
 

@@ -130,6 +130,8 @@ class DistillSettings:
             raise InputError("chooses on dev, after the prediction stage; set `stage=both`", "layer_map", kind)
         if kind == "search" and self.run.dry_run:
             raise InputError("has no dry run; name the map", "layer_map", kind)
+        if self.pruning.prune_to is not None and self.run.dry_run:
+            raise InputError("has no dry run", "prune_to", self.pruning.prune_to)
 
     def _check_logits(self) -> None:
         """What several teachers and a file of logits cannot do."""
@@ -146,6 +148,14 @@ class DistillSettings:
             raise InputError("takes the place of `teacher`; give one of the two", name, value)
         if self.stage != "prediction":
             raise InputError("has no layers to compare; set `stage=prediction`", name, value)
+        if self.matching.layer_map == "search":
+            raise InputError("is chosen by layers that a file of logits does not have", "layer_map", "search")
+        if self.pruning.prune_to is not None:
+            raise InputError(
+                "keeps the map of its teacher's layers, which a file of logits does not have",
+                "prune_to",
+                self.pruning.prune_to,
+            )
         if self.data.custom.unlabelled_file:
             raise InputError("holds the logits of labelled rows; leave `unlabelled_file` out", name, value)
 

@@ -14,7 +14,7 @@ from tinybert_tf.checkpoints.projections import Projection
 from tinybert_tf.data import TaskData
 from tinybert_tf.distill import layer_map
 from tinybert_tf.distill.soft_map import LayerWeights, LearnedMapObjective
-from tinybert_tf.distribution import distributed
+from tinybert_tf.distribution import distributed, make_strategy
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.baseline import constant_score
 from tinybert_tf.evaluate.task_model import TaskModel
@@ -27,6 +27,7 @@ from tinybert_tf.train.loss_scale import relative_weights
 from tinybert_tf.train.map_search import searched_map
 from tinybert_tf.train.map_trials import MapTrials, Start, TrialStage
 from tinybert_tf.train.precision import Precision
+from tinybert_tf.train.reading import cache_folder
 from tinybert_tf.train.run import Run, finished_result, recorded
 from tinybert_tf.train.student import make_student, vocabulary_of
 from tinybert_tf.train.teachers import (
@@ -67,7 +68,9 @@ def distill_task(settings: DistillSettings) -> dict:
     if not settings.teacher:
         raise InputError(f"is missing; it is {TEACHER_HELP}", "teacher")
     original = settings
-    if settings.pruning.prune_to is not None and not settings.run.dry_run:
+    if settings.pruning.prune_to is not None:
+        # Before anything uses a device.
+        make_strategy(settings.run.devices.strategy, settings.run.devices.num_devices)
         settings = pruned_student(settings, distill_task)
     if settings.compares_logits_alone and _has_own_vocabulary(settings):
         return _learn_logits(settings, original)
@@ -78,7 +81,9 @@ def distill_task(settings: DistillSettings) -> dict:
         teachers = _load_teachers(data, settings, precision)
         first, teacher = teachers[0], teachers[0].model
         teacher_score = _teacher_score(teachers, settings, earlier)
-        training = training_set(settings, first, has_teacher=True)
+        training = training_set(original, first, has_teacher=True)
+        shared = settings.examples.cache_dir
+        shared = cache_folder(settings.run.output_dir, shared) if shared else None
         new_student = functools.partial(
             make_student,
             teacher,
@@ -91,11 +96,9 @@ def distill_task(settings: DistillSettings) -> dict:
             seq_len=first.seq_len,
             pairs=data.task.has_pairs,
         )
-        student, projections = new_student(settings.matching.layers, cache_dir=settings.examples.cache_dir)
-        if isinstance(student, BiLstmModel) and settings.stage != "prediction":
-            raise InputError(
-                "compares layers, which a BiLSTM does not have; set `stage=prediction`", "stage", settings.stage
-            )
+        student, projections = new_student(settings.matching.layers, cache_dir=shared)
+        if isinstance(student, BiLstmModel):
+            _check_bilstm(settings)
         evaluate = dataclasses.replace(first, model=student).scorer(data.dev)
         weights = earlier.get("loss_weights", {})
         if settings.matching.loss_scale == "relative" and settings.stage != "prediction" and not weights:
@@ -103,10 +106,12 @@ def distill_task(settings: DistillSettings) -> dict:
             weights = relative_weights(teacher, depth, settings.matching.layers, training.texts())
         found = {"teacher_score": teacher_score, "loss_weights": weights, "buckets": training.buckets}
         kept_map = {"layer_map": earlier["layer_map"]} if "layer_map" in earlier else {}
+        if original.pruning.prune_to is not None:
+            kept_map = {"layer_map": settings.matching.layers}
         run = Run(original, dataclasses.asdict(precision) | found | kept_map)
         logits_of = None
         if len(teachers) > 1 and not settings.run.dry_run:
-            logits_of = mean_of(teachers, settings, first.ids)
+            logits_of = mean_of(teachers, original, first.ids)
         trainer = Trainer(
             run, settings.run, student, training, evaluate, settings.examples.evaluations, first.tokenizer.spec, precision,
             settings.matching.has_dropout, settings.teacher_cache, settings.examples.cache_dir, logits_of=logits_of,
@@ -120,6 +125,18 @@ def distill_task(settings: DistillSettings) -> dict:
         resolved = run.description["resolved"]
         found_map = {"layer_map": resolved["layer_map"]} if "layer_map" in resolved else {}
         return trainer.finish(scores, teacher_score=teacher_score, retention=retention, **found_map)
+
+
+def _check_bilstm(settings: DistillSettings) -> None:
+    """What compares or changes layers is not for a BiLSTM."""
+    if settings.stage != "prediction":
+        raise InputError(
+            "compares layers, which a BiLSTM does not have; set `stage=prediction`", "stage", settings.stage
+        )
+    if settings.matching.layer_map == "search":
+        raise InputError("is a map of layers, which a BiLSTM does not have", "layer_map", "search")
+    if settings.quantize_aware is not None:
+        raise InputError("is not for a BiLSTM", "quantize_aware", settings.quantize_aware)
 
 
 def _keep_map(run: Run, learned: LayerWeights) -> None:
@@ -141,11 +158,12 @@ def _with_searched_map(
     Returns:
         The settings with this map, and the projections that it begins with.
     """
-    made = Path(settings.run.output_dir) / "search"
+    made, shared = Path(settings.run.output_dir) / "search", settings.examples.cache_dir
+    kept_in = cache_folder(settings.run.output_dir, shared) if shared else made
 
     def start(layers: Sequence[int]) -> Start:
         keras.utils.set_random_seed(settings.run.seed)
-        model, projections = new_student(list(layers), cache_dir=settings.examples.cache_dir or made)
+        model, projections = new_student(list(layers), cache_dir=kept_in)
         return model.get_weights(), projections
 
     depths = trainer.model.config.num_hidden_layers, teacher.config.num_hidden_layers
@@ -207,9 +225,11 @@ def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
             )
         source = resolve_directory(settings.student, "--student")
         student = load_model(source, head=data.task.head, label2id=data.task.label2id or None, dtype=precision.dtype)
+        if isinstance(student, BiLstmModel):
+            _check_bilstm(settings)
         tokenizer = settings.data.open_tokenizer(source)
         of_student = TaskModel.of(student, tokenizer, data, settings.data.seq_len, source=source)
-        training = training_set(settings, of_student, has_teacher=settings.teacher_logits is None)
+        training = training_set(original, of_student, has_teacher=settings.teacher_logits is None)
         teacher_score = logits_of = None
         if settings.teacher_logits is not None:
             logits = read_logits(settings.teacher_logits, data.task, of_student.ids)
@@ -220,7 +240,7 @@ def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
         elif not settings.run.dry_run:
             teachers = _load_teachers(data, settings, precision)
             teacher_score = _teacher_score(teachers, settings, earlier)
-            logits_of = mean_of(teachers, settings, of_student.ids)
+            logits_of = mean_of(teachers, original, of_student.ids)
         found = {} if teacher_score is None else {"teacher_score": teacher_score}
         run = Run(original, dataclasses.asdict(precision) | found | {"buckets": training.buckets})
         trainer = Trainer(
@@ -334,8 +354,9 @@ def _prediction_training(
     training: TrainingSet | SpanTrainingSet, data: TaskData, settings: DistillSettings
 ) -> TrainingSet | SpanTrainingSet:
     """What of the training set the prediction stage learns from."""
-    if settings.augmented_data_dir and data.task.kind == "regression":
+    if settings.augmented_data_dir and data.task.kind == "regression" and settings.teacher_logits is None:
         # As the paper does for STS-B: replaced words change how similar two sentences are.
+        logger.info("prediction  learns from the rows of %s alone: augmented ones have no score", data.train.source)
         training = dataclasses.replace(training, split=data.train.limit(settings.examples.max_train_examples))
     if not settings.matching.compares_layers or settings.learns_labels(data.task.kind):
         return training.labelled()

@@ -224,7 +224,7 @@ def fit(
     variables = [*training_variables(model, frozen), *state]
     if run.plan is not None:
         prepare_for_fit(model)
-        run.plan.append(plan.timed_stage(model, batches(0), steps, batch_size, variables))
+        run.plan.append(plan.timed_stage(model, batches(0), steps, batch_size, variables, around_steps))
         return
     first = _resumed_step(run, stage, steps, variables, evaluation)
     if first == steps:

@@ -1,20 +1,22 @@
 """Distillation while pruning: a student gets smaller in rounds, with a part of the intermediate stage after each."""
 
 import dataclasses
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tinybert_tf.bert import BertConfig, size_of
+from tinybert_tf.bert import BertConfig, BiLstmConfig, size_of
 from tinybert_tf.checkpoints import read_config, resolve_directory
 from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.distill import layer_map
+from tinybert_tf.distribution import several_workers
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json_object, write_json
+from tinybert_tf.files import file_states, read_json_object, remove, write_json
 from tinybert_tf.prune import prune
 from tinybert_tf.prune.texts import split_texts
-from tinybert_tf.settings import check_at_least_one, replace, setting
+from tinybert_tf.settings import check_at_least_one, flat_values, replace, setting
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,8 @@ def pruned_student(settings: Any, distill: Callable[[Any], dict]) -> Any:
     Raises:
         InputError: a student that is no model directory, or a size that is larger than its own.
     """
+    if several_workers():
+        raise InputError("prunes on one machine; take `strategy=mirrored`", "prune_to", settings.pruning.prune_to)
     if size_of(settings.student) is not None and not Path(settings.student).is_dir():
         raise InputError(
             "`prune_to` makes a trained network smaller: give a model directory, such as the teacher's",
@@ -59,11 +63,20 @@ def pruned_student(settings: Any, distill: Callable[[Any], dict]) -> Any:
     rounds, directory = settings.pruning.prune_rounds, Path(settings.run.output_dir) / "pruning"
     student = resolve_directory(settings.student, "--student")
     config, _ = read_config(student)
-    teacher, _ = read_config(resolve_directory(settings.teacher))
+    if isinstance(config, BiLstmConfig):
+        raise InputError("is not for a BiLSTM", "prune_to", settings.pruning.prune_to)
+    teacher, _ = read_config(resolve_directory(settings.teachers[0]))
     layers = layer_map(settings.matching.layers, config.num_hidden_layers, teacher.num_hidden_layers)
     for number in range(1, rounds + 1):
         target = _sizes(config, size_of(settings.pruning.prune_to), number / rounds)
-        kept = _prune(student, directory / f"pruned_{number}", settings.data, settings.run.seed, target)
+        kept = _prune(
+            student,
+            directory / f"pruned_{number}",
+            settings.data,
+            settings.run.seed,
+            target,
+            directory / f"distilled_{number}",
+        )
         layers = tuple(layers[layer - 1] for layer in kept)
         student = directory / f"pruned_{number}"
         settings = replace(settings, student=str(student), layer_map=",".join(map(str, layers)))
@@ -74,18 +87,26 @@ def pruned_student(settings: Any, distill: Callable[[Any], dict]) -> Any:
     return settings
 
 
-def _prune(student: Path, output: Path, data: DataSettings, seed: int, sizes: dict[str, int]) -> list[int]:
-    """Prunes a student, unless that is done already; returns the remaining layers, counted from 1."""
+def _prune(
+    student: Path, output: Path, data: DataSettings, seed: int, sizes: dict[str, int], distilled: Path
+) -> list[int]:
+    """Prunes a student, unless that is done already; returns the remaining layers, counted from 1.
+
+    What an earlier call distilled from another student is removed.
+    """
     record = output.with_suffix(".json")
+    states = file_states(sorted(str(path) for path in student.iterdir() if path.is_file()))
+    inputs = json.loads(json.dumps({"sizes": sizes, "student": states, "data": flat_values(data), "seed": seed}))
     if (output / "config.json").is_file() and record.is_file():
         found = read_json_object(record)
-        if found.get("sizes") == sizes:
+        if found.get("inputs") == inputs:
             return found["layers"]
+    remove(distilled)
     task = data.load()
     logger.info("pruning to %s", "x".join(map(str, sizes.values())))
     texts, seq_len = split_texts(task.train), data.seq_len or task.task.seq_len
     report = prune(student, output, texts, held_out=texts, seq_len=seq_len, seed=seed, **sizes)
-    write_json(record, {"sizes": sizes, "layers": report.layers})
+    write_json(record, {"inputs": inputs, "layers": report.layers})
     return list(report.layers)
 
 

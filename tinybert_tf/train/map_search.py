@@ -14,13 +14,13 @@ from tinybert_tf.distribution import is_chief
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object, write_json
 from tinybert_tf.settings import flat_values
+from tinybert_tf.train.run import IGNORED_SETTINGS
 
 logger = logging.getLogger(__name__)
 
 # Fewer steps tell nothing of a map.
 _FEWEST_STEPS = 4
 _MOST_MAPS = 16
-_PLACES = ("output_dir", "cache_dir")
 
 
 def candidates(student_layers: int, teacher_layers: int, count: int, seed: int = 0) -> list[tuple[int, ...]]:
@@ -99,7 +99,7 @@ class _Record:
 
     def __init__(self, path: Path, settings: Any):
         self.path = path
-        self.settings = {name: value for name, value in flat_values(settings).items() if name not in _PLACES}
+        self.settings = {name: value for name, value in flat_values(settings).items() if name not in IGNORED_SETTINGS}
         earlier = read_json_object(path) if path.is_file() else {}
         self.trials = earlier.get("trials", []) if earlier.get("settings") == self.settings else []
 

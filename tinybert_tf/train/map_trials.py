@@ -114,5 +114,6 @@ class _Compiled:
         if isinstance(self.objective, ChosenMapObjective):
             self.objective.choose(layers)
             for index, layer in self.model.projections.items() if projections else ():
-                layer.set_weights(projections[int(index)])
+                if (kept := projections[int(index)]) is not None:
+                    layer.set_weights(kept)
         self.model.fit(self.batches(), epochs=1, steps_per_epoch=self.steps, shuffle=False, verbose=0)

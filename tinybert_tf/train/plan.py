@@ -31,6 +31,7 @@ def timed_stage(
     steps: int,
     batch_size: int,
     variables: Sequence[keras.Variable],
+    around_steps: Sequence[keras.callbacks.Callback] = (),
 ) -> StagePlan:
     """Trains a compiled model for a few steps and extrapolates.
 
@@ -40,11 +41,14 @@ def timed_stage(
         steps: of the stage.
         batch_size: examples in a batch, over all replicas.
         variables: what a checkpoint of the stage holds.
+        around_steps: callbacks that act before and after each step.
     """
     tried = min(steps, 1 + _TIMED_STEPS)
     ends = [time.perf_counter()]
     clock = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter()))
-    model.fit(sharded(batches.take(tried), batch_size), steps_per_epoch=tried, verbose=0, callbacks=[clock])
+    model.fit(
+        sharded(batches.take(tried), batch_size), steps_per_epoch=tried, verbose=0, callbacks=[*around_steps, clock]
+    )
     per_step = np.diff(ends)
     seconds = float(np.mean(per_step[1:] if tried > 1 else per_step)) * steps
     return StagePlan(steps, seconds, sum(int(np.prod(v.shape)) * 4 for v in variables))

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tinybert_tf.bert import BertModel
-from tinybert_tf.checkpoints.huggingface import save_model
+from tinybert_tf.checkpoints.huggingface import check_replaceable, save_model
 from tinybert_tf.distribution import is_chief
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write, read_json_object, remove, write_json, writing
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 _PACKAGES = ("tinybert_tf", "tensorflow", "keras", "tensorflow-text", "numpy")
 # Settings that do not change what is trained.
-_IGNORED_SETTINGS = {
+IGNORED_SETTINGS = {
     "output_dir",
     "save_every_seconds",
     "dry_run",
@@ -122,10 +122,12 @@ class Run:
         """Writes a model directory; `also(directory)` may write extra files into it."""
         if not self.writes:
             return
-        with writing(self.directory):
-            save_model(model, self.directory / name, tokenizer_from=tokenizer_from)
+        directory = (self.directory / name).resolve()
+        check_replaceable(directory)
+        with writing(self.directory), atomic_write(directory) as aside:
+            save_model(model, aside, tokenizer_from=tokenizer_from)
             if also is not None:
-                also(self.directory / name)
+                also(aside)
 
     def write_checkpoint(
         self, stage: str, step: int, steps: int, state: dict[str, Any], arrays: Sequence[np.ndarray]
@@ -200,7 +202,7 @@ def _earlier_run(settings: Any) -> dict[str, Any]:
     earlier, now = read_json_object(path), json.loads(json.dumps(flat_values(settings)))
     # A run of an earlier version lacks the settings that were added since: it ran with what are now their defaults.
     then = {name: field.default for name, field in flat_fields(type(settings)).items()} | earlier.get("settings", {})
-    for name in now.keys() - _IGNORED_SETTINGS:
+    for name in now.keys() - IGNORED_SETTINGS:
         if _same(name, then[name], now[name]):
             continue
         raise InputError(

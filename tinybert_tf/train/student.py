@@ -11,11 +11,10 @@ from tinybert_tf.bert import BertModel, BiLstmConfig, BiLstmModel, build_model, 
 from tinybert_tf.bert.bilstm import MODEL_TYPE as BILSTM
 from tinybert_tf.checkpoints import load_model, read_projections, resolve_directory
 from tinybert_tf.checkpoints.projections import Projection
-from tinybert_tf.data import Tokenizer
 from tinybert_tf.distill import check_inputs, check_pair, check_vocabulary, initialize_student
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write, writing
-from tinybert_tf.tokenizer_files import FAST_FILE, VOCABULARY_FILE
+from tinybert_tf.tokenizer_files import FAST_FILE, VOCABULARY_FILE, open_vocabulary
 from tinybert_tf.train.reading import digest_of
 
 logger = logging.getLogger(__name__)
@@ -154,14 +153,14 @@ def _check_words(student_dir: Path, teacher_dir: Path) -> None:
     """Raises InputError if the student's directory has a vocabulary that is not its teacher's."""
     student = vocabulary_of(student_dir)
     if student is not None:
-        teacher = Tokenizer.from_directory(teacher_dir).vocabulary
+        teacher = open_vocabulary(teacher_dir).words
         check_vocabulary(student, teacher, str(student_dir), str(teacher_dir))
 
 
 def vocabulary_of(directory: Path) -> Sequence[str] | None:
     """The words of a model directory by id; None if it holds weights alone."""
     has_words = any((directory / name).is_file() for name in (VOCABULARY_FILE, FAST_FILE))
-    return list(Tokenizer.from_directory(directory).vocabulary) if has_words else None
+    return list(open_vocabulary(directory).words) if has_words else None
 
 
 def _some_text(batches: Iterable[Mapping]) -> Iterator[Mapping]:

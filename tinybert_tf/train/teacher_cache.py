@@ -45,8 +45,11 @@ class TeacherCache:
     def __init__(self, folder: str | Path, shards: TokenShards, teacher: Reader):
         self.shards, self._teacher, self._outputs = shards, teacher, teacher.submodel.output
         shapes = [(name, output.shape, output.dtype) for name, output in self._outputs.items()]
-        digest = hashlib.sha256(f"{shards.key} {shapes}".encode())
-        for weight in teacher.network.get_weights():
+        network = teacher.network
+        # The configuration has the activation of the head, the policy the precision of the products: neither shows in weights.
+        computes = getattr(network, "config", None), network.dtype_policy.name
+        digest = hashlib.sha256(f"{shards.key} {shapes} {computes}".encode())
+        for weight in network.get_weights():
             digest.update(np.ascontiguousarray(weight).view(np.uint8).data)
         self.folder = Path(folder) / f"teacher-{digest.hexdigest()[:16]}"
 

@@ -67,7 +67,9 @@ def mean_logits(members: Sequence[Member]) -> LogitsOf:
 def scores_of(teachers: Sequence[TaskModel], settings: Any) -> dict[str, float]:
     """The dev scores of a teacher, or of the weighted mean of several; `settings` are those of task distillation."""
     if len(teachers) == 1:
-        return teacher_scores(teachers[0], settings.examples.cache_dir)
+        shared = settings.examples.cache_dir
+        folder = cache_folder(settings.run.output_dir, shared) if shared else None
+        return teacher_scores(teachers[0], folder, settings.data)
     weights = np.asarray(settings.weights_of_teachers) / sum(settings.weights_of_teachers)
     predicted = [teacher.predict(teachers[0].data.dev) for teacher in teachers]
     mean = sum(weight * logits for weight, (logits, _) in zip(weights, predicted, strict=True))

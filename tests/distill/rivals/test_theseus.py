@@ -82,3 +82,18 @@ def test_the_schedule_ends_with_pure_successor_modules_that_have_learned(feature
 def test_networks_without_modules_to_replace_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         Theseus(*networks(**arguments), replacing_steps=1)
+
+
+def test_a_scaled_loss_takes_the_same_steps(features):
+    weights = []
+    for scale in (None, 1024.0):
+        keras.utils.set_random_seed(0)
+        trained = Theseus(*networks(), replacing_steps=1, base_rate=1.0)
+        trained.compile(
+            keras.optimizers.SGD(0.1, loss_scale_factor=scale), keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            jit_compile=False,
+        )  # fmt: skip
+        trained.fit(features, np.arange(8) % 2, epochs=2, shuffle=False, verbose=0)
+        weights.append(trained.student.get_weights())
+    for plain, scaled in zip(*weights, strict=True):
+        np.testing.assert_allclose(scaled, plain, atol=1e-6)

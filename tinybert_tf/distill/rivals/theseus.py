@@ -94,8 +94,9 @@ class Theseus(keras.Model):
         with tf.GradientTape() as tape:
             logits = self(features, training=True)
             loss = self.compute_loss(features, labels, logits, sample_weight=weight)
+            scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
-        gradients = tape.gradient(loss, variables)
+        gradients = tape.gradient(scaled, variables)
         # A layer that no draw has put into the network has a gradient of zero: tf.cond gives one for both branches.
         self.optimizer.apply_gradients((g, v) for g, v in zip(gradients, variables, strict=True) if g is not None)
         self._loss_tracker.update_state(loss, sample_weight=tf.shape(labels)[0])
