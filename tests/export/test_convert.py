@@ -334,3 +334,11 @@ def _full_disk(path, content):
     with open(path, "wb") as file:
         file.write(content[:100])
     raise OSError("no space left")
+
+
+def test_texts_of_two_kinds_are_refused(model_dir, tmp_path):
+    with pytest.raises(InputError, match="calibration_texts mixes single texts and pairs"):
+        export_tflite(
+            model_dir(), tmp_path / "m.tflite", seq_len=12, quantize="int8", calibration_texts=["the film", ("a", "b")]
+        )
+    assert not (tmp_path / "m.tflite").exists()

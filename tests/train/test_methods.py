@@ -140,3 +140,32 @@ def test_every_name_has_an_objective():
     for name in set(PROGRAM_OBJECTIVES) - {"theseus"}:
         matching = MatchingSettings(objective=name)
         assert matching.layer_objective({}) if matching.compares_layers else matching.prediction_objective(1.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"objective": "minilmv2", "hidden_weight": 2.0},
+            "hidden_weight=2.0: is of `objective=tinybert`; minilmv2 does not",
+        ),
+        ({"objective": "mobilebert", "loss_scale": "relative"}, "loss_scale=relative: is of `objective=tinybert`"),
+        (
+            {"objective": "vanilla_kd", "stage": "prediction", "temperature": 4.0},
+            "temperature=4.0: `objective=vanilla_kd` has its",
+        ),
+        (
+            {"teacher_logits": "l.npy", "teacher": "", "stage": "prediction", "layer_map": "search"},
+            "layer_map=search: is chosen",
+        ),
+        (
+            {"teacher_logits": "l.npy", "teacher": "", "stage": "prediction", "prune_to": "2x8x2x16"},
+            "prune_to=2x8x2x16: keeps",
+        ),
+    ],
+)
+def test_a_setting_that_would_be_dropped_is_refused(glue, tmp_path, changes, said):
+    with pytest.raises(InputError, match=said):
+        settings(
+            glue, changes.get("teacher", "teacher"), tmp_path, **{k: v for k, v in changes.items() if k != "teacher"}
+        )

@@ -244,7 +244,7 @@ def _labels(model: BertModel, head: str) -> Sequence[str] | None:
 
 def _example_features(texts, tokenizer: Tokenizer, seq_len: int) -> dict[str, np.ndarray]:
     if len({isinstance(text, str) for text in texts}) > 1:
-        raise InputError("single texts and pairs of texts cannot be mixed; give one kind", "calibration_texts")
+        raise InputError("mixes single texts and pairs of texts; give one kind", "calibration_texts")
     if isinstance(texts[0], str):
         features = tokenizer(list(texts), seq_len=seq_len)
     else:

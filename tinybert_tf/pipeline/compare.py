@@ -188,15 +188,22 @@ def _result(run: _Run) -> tuple[str, dict[str, Any] | None, str | None]:
     """(name, RESULT, None) of a run, from an earlier call or from its program; (name, None, message) where it fails."""
     record = run.root / "results" / f"{run.name}.json"
     described = {"program": run.method.program, "values": run.values, "steps": run.steps, "minutes": run.minutes}
-    if record.is_file() and (earlier := read_json(record)).get("run") == described:
+    earlier = read_json(record) if record.is_file() else {}
+    if earlier.get("run") != described:
+        earlier = {}
+    if "result" in earlier:
         return run.name, earlier["result"], None
     # What runs read again, such as tokenized rows and the teacher's logits; a folder has one writer.
     cache = run.root / "cache" / multiprocessing.current_process().name.replace(":", "_")
     run = dataclasses.replace(run, values=run.values | {"cache_dir": str(cache)})
     try:
         steps = run.steps or _steps_in(run)
-        begin = time.perf_counter()
-        result = _call(run.method.program, run.values | {"max_steps": max(1, steps // run.method.stages)})
+        begin = time.perf_counter() - 60 * earlier.get("minutes", 0.0)  # of earlier calls, which were interrupted
+        try:
+            result = _call(run.method.program, run.values | {"max_steps": max(1, steps // run.method.stages)})
+        except KeyboardInterrupt:
+            write_json(record, {"run": described, "minutes": (time.perf_counter() - begin) / 60})
+            raise
     except (InputError, FloatingPointError) as error:
         return run.name, None, str(error)
     result["minutes"] = (time.perf_counter() - begin) / 60

@@ -13,7 +13,7 @@ from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.export import QUANTIZE_MODES, benchmark, example_texts, export_tflite, score_file
-from tinybert_tf.pipeline.steps import Steps
+from tinybert_tf.pipeline.steps import Steps, data_files
 from tinybert_tf.prune import prune
 from tinybert_tf.prune.texts import split_texts
 from tinybert_tf.report.frontier import smallest_that_keeps, with_frontier, write_frontier
@@ -157,7 +157,7 @@ class _Frontier:
                 "teacher",
                 settings.teacher,
             )
-        self.steps = Steps(self.root)
+        self.steps = Steps(self.root, data_files(settings.data, self.data.task.folder))
         self.sizes = self._sizes()
         self.shared = flat_values(settings.data)
 

@@ -16,7 +16,7 @@ from tinybert_tf.evaluate.baseline import word_scores
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.files import atomic_write, read_json
 from tinybert_tf.pipeline.diagnosis import diagnose
-from tinybert_tf.pipeline.steps import Steps, open_devices
+from tinybert_tf.pipeline.steps import Steps, data_files, open_devices
 from tinybert_tf.pipeline.summary import FILES, add_to_card, convert, measure, model_row, plot_attention_of
 from tinybert_tf.report import write_report
 from tinybert_tf.settings import compose, flat_values, nested, setting
@@ -111,7 +111,7 @@ class _Quickstart:
         self.task, self.data_dir = settings.data.task, settings.data.data_dir
         self.data = load_task(self.task, self.data_dir)
         self.seq_len = settings.data.seq_len or self.data.task.seq_len
-        self.steps = Steps(self.root)
+        self.steps = Steps(self.root, data_files(settings.data, self.data.task.folder))
         self.common = flat_values(settings.data) | flat_values(settings.examples) | flat_values(settings.run)
         names = ("seed", "max_steps", "strategy", "num_devices", "save_every_seconds", "dtype")
         self.on_text = {name: self.common[name] for name in names}

@@ -13,7 +13,7 @@ from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.evaluate.predict import PredictSettings, predict
 from tinybert_tf.files import read_json
 from tinybert_tf.pipeline.diagnosis import diagnose
-from tinybert_tf.pipeline.steps import Steps, open_devices
+from tinybert_tf.pipeline.steps import Steps, data_files, open_devices
 from tinybert_tf.pipeline.summary import FILES, add_to_card, convert, measure, model_row, plot_attention_of
 from tinybert_tf.report import write_report
 from tinybert_tf.settings import compose, flat_values, nested, replace, setting
@@ -94,7 +94,7 @@ class _TaskSteps:
         self.teacher = resolve_directory(self.distilling.teacher)
         self.data = self.reading.load()
         self.seq_len = self.reading.seq_len or self.data.task.seq_len
-        self.steps = Steps(self.root)
+        self.steps, self.data_files = Steps(self.root), data_files(self.reading, self.data.task.folder)
 
     def augment(self) -> Path | None:
         own = self.settings
@@ -106,7 +106,7 @@ class _TaskSteps:
             algorithm=Augmentation(copies=own.copies, seed=self.distilling.run.seed), custom=self.reading.custom,
         )  # fmt: skip
         sources = {name: getattr(own, name) for name in ("masked_lm", "word_vectors") if getattr(own, name) != "none"}
-        self.steps.run_program("augmented", augment_task, augmenting, **sources, **self._data_files())
+        self.steps.run_program("augmented", augment_task, augmenting, **sources, **self.data_files)
         return self.root / "augmented"
 
     def distill(self, augmented: Path | None) -> Path:
@@ -117,7 +117,7 @@ class _TaskSteps:
             grid = replace(grid, train_file=str(train_file), max_train_examples=None)
         elif augmented:
             grid = replace(grid, augmented_data_dir=str(augmented), max_train_examples=None)
-        files = {"teacher": self.teacher, "augmented": augmented} | self._data_files()
+        files = {"teacher": self.teacher, "augmented": augmented} | self.data_files
         if stage in ("intermediate", "both"):
             first = grid.distill.of_intermediate_stage()
             student = first.student if Path(first.student).is_dir() else None
@@ -150,19 +150,11 @@ class _TaskSteps:
             logger.info("no prediction files: %s", error)
             return
         predicting = compose(PredictSettings, model_dir=str(student), output_dir="predictions", **self._reading())
-        self.steps.run_program("predictions", predict, predicting, model=student, **self._data_files())
+        self.steps.run_program("predictions", predict, predicting, model=student, **self.data_files)
 
     def _reading(self) -> dict[str, Any]:
         """The settings of data and devices."""
         return flat_values(self.reading) | flat_values(self.distilling.run.devices)
-
-    def _data_files(self) -> dict[str, str]:
-        if self.reading.task in CUSTOM_TASKS:
-            return {"train": self.reading.custom.train_file, "dev": self.reading.custom.dev_file}
-        if self.reading.data_dir is None:
-            return {}
-        folder = Path(self.reading.data_dir) / self.data.task.folder
-        return {"data": str(folder if folder.is_dir() else self.reading.data_dir)}
 
 
 def _write_report(job: _TaskSteps, models: dict[str, Path], rows: list[dict[str, Any]]) -> Path:

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from tinybert_tf.data.settings import DataSettings
+from tinybert_tf.data.tasks import CUSTOM_TASKS
 from tinybert_tf.distribution import DeviceSettings, best_strategy, make_strategy
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object, remove, write_json
@@ -23,10 +25,11 @@ class Steps:
 
     Args:
         directory: of the outputs of all steps.
+        files: files and directories that every step reads, by name.
     """
 
-    def __init__(self, directory: str | Path):
-        self.directory = Path(directory)
+    def __init__(self, directory: str | Path, files: Mapping[str, str | Path | None] | None = None):
+        self.directory, self._files = Path(directory), dict(files or {})
         self._number = 0
 
     def run(
@@ -50,6 +53,7 @@ class Steps:
         """
         self._number += 1
         output, record = self.directory / name, self.directory / "steps" / f"{name}.json"
+        files = self._files | files
         inputs = {"settings": settings, "files": {key: _identity(path) for key, path in files.items() if path}}
         before = read_json_object(record) if record.is_file() else {}
         if before.get("inputs") != inputs:
@@ -79,6 +83,21 @@ class Steps:
             return program(replace(settings, output_dir=str(output)))
 
         return self.run(name, make, described, defaults, **files)
+
+
+def data_files(data: DataSettings, folder: str) -> dict[str, str | Path | None]:
+    """The files of a task, as inputs of steps.
+
+    Args:
+        data: the settings that name them.
+        folder: of the task in GLUE's layout.
+    """
+    if data.task in CUSTOM_TASKS:
+        return {"train": data.custom.train_file, "dev": data.custom.dev_file}
+    if data.data_dir is None:
+        return {}
+    own = Path(data.data_dir) / folder
+    return {"data": own if own.is_dir() else data.data_dir}
 
 
 def open_devices(devices: DeviceSettings) -> None:

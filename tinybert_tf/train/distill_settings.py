@@ -74,6 +74,12 @@ class DistillSettings:
         if self.prediction_target is not None:
             check_one_of(self, "prediction_target", "teacher", "label")
         check_positive(self, "intermediate_epochs", "prediction_epochs", "temperature")
+        if self.temperature != 1.0 and not self.matching.compares_layers:
+            raise InputError(
+                f"`objective={self.matching.objective}` has its own; in Python give it to tb.objectives",
+                "temperature",
+                self.temperature,
+            )
         check_augmented(self.augmented_data_dir, self.data.task)
         self._check_map()
         if self.quantize_aware is not None:

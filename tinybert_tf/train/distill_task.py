@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from tinybert_tf.bert import BertModel, BiLstmConfig, BiLstmModel, size_of
+from tinybert_tf.bert import BertModel, BiLstmConfig, BiLstmModel
 from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
 from tinybert_tf.checkpoints.projections import Projection
 from tinybert_tf.data import TaskData
@@ -19,7 +19,6 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.baseline import constant_score
 from tinybert_tf.evaluate.task_model import TaskModel
 from tinybert_tf.files import remove
-from tinybert_tf.presets import PRESETS
 from tinybert_tf.settings import replace
 from tinybert_tf.train.distill_settings import TEACHER_HELP, DistillSettings
 from tinybert_tf.train.gradual import pruned_student
@@ -29,7 +28,7 @@ from tinybert_tf.train.map_trials import MapTrials, Start, TrialStage
 from tinybert_tf.train.precision import Precision
 from tinybert_tf.train.reading import cache_folder
 from tinybert_tf.train.run import Run, finished_result, recorded
-from tinybert_tf.train.student import make_student, vocabulary_of
+from tinybert_tf.train.student import is_loaded, make_student, vocabulary_of
 from tinybert_tf.train.teachers import (
     check_rows,
     given_logits,
@@ -188,19 +187,14 @@ def _with_searched_map(
     return replace(settings, layer_map=",".join(map(str, best))), projections
 
 
-def _is_loaded(student: str) -> bool:
-    """Whether a student is a model directory or a preset, and not a size."""
-    return Path(student).is_dir() or student in PRESETS
-
-
 def _has_head(student: str, head: str) -> bool:
     """Whether a student is loaded with a head for the task; one of general distillation has none."""
-    return _is_loaded(student) and read_config(resolve_directory(student, "--student"))[1] == head
+    return is_loaded(student) and read_config(resolve_directory(student, "--student"))[1] == head
 
 
 def _has_own_vocabulary(settings: DistillSettings) -> bool:
     """Whether the student is a model directory, or a preset, whose vocabulary is not the first teacher's."""
-    if not _is_loaded(settings.student):
+    if not is_loaded(settings.student):
         return False  # it is made here, for its teacher's vocabulary
     student = vocabulary_of(resolve_directory(settings.student, "--student"))
     return student is not None and student != vocabulary_of(resolve_directory(settings.teachers[0], "--teacher"))
@@ -217,7 +211,7 @@ def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
         keras.utils.set_random_seed(settings.run.seed)
         data, earlier = settings.data.load(), recorded(original)
         precision = Precision.of(earlier, settings.run.dtype, settings.matching.teacher_dtype)
-        if size_of(settings.student) and not Path(settings.student).is_dir():
+        if not is_loaded(settings.student):
             raise InputError(
                 "takes vocabulary and labels from a teacher, which does not run with `teacher_logits`; give a model directory",
                 "student",

@@ -100,6 +100,10 @@ class MatchingSettings:
         if self.layer_map == "learned" and not (self.attention_weight or self.hidden_weight):
             raise InputError("needs an `attention_weight` or a `hidden_weight` above 0", "layer_map", "learned")
         check_one_of(self, "loss_scale", "paper", "relative")
+        if self.objective != "tinybert":
+            for name, default in _OF_TINYBERT.items():
+                if (value := getattr(self, name)) != default:
+                    raise InputError(f"is of `objective=tinybert`; {self.objective} does not read it", name, value)
         if self.padding is not None:
             check_one_of(self, "padding", "exclude", "reference")
         self.layers  # noqa: B018
@@ -158,6 +162,10 @@ class MatchingSettings:
     def counted_padding(self) -> str:
         """`padding` of the losses."""
         return self.padding or ("reference" if self.is_published else "exclude")
+
+
+# Settings that the terms of TinyBERT alone read, and their defaults.
+_OF_TINYBERT = {"attention_weight": 1.0, "hidden_weight": 1.0, "embedding_weight": 1.0, "loss_scale": "paper"}
 
 
 def _scaled(weight: float, scale: float | Sequence[float]) -> float | list[float]:

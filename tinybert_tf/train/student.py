@@ -14,8 +14,12 @@ from tinybert_tf.checkpoints.projections import Projection
 from tinybert_tf.distill import check_inputs, check_pair, check_vocabulary, initialize_student
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write, writing
+from tinybert_tf.presets import PRESETS
 from tinybert_tf.tokenizer_files import FAST_FILE, VOCABULARY_FILE, open_vocabulary
 from tinybert_tf.train.reading import digest_of
+
+# "4xteacher" is 4 layers of the teacher's sizes.
+_LAYERS_OF_TEACHER = r"(\d+)xteacher"
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +123,7 @@ def _bilstm_for(teacher: BertModel, init: str, dtype: str) -> BiLstmModel:
 
 def _size_for(name: str, teacher: BertModel) -> tuple[int, int, int, int] | None:
     """As `size_of`; "4xteacher" is 4 layers of the teacher's sizes."""
-    if found := re.fullmatch(r"(\d+)xteacher", name):
+    if found := re.fullmatch(_LAYERS_OF_TEACHER, name):
         config = teacher.config
         return int(found[1]), config.hidden_size, config.num_attention_heads, config.intermediate_size
     return size_of(name)
@@ -155,6 +159,13 @@ def _check_words(student_dir: Path, teacher_dir: Path) -> None:
     if student is not None:
         teacher = open_vocabulary(teacher_dir).words
         check_vocabulary(student, teacher, str(student_dir), str(teacher_dir))
+
+
+def is_loaded(name: str) -> bool:
+    """Whether a student or model is loaded from a directory or preset of that name, and not made in a size."""
+    if Path(name).is_dir() or name in PRESETS:
+        return True
+    return name != BILSTM and size_of(name) is None and re.fullmatch(_LAYERS_OF_TEACHER, name) is None
 
 
 def vocabulary_of(directory: Path) -> Sequence[str] | None:
