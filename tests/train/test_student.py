@@ -6,8 +6,10 @@ import pytest
 from tinybert_tf.bert.config import FAMILIES
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.errors import InputError
+from tinybert_tf.settings import compose
 from tinybert_tf.train import student as module
-from tinybert_tf.train.student import make_student
+from tinybert_tf.train.finetune import FinetuneSettings, finetune
+from tinybert_tf.train.student import is_loaded, make_student
 
 SIZE = "2x8x2x16"
 
@@ -56,3 +58,18 @@ def test_runs_that_share_a_cache_make_the_same_student_once(make_directory, tmp_
     made("top")
     made("uniform", ids[::-1])
     assert len(calls) == 3, "another map and other texts make another student"
+
+
+def test_a_model_is_loaded_or_made_in_a_size(tmp_path):
+    (tmp_path / "4x12x2x24").mkdir()
+    loaded = ("minilm_l6", "org/name", str(tmp_path), str(tmp_path / "4x12x2x24"), "runs/missing")
+    made = ("tinybert4", "bert_small", "4x12x2x24", "4xteacher", "bilstm")
+    assert all(is_loaded(name) for name in loaded) and not any(is_loaded(name) for name in made)
+
+
+def test_a_network_of_a_size_needs_words(glue, tmp_path):
+    settings = compose(
+        FinetuneSettings, task="sst2", data_dir=str(glue), model="bert_tiny", output_dir=str(tmp_path / "run")
+    )
+    with pytest.raises(InputError, match="vocab is missing; a model given as a size"):
+        finetune(settings)

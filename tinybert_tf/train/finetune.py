@@ -18,6 +18,7 @@ from tinybert_tf.settings import check_positive, nested, setting
 from tinybert_tf.train.precision import Precision
 from tinybert_tf.train.run import Run, finished_result, recorded
 from tinybert_tf.train.settings import ExampleSettings, RunSettings
+from tinybert_tf.train.student import is_loaded
 from tinybert_tf.train.trainer import Trainer
 from tinybert_tf.train.training_set import AUGMENTED_HELP, check_augmented, training_set
 
@@ -80,7 +81,9 @@ def finetune(settings: FinetuneSettings) -> dict:
 def _model_for(task: Task, name: str, vocab: str | None, dtype: str) -> tuple[BertModel, Path]:
     """A network with a head for the task, and the directory of its vocabulary."""
     label2id = task.label2id or None
-    has_random_weights = size_of(name) and not Path(name).is_dir()
+    has_random_weights = size_of(name) is not None and not is_loaded(name)
+    if has_random_weights and not vocab:
+        raise InputError("is missing; a model given as a size has random weights and takes its words from it", "vocab")
     if vocab and not has_random_weights:
         logger.warning("vocab=%s is not used: the model %s has its own", vocab, name)
     elif vocab:

@@ -17,6 +17,7 @@ from tinybert_tf.files import file_states, read_json_object, remove, write_json
 from tinybert_tf.prune import prune
 from tinybert_tf.prune.texts import split_texts
 from tinybert_tf.settings import check_at_least_one, flat_values, replace, setting
+from tinybert_tf.train.student import is_loaded
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def pruned_student(settings: Any, distill: Callable[[Any], dict]) -> Any:
     """
     if several_workers():
         raise InputError("prunes on one machine; take `strategy=mirrored`", "prune_to", settings.pruning.prune_to)
-    if size_of(settings.student) is not None and not Path(settings.student).is_dir():
+    if not is_loaded(settings.student):
         raise InputError(
             "`prune_to` makes a trained network smaller: give a model directory, such as the teacher's",
             "student",
