@@ -114,3 +114,15 @@ def test_a_program_is_run_again_for_settings_that_matter(tmp_path, first, second
     program_steps(tmp_path, calls, **first)
     program_steps(tmp_path, calls, **second)
     assert len(calls) == runs
+
+
+def test_a_record_without_the_files_of_all_steps_counts_as_made_from_the_present_ones(tmp_path, source):
+    make = lambda output: output.write_text("done")
+    Steps(tmp_path / "out").run("made", make, 1)
+    before = (tmp_path / "out" / "made").stat().st_mtime_ns
+    Steps(tmp_path / "out", {"data": source}).run("made", make, 1, {"setting": 0})
+    assert (tmp_path / "out" / "made").stat().st_mtime_ns == before
+    source.write_text("changed")
+    calls = []
+    Steps(tmp_path / "out", {"data": source}).run("made", lambda output: calls.append(output), 1, {"setting": 0})
+    assert len(calls) == 1

@@ -128,12 +128,14 @@ class _TaskSteps:
         if stage == "intermediate":
             return Path(student)
         second = replace(grid, stage="prediction")
-        if augmented and self.data.task.kind == "regression":  # learns from the task's own rows
+        if grid.distill.augmented_data_dir and self.data.task.kind == "regression":  # learns from the task's own rows
             limit = self.distilling.examples.max_train_examples
             second = replace(second, augmented_data_dir=None, max_train_examples=limit)
         if self.settings.sweep:
-            return Path(self.steps.run_program("sweep", sweep, second, student=student, **files)["model"])
-        result = self.steps.run_program("prediction", distill_task, second.distill, student=student, **files)
+            result = self.steps.run_program("sweep", sweep, second, student=student, **files)
+        else:
+            result = self.steps.run_program("prediction", distill_task, second.distill, student=student, **files)
+        self.layers = result.get("layer_map", self.layers)
         return Path(result["model"])
 
     def score(self, folder: Path) -> dict[str, float]:

@@ -55,12 +55,14 @@ class Steps:
         output, record = self.directory / name, self.directory / "steps" / f"{name}.json"
         files = self._files | files
         inputs = {"settings": settings, "files": {key: _identity(path) for key, path in files.items() if path}}
-        before = read_json_object(record) if record.is_file() else {}
-        if before.get("inputs") != inputs:
-            before = _with_defaults(before, defaults or {})
+        kept = read_json_object(record) if record.is_file() else {}
+        added = {key: inputs["files"][key] for key in self._files if key in inputs["files"]}
+        before = kept if kept.get("inputs") == inputs else _with_defaults(kept, defaults or {}, added)
         head = f"[step {self._number}] {name}"
         if before.get("inputs") == inputs and "result" in before and before["output"] == _identity(output):
             logger.info("%s: already done", head)
+            if before != kept:
+                write_json(record, before)
             return before["result"]
         logger.info(head)
         if before.get("inputs") != inputs:
@@ -92,12 +94,13 @@ def data_files(data: DataSettings, folder: str) -> dict[str, str | Path | None]:
         data: the settings that name them.
         folder: of the task in GLUE's layout.
     """
+    files = {"unlabelled": data.custom.unlabelled_file}
     if data.task in CUSTOM_TASKS:
-        return {"train": data.custom.train_file, "dev": data.custom.dev_file}
+        return files | {"train": data.custom.train_file, "dev": data.custom.dev_file}
     if data.data_dir is None:
-        return {}
+        return files
     own = Path(data.data_dir) / folder
-    return {"data": own if own.is_dir() else data.data_dir}
+    return files | {"data": own if own.is_dir() else data.data_dir}
 
 
 def open_devices(devices: DeviceSettings) -> None:
@@ -117,9 +120,12 @@ def open_devices(devices: DeviceSettings) -> None:
     make_strategy(name, devices.num_devices)
 
 
-def _with_defaults(record: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a step with the settings that were added since it was written."""
+def _with_defaults(record: dict[str, Any], defaults: Mapping[str, Any], files: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a step with the settings and the files of all steps that were added since it was written."""
     inputs = record.get("inputs")
+    if isinstance(inputs, dict) and isinstance(inputs.get("files"), dict):
+        inputs = inputs | {"files": dict(files) | inputs["files"]}
+        record = record | {"inputs": inputs}
     if not defaults or not isinstance(inputs, dict) or not isinstance(inputs.get("settings"), dict):
         return record
     settings = dict(defaults) | {name: value for name, value in inputs["settings"].items() if name in defaults}

@@ -14,7 +14,7 @@ from tinybert_tf.checkpoints.projections import Projection
 from tinybert_tf.data import TaskData
 from tinybert_tf.distill import layer_map
 from tinybert_tf.distill.soft_map import LayerWeights, LearnedMapObjective
-from tinybert_tf.distribution import distributed, make_strategy
+from tinybert_tf.distribution import best_strategy, distributed, make_strategy
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.baseline import constant_score
 from tinybert_tf.evaluate.task_model import TaskModel
@@ -68,8 +68,7 @@ def distill_task(settings: DistillSettings) -> dict:
         raise InputError(f"is missing; it is {TEACHER_HELP}", "teacher")
     original = settings
     if settings.pruning.prune_to is not None:
-        # Before anything uses a device.
-        make_strategy(settings.run.devices.strategy, settings.run.devices.num_devices)
+        _open_devices(settings)
         settings = pruned_student(settings, distill_task)
     if settings.compares_logits_alone and _has_own_vocabulary(settings):
         return _learn_logits(settings, original)
@@ -124,6 +123,15 @@ def distill_task(settings: DistillSettings) -> dict:
         resolved = run.description["resolved"]
         found_map = {"layer_map": resolved["layer_map"]} if "layer_map" in resolved else {}
         return trainer.finish(scores, teacher_score=teacher_score, retention=retention, **found_map)
+
+
+def _open_devices(settings: DistillSettings) -> None:
+    """Configures the devices before pruning uses any; several workers would all prune into one directory."""
+    devices = settings.run.devices
+    name = best_strategy() if devices.strategy == "auto" else devices.strategy
+    if name == "multi_worker":
+        raise InputError("prunes on one machine; take `strategy=mirrored`", "prune_to", settings.pruning.prune_to)
+    make_strategy(name, devices.num_devices)
 
 
 def _check_bilstm(settings: DistillSettings) -> None:

@@ -11,7 +11,6 @@ from tinybert_tf.bert import BertConfig, BiLstmConfig, size_of
 from tinybert_tf.checkpoints import read_config, resolve_directory
 from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.distill import layer_map
-from tinybert_tf.distribution import several_workers
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import file_states, read_json_object, remove, write_json
 from tinybert_tf.prune import prune
@@ -53,8 +52,6 @@ def pruned_student(settings: Any, distill: Callable[[Any], dict]) -> Any:
     Raises:
         InputError: a student that is no model directory, or a size that is larger than its own.
     """
-    if several_workers():
-        raise InputError("prunes on one machine; take `strategy=mirrored`", "prune_to", settings.pruning.prune_to)
     if not is_loaded(settings.student):
         raise InputError(
             "`prune_to` makes a trained network smaller: give a model directory, such as the teacher's",
@@ -96,11 +93,15 @@ def _prune(
     What an earlier call distilled from another student is removed.
     """
     record = output.with_suffix(".json")
-    states = file_states(sorted(str(path) for path in student.iterdir() if path.is_file()))
+    files = [
+        path for path in student.iterdir() if path.is_file() and path.name != "README.md"
+    ]  # a later step adds to it
+    states = [[Path(path).name, *state] for path, *state in file_states(files)]
     inputs = json.loads(json.dumps({"sizes": sizes, "student": states, "data": flat_values(data), "seed": seed}))
     if (output / "config.json").is_file() and record.is_file():
         found = read_json_object(record)
-        if found.get("inputs") == inputs:
+        is_of_first_version = "inputs" not in found and found.get("sizes") == sizes
+        if found.get("inputs") == inputs or is_of_first_version:
             return found["layers"]
     remove(distilled)
     task = data.load()

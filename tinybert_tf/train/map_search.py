@@ -101,7 +101,8 @@ class _Record:
         self.path = path
         self.settings = {name: value for name, value in flat_values(settings).items() if name not in IGNORED_SETTINGS}
         earlier = read_json_object(path) if path.is_file() else {}
-        self.trials = earlier.get("trials", []) if earlier.get("settings") == self.settings else []
+        then = {name: value for name, value in earlier.get("settings", {}).items() if name not in IGNORED_SETTINGS}
+        self.trials = earlier.get("trials", []) if then == self.settings else []
 
     def find(self, layers: tuple[int, ...], steps: int) -> dict[str, Any] | None:
         return next((t for t in self.trials if t["layers"] == list(layers) and t["steps"] == steps), None)
