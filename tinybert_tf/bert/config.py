@@ -3,12 +3,9 @@
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinybert_tf.errors import InputError
-
-if TYPE_CHECKING:
-    from tinybert_tf.bert.bilstm import BiLstmConfig
 
 # Sizes as (layers, hidden, heads, intermediate). TinyBERT: Jiao et al. 2020, section 4.2. BERT_TINY, _MINI and _SMALL:
 # Turc et al. 2019, whose "small" is the 4 x 512 that TinyBERT's Table 1 calls BERT_SMALL.
@@ -272,11 +269,11 @@ def _as_integer(index: Any) -> Any:
     return int(index) if isinstance(index, str) and index.isdecimal() else index
 
 
-def encoder_flops(config: "BertConfig | BiLstmConfig", seq_len: int) -> int:
+def encoder_flops(config: Any, seq_len: int) -> int:
     """Floating point operations of one pass of the encoder layers over one sequence, a multiply-add counted as 2.
 
     Counts the matrix products (projections, attention, feed-forward), as the paper's Table 1 does; embeddings, softmax
-    and normalization are left out.
+    and normalization are left out. `config` is a `BertConfig` or a `BiLstmConfig`.
     """
     if not isinstance(config, BertConfig):
         return config.encoder_flops(seq_len)

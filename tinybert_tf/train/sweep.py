@@ -13,7 +13,7 @@ import keras
 
 from tinybert_tf.distribution import distributed, is_chief
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import atomic_write, read_json_object, remove, write_json
+from tinybert_tf.files import atomic_write, remove, write_json
 from tinybert_tf.settings import flat_values, nested, replace, setting
 from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
@@ -100,7 +100,8 @@ def sweep(settings: SweepSettings) -> dict:
         "run": str(best.best_run),
         "model": str(root / "model"),
     }
-    if (layers := read_json_object(best.best_run / "run.json")["result"].get("layer_map")) is not None:
+    maps = {Path(settings.cell(*point).run.output_dir): found.get("layer_map") for point, found in results.items()}
+    if (layers := maps.get(best.best_run)) is not None:
         result["layer_map"] = layers
     with distributed(distill.run.devices):
         if is_chief():
