@@ -131,7 +131,7 @@ def _open_devices(settings: DistillSettings) -> None:
     name = best_strategy() if devices.strategy == "auto" else devices.strategy
     if name == "multi_worker":
         raise InputError("prunes on one machine; take `strategy=mirrored`", "prune_to", settings.pruning.prune_to)
-    make_strategy(name, devices.num_devices)
+    make_strategy(devices.strategy, devices.num_devices)  # as `distributed` asks for it: the same object
 
 
 def _check_bilstm(settings: DistillSettings) -> None:

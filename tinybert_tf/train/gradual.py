@@ -93,9 +93,8 @@ def _prune(
     What an earlier call distilled from another student is removed.
     """
     record = output.with_suffix(".json")
-    files = [
-        path for path in student.iterdir() if path.is_file() and path.name != "README.md"
-    ]  # a later step adds to it
+    # Without the model card, to which later steps add.
+    files = [path for path in student.iterdir() if path.is_file() and path.name != "README.md"]
     states = [[Path(path).name, *state] for path, *state in file_states(files)]
     inputs = json.loads(json.dumps({"sizes": sizes, "student": states, "data": flat_values(data), "seed": seed}))
     if (output / "config.json").is_file() and record.is_file():

@@ -24,6 +24,8 @@ PROGRAM_OBJECTIVES = (*OBJECTIVES, "theseus")
 ADAPTIVE = ("learned", "search")
 # Those that compare logits alone, which any network has; "tinybert" does so in its prediction stage.
 LOGITS_OBJECTIVES = ("vanilla_kd", "pd", "bilstm_soft")
+# Settings that the terms of TinyBERT alone read, and their defaults.
+_OF_TINYBERT = {"attention_weight": 1.0, "hidden_weight": 1.0, "embedding_weight": 1.0, "loss_scale": "paper"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,10 +164,6 @@ class MatchingSettings:
     def counted_padding(self) -> str:
         """`padding` of the losses."""
         return self.padding or ("reference" if self.is_published else "exclude")
-
-
-# Settings that the terms of TinyBERT alone read, and their defaults.
-_OF_TINYBERT = {"attention_weight": 1.0, "hidden_weight": 1.0, "embedding_weight": 1.0, "loss_scale": "paper"}
 
 
 def _scaled(weight: float, scale: float | Sequence[float]) -> float | list[float]:
