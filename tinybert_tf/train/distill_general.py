@@ -1,13 +1,16 @@
 """General distillation, TinyBERT's stage 1: a student learns from a pretrained teacher over plain text."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints import load_model, resolve_directory
-from tinybert_tf.corpus import read_corpus
+from tinybert_tf.checkpoints.projections import Projection
+from tinybert_tf.corpus import Corpus, read_corpus
 from tinybert_tf.distill import Distiller
 from tinybert_tf.distribution import distributed
 from tinybert_tf.errors import InputError
@@ -83,28 +86,12 @@ def distill_general(settings: GeneralSettings) -> dict:
         earlier = recorded(settings)
         precision = Precision.of(earlier, settings.run.dtype, matching.teacher_dtype)
         teacher = load_model(teacher_dir, head="encoder", dtype=precision.teacher_dtype)
-        # `init` may name the directory instead of `student`.
-        name, init = (settings.init, "auto") if Path(settings.init).is_dir() else (settings.student, settings.init)
-
-        def rows() -> tf.data.Dataset:
-            return corpus.batches(batch_size=32, shuffle_seed=settings.run.seed)
-
-        student, projections = make_student(
-            teacher,
-            teacher_dir,
-            name,
-            init,
-            matching.layers,
-            rows,
-            precision.dtype,
-            matching.student_family,
-            corpus.seq_len,
-        )
+        student, projections = _student(settings, teacher, teacher_dir, corpus, precision)
         weights = earlier.get("loss_weights", {})
         if matching.loss_scale == "relative" and not weights:
-            weights = relative_weights(teacher, student.config.num_hidden_layers, matching.layers, rows())
-        objective = matching.layer_objective(weights)
-        distiller = Distiller(teacher, student, objective, projections)
+            depth = student.config.num_hidden_layers
+            weights = relative_weights(teacher, depth, matching.layers, _first_rows(corpus, settings))
+        distiller = Distiller(teacher, student, matching.layer_objective(weights), projections)
         read, steps = training_batches(text, settings.run, corpus, corpus.batches)
 
         def batches(first: int) -> tf.data.Dataset:
@@ -137,6 +124,22 @@ def distill_general(settings: GeneralSettings) -> dict:
         write_card(run, student, f"{corpus.examples:,} examples of plain text ({place_name(text.corpus)})")
         result = {"task": "general", "score": scores["score"], "metrics": scores, "model": str(run.model_dir)}
         return run.finish(result | {"steps": steps})
+
+
+def _student(
+    settings: GeneralSettings, teacher: BertModel, teacher_dir: Path, corpus: Corpus, precision: Precision
+) -> tuple[BertModel, list[Projection] | None]:
+    """As `make_student`; `init` may name the directory instead of `student`."""
+    name, init = (settings.init, "auto") if Path(settings.init).is_dir() else (settings.student, settings.init)
+    rows = functools.partial(_first_rows, corpus, settings)
+    matching = settings.matching
+    family, seq_len = matching.student_family, corpus.seq_len
+    return make_student(teacher, teacher_dir, name, init, matching.layers, rows, precision.dtype, family, seq_len)
+
+
+def _first_rows(corpus: Corpus, settings: GeneralSettings) -> tf.data.Dataset:
+    """Text for the projection and for the variance of the loss terms."""
+    return corpus.batches(batch_size=32, shuffle_seed=settings.run.seed)
 
 
 def _scored(losses: dict[str, float]) -> dict[str, float]:

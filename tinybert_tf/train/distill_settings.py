@@ -8,7 +8,7 @@ from typing import Any
 from tinybert_tf.checkpoints.grid import MODES
 from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.errors import InputError
-from tinybert_tf.settings import check_one_of, check_positive, nested, replace, setting
+from tinybert_tf.settings import check_at_least_one, check_one_of, check_positive, nested, replace, setting
 from tinybert_tf.train.gradual import PruningSettings
 from tinybert_tf.train.reading import TEACHER_CACHE_HELP, TEACHER_CACHES
 from tinybert_tf.train.settings import ADAPTIVE, LOGITS_OBJECTIVES, ExampleSettings, MatchingSettings, RunSettings
@@ -40,6 +40,7 @@ class DistillSettings:
     )
     init: str = setting("auto", f"the weights of a student given as a size: {INIT_HELP}")
     stage: str = setting("both", "intermediate, prediction or both")
+    search_steps: int = setting(1000, "updates of all runs of `layer_map=search` together")
     intermediate_epochs: float | None = setting(None, "absent: the task's, which are the paper's for the GLUE tasks")
     prediction_epochs: float | None = setting(None, "absent: the task's, which are the paper's for the GLUE tasks")
     intermediate_learning_rate: float = setting(5e-5, "peak of the schedule of the intermediate stage")
@@ -73,6 +74,7 @@ class DistillSettings:
         check_one_of(self, "teacher_cache", *TEACHER_CACHES)
         if self.prediction_target is not None:
             check_one_of(self, "prediction_target", "teacher", "label")
+        check_at_least_one(self, "search_steps")
         check_positive(self, "intermediate_epochs", "prediction_epochs", "temperature")
         if self.temperature != 1.0 and not self.matching.compares_layers:
             raise InputError(

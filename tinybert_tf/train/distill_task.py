@@ -5,6 +5,7 @@ import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -74,55 +75,82 @@ def distill_task(settings: DistillSettings) -> dict:
         return _learn_logits(settings, original)
     with distributed(settings.run.devices, settings.examples.train_batch_size):
         keras.utils.set_random_seed(settings.run.seed)
-        data, earlier = settings.data.load(), recorded(original)
-        precision = Precision.of(earlier, settings.run.dtype, settings.matching.teacher_dtype)
-        teachers = _load_teachers(data, settings, precision)
-        first, teacher = teachers[0], teachers[0].model
-        teacher_score = _teacher_score(teachers, settings, earlier)
-        training = training_set(original, first, has_teacher=True)
-        shared = settings.examples.cache_dir
-        shared = cache_folder(settings.run.output_dir, shared) if shared else None
-        new_student = functools.partial(
-            make_student,
-            teacher,
-            resolve_directory(settings.teachers[0], "--teacher"),
-            settings.student,
-            settings.init,
-            rows=training.texts,
-            dtype=precision.dtype,
-            family=settings.matching.student_family,
-            seq_len=first.seq_len,
-            pairs=data.task.has_pairs,
-        )
-        student, projections = new_student(settings.matching.layers, cache_dir=shared)
-        if isinstance(student, BiLstmModel):
-            _check_bilstm(settings)
-        evaluate = dataclasses.replace(first, model=student).scorer(data.dev)
-        weights = earlier.get("loss_weights", {})
-        if settings.matching.loss_scale == "relative" and settings.stage != "prediction" and not weights:
-            depth = student.config.num_hidden_layers
-            weights = relative_weights(teacher, depth, settings.matching.layers, training.texts())
-        found = {"teacher_score": teacher_score, "loss_weights": weights, "buckets": training.buckets}
-        kept_map = {"layer_map": earlier["layer_map"]} if "layer_map" in earlier else {}
-        if original.pruning.prune_to is not None:
-            kept_map = {"layer_map": settings.matching.layers}
-        run = Run(original, dataclasses.asdict(precision) | found | kept_map)
-        logits_of = None
-        if len(teachers) > 1 and not settings.run.dry_run:
-            logits_of = mean_of(teachers, original, first.ids)
-        trainer = Trainer(
-            run, settings.run, student, training, evaluate, settings.examples.evaluations, first.tokenizer.spec, precision,
-            settings.matching.has_dropout, settings.teacher_cache, settings.examples.cache_dir, logits_of=logits_of,
-            has_learned=settings.stage == "prediction" and _has_head(settings.student, data.task.head),
-            quantize_aware=settings.quantize_aware, weight_averaging=settings.weight_averaging,
-        )  # fmt: skip
-        if settings.matching.layer_map == "search":
-            settings, projections = _with_searched_map(trainer, teacher, data, settings, new_student)
-        scores = _both_stages(trainer, teacher, data, projections, settings, weights)
-        retention = scores[data.task.main_metric] / teacher_score if scores and teacher_score > 0 else 0.0
-        resolved = run.description["resolved"]
-        found_map = {"layer_map": resolved["layer_map"]} if "layer_map" in resolved else {}
-        return trainer.finish(scores, teacher_score=teacher_score, retention=retention, **found_map)
+        return _learn_layers(settings, original)
+
+
+def _learn_layers(settings: DistillSettings, original: DistillSettings) -> dict:
+    """The stages of a student that has its teacher's vocabulary.
+
+    Args:
+        settings: as for `distill_task`; with `prune_to`, of the student that is pruned.
+        original: as they were given.
+    """
+    data, earlier = settings.data.load(), recorded(original)
+    precision = Precision.of(earlier, settings.run.dtype, settings.matching.teacher_dtype)
+    teachers = _load_teachers(data, settings, precision)
+    first, teacher = teachers[0], teachers[0].model
+    teacher_score = _teacher_score(teachers, settings, earlier)
+    training = training_set(original, first, has_teacher=True)
+    shared = settings.examples.cache_dir
+    shared = cache_folder(settings.run.output_dir, shared) if shared else None
+    new_student = functools.partial(
+        make_student,
+        teacher,
+        resolve_directory(settings.teachers[0], "--teacher"),
+        settings.student,
+        settings.init,
+        rows=training.texts,
+        dtype=precision.dtype,
+        family=settings.matching.student_family,
+        seq_len=first.seq_len,
+        pairs=data.task.has_pairs,
+    )
+    student, projections = new_student(settings.matching.layers, cache_dir=shared)
+    if isinstance(student, BiLstmModel):
+        _check_bilstm(settings)
+    weights = earlier.get("loss_weights", {})
+    if settings.matching.loss_scale == "relative" and settings.stage != "prediction" and not weights:
+        depth = student.config.num_hidden_layers
+        weights = relative_weights(teacher, depth, settings.matching.layers, training.texts())
+    found = {"teacher_score": teacher_score, "loss_weights": weights, "buckets": training.buckets}
+    run = Run(original, dataclasses.asdict(precision) | found | _kept_map(settings, original, earlier))
+    logits_of = None
+    if len(teachers) > 1 and not settings.run.dry_run:
+        logits_of = mean_of(teachers, original, first.ids)
+    of_student = dataclasses.replace(first, model=student)
+    kept = {"teacher_cache": settings.teacher_cache, "cache_dir": settings.examples.cache_dir}
+    trainer = _trainer(run, settings, of_student, training, precision, logits_of=logits_of, **kept)
+    if settings.matching.layer_map == "search":
+        settings, projections = _with_searched_map(trainer, teacher, data, settings, new_student)
+    scores = _both_stages(trainer, teacher, data, projections, settings, weights)
+    retention = scores[data.task.main_metric] / teacher_score if scores and teacher_score > 0 else 0.0
+    resolved = run.description["resolved"]
+    found_map = {"layer_map": resolved["layer_map"]} if "layer_map" in resolved else {}
+    return trainer.finish(scores, teacher_score=teacher_score, retention=retention, **found_map)
+
+
+def _trainer(
+    run: Run,
+    settings: DistillSettings,
+    student: TaskModel,
+    training: TrainingSet | SpanTrainingSet,
+    precision: Precision,
+    **teaching: Any,
+) -> Trainer:
+    """A `Trainer` of the student as the settings ask for it; `teaching`: its arguments about what teaches."""
+    is_scored_first = settings.stage == "prediction" and _has_head(settings.student, student.data.task.head)
+    return Trainer(
+        run, settings.run, student.model, training, student.scorer(student.data.dev), settings.examples.evaluations,
+        student.tokenizer.spec, precision, settings.matching.has_dropout, has_learned=is_scored_first,
+        quantize_aware=settings.quantize_aware, weight_averaging=settings.weight_averaging, **teaching,
+    )  # fmt: skip
+
+
+def _kept_map(settings: DistillSettings, original: DistillSettings, earlier: Mapping) -> dict:
+    """The layer map to write down from the start: that of a pruned student, or the one that a resumed run found."""
+    if original.pruning.prune_to is not None:
+        return {"layer_map": settings.matching.layers}
+    return {"layer_map": earlier["layer_map"]} if "layer_map" in earlier else {}
 
 
 def _open_devices(settings: DistillSettings) -> None:
@@ -245,12 +273,7 @@ def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
             logits_of = mean_of(teachers, original, of_student.ids)
         found = {} if teacher_score is None else {"teacher_score": teacher_score}
         run = Run(original, dataclasses.asdict(precision) | found | {"buckets": training.buckets})
-        trainer = Trainer(
-            run, settings.run, student, training, of_student.scorer(data.dev), settings.examples.evaluations,
-            tokenizer.spec, precision, settings.matching.has_dropout, logits_of=logits_of,
-            has_learned=_has_head(settings.student, data.task.head),
-            quantize_aware=settings.quantize_aware, weight_averaging=settings.weight_averaging,
-        )  # fmt: skip
+        trainer = _trainer(run, settings, of_student, training, precision, logits_of=logits_of)
         teacher = stand_in(len(data.task.labels) or 1)
         scores = _both_stages(trainer, teacher, data, None, settings, {})
         retention = scores[data.task.main_metric] / teacher_score if scores and teacher_score else None

@@ -71,13 +71,13 @@ def searched_map(
     Every trial is kept in `search.json`; a search that was interrupted resumes with the trial that it was in.
 
     Args:
-        settings: of task distillation, with `matching.search_steps`.
+        settings: of task distillation, with `search_steps`.
         student_layers: M.
         teacher_layers: N.
         score: the dev score of a map after a number of steps, such as `MapTrials.score`.
     """
     record = _Record(Path(settings.run.output_dir) / "search.json", settings)
-    plan = rounds(settings.matching.search_steps)
+    plan = rounds(settings.search_steps)
     remaining: Sequence[tuple[int, ...]] = candidates(student_layers, teacher_layers, plan[0][0], settings.run.seed)
     tried = {}
     for number, (count, steps) in enumerate(plan, 1):

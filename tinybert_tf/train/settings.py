@@ -72,7 +72,6 @@ class MatchingSettings:
         "uniform, top, bottom, a teacher layer for each student layer (3,6,9,12), or on a task: learned (weights over the "
         "teacher's layers, annealed to one), or search (the best on dev of several)",
     )
-    search_steps: int = setting(1000, "updates of all runs of `layer_map=search` together")
     attention_weight: float = setting(1.0, "of TinyBERT's attention loss; 0 leaves it out")
     hidden_weight: float = setting(1.0, "of TinyBERT's hidden-state loss; 0 leaves it out")
     embedding_weight: float = setting(1.0, "of TinyBERT's embedding loss; 0 leaves it out")
@@ -90,7 +89,6 @@ class MatchingSettings:
     def __post_init__(self):
         check_one_of(self, "objective", *PROGRAM_OBJECTIVES)
         check_one_of(self, "recipe", "ours", "published")
-        check_at_least_one(self, "search_steps")
         if self.layer_map in ADAPTIVE and self.objective != "tinybert":
             raise InputError(f"is for `objective=tinybert`, not for {self.objective}", "layer_map", self.layer_map)
         if self.layer_map == "learned" and self.loss_scale == "relative":
