@@ -31,6 +31,7 @@ from tinybert_tf.export.writer.quantization import (
 )
 from tinybert_tf.export.writer.smoothing import input_scaling, smoothed
 from tinybert_tf.export.writer.weights import folded_weights
+from tinybert_tf.train.coded_table import CodedTable
 
 # Rows that the first integers are chosen with.
 _EXAMPLES = 200
@@ -79,12 +80,19 @@ class QuantizeAware(keras.callbacks.Callback):
         width = model.config.hidden_size
         ones = lambda: tf.Variable(tf.ones([width]), trainable=False)
         self._scaling = [InputScaling(ones(), ones(), ones()) for _ in model.transformer_layers]
-        self._weights = _weights(model, mode, self._scaling)
-        copies = lambda: [tf.Variable(weight.variable, trainable=False) for weight in self._weights]
+        self._table = None
+        if codes_of(model) is not None:
+            self._table = CodedTable(model)
+            model.embeddings.word_embeddings.trainable = True
+        self._weights = _weights(model, mode, self._scaling, has_codes=self._table is not None)
+        self._variables = [weight.variable for weight in (*self._weights, *filter(None, [self._table]))]
+        copies = lambda: [tf.Variable(variable, trainable=False) for variable in self._variables]
         self._exact, self._rounded = copies(), copies()
         self._scales = [tf.Variable(scales_of(_folded(w), w.bits), trainable=False) for w in self._weights]
         # Of the training, beside the network's: a resumed one needs the numbers that it began with.
         self.state = [*self._scales, *(factors for layer in self._scaling for factors in layer)]
+        if self._table is not None:
+            self.state.append(self._table.counts)
 
     def on_train_batch_begin(self, batch, logs=None):
         self._round()
@@ -103,6 +111,8 @@ class QuantizeAware(keras.callbacks.Callback):
             texts: batches of features, int [B, S]; the first `_EXAMPLES` rows are used.
         """
         config, head, features = self._model.config, self._model.head, _first_rows(texts, _EXAMPLES)
+        if self._table is not None:
+            self._table.count(texts)
         network = folded_weights(self._model)
         chosen_scaling = input_scaling(
             network, calibrate(config, network, head, features), QUANTIZE_MODES[self.mode].static
@@ -125,11 +135,13 @@ class QuantizeAware(keras.callbacks.Callback):
     def rounded(self) -> Iterator[None]:
         """Inside this context the network has the rounded weights of its file."""
         self._round()
+        if self._table is not None:
+            self._table.keep()
         try:
             yield
         finally:
-            for weight, exact in zip(self._weights, self._exact, strict=True):
-                weight.variable.assign(exact)
+            for variable, exact in zip(self._variables, self._exact, strict=True):
+                variable.assign(exact)
 
     def mark(self, directory: Path) -> None:
         """Records in a model directory that its weights are rounded."""
@@ -138,20 +150,26 @@ class QuantizeAware(keras.callbacks.Callback):
 
     @tf.function
     def _round(self):
-        for weight, exact, rounded, scales in zip(self._weights, self._exact, self._rounded, self._scales, strict=True):
-            exact.assign(weight.variable)
-            rounded.assign(_unfolded(weight, fake_quantized(_folded(weight), scales, weight.bits)))
-            weight.variable.assign(rounded)
+        values = [
+            _unfolded(weight, fake_quantized(_folded(weight), scales, weight.bits))
+            for weight, scales in zip(self._weights, self._scales, strict=True)
+        ]
+        if self._table is not None:
+            values.append(self._table.rounded())
+        for variable, exact, rounded, value in zip(self._variables, self._exact, self._rounded, values, strict=True):
+            exact.assign(variable)
+            rounded.assign(value)
+            variable.assign(rounded)
 
     @tf.function
     def _step(self):
-        for weight, exact, rounded in zip(self._weights, self._exact, self._rounded, strict=True):
-            weight.variable.assign(exact + (weight.variable - rounded))
+        for variable, exact, rounded in zip(self._variables, self._exact, self._rounded, strict=True):
+            variable.assign(exact + (variable - rounded))
 
 
-def _weights(model: BertModel, mode: str, scaling: Sequence[InputScaling]) -> Sequence[_Weight]:
-    """All matrices that the exporter rounds, except the position and token type tables, of which a file keeps only some
-    rows.
+def _weights(model: BertModel, mode: str, scaling: Sequence[InputScaling], has_codes: bool) -> Sequence[_Weight]:
+    """All matrices that the exporter rounds, except a coded word table, and the position and token type tables, of which a file
+    keeps only some rows.
     """
     table_bits, bits = INTEGER_BITS[QUANTIZE_MODES[mode].embeddings], INTEGER_BITS[QUANTIZE_MODES[mode].weights]
     if any(variable.path.startswith("embeddings/project/") for variable in model.weights):
@@ -159,7 +177,7 @@ def _weights(model: BertModel, mode: str, scaling: Sequence[InputScaling]) -> Se
     if model.head_layer is None:
         raise InputError(f"a model with the head {model.head!r} has no file", "quantize_aware", mode)
     found = []
-    if codes_of(model) is None:  # a coded table stays as it is
+    if not has_codes:
         found.append(_Weight(None, model.embeddings.word_embeddings.embeddings.value, table_bits))
     pooled, last = model.head in ("classification", "regression"), len(model.transformer_layers) - 1
     gamma = model.embeddings.layer_norm.gamma.value
