@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tinybert_tf.distribution import (
+    DeviceSettings,
     best_strategy,
     first_line,
     make_strategy,
@@ -85,3 +86,9 @@ def test_a_machine_without_a_tpu_says_so_in_one_line(monkeypatch):
 def test_an_error_that_says_nothing_is_called_by_its_kind():
     assert first_line(MemoryError()) == "MemoryError"
     assert first_line(ValueError("{{node a}} the line\nits cause")) == "the line"
+
+
+def test_a_number_of_devices_is_for_mirrored_alone():
+    with pytest.raises(InputError, match="num_devices=2: is for `strategy=mirrored`, not for one_device"):
+        DeviceSettings(num_devices=2)
+    assert DeviceSettings("mirrored", 2).num_devices == 2

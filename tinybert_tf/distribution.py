@@ -50,6 +50,8 @@ class DeviceSettings:
 
     def __post_init__(self):
         check_at_least_one(self, "num_devices")
+        if self.num_devices is not None and self.strategy not in ("mirrored", "auto"):
+            raise InputError(f"is for `strategy=mirrored`, not for {self.strategy}", "num_devices", self.num_devices)
 
 
 @contextlib.contextmanager

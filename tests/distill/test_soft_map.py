@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tinybert_tf.bert import BertConfig, BiLstmConfig, BiLstmModel, build_model
 from tinybert_tf.distill import Distiller, initialize_student
@@ -75,6 +76,18 @@ def test_a_term_is_the_weighted_sum_of_losses_over_the_variance_of_their_targets
     for part, target in zip(share, targets, strict=True):
         expected = expected + part * ((student - target) ** 2).mean(-1) / target[mask].var(axis=0).mean()
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_the_gradient_of_a_map_does_not_grow_with_its_reach():
+    norms = []
+    for reach in (1.0, 400.0):
+        weights = LayerWeights(2, 4, start=[2, 4])
+        weights.reach.assign(reach)
+        weights.theta.assign(weights.theta / reach)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(weights.of(0) * [1.0, 2.0, 3.0, 4.0])
+        norms.append(float(tf.norm(tape.gradient(loss, weights.theta.value))))
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4) and norms[0] > 0
 
 
 def test_a_map_begins_with_half_of_the_weight_on_the_layers_that_the_student_was_made_from():

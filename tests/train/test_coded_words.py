@@ -96,9 +96,6 @@ def test_rows_with_one_vector_move_it_by_how_often_they_occur(coded_dir):
     table.variable.assign(moved)
     expected = before[5, :4] + toward_zero * 15 * codes.codebook_scales[:4]
     np.testing.assert_allclose(table.rounded()[5, :4], expected, rtol=1e-4, atol=1e-7)
-    np.testing.assert_array_equal(
-        table.rounded()[5], table.rounded()[6] if (codes.codes[1] == codes.codes[2]).all() else table.rounded()[5]
-    )
 
 
 def test_theseus_refuses_a_coded_student(make_directory, coded_dir):

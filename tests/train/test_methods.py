@@ -136,6 +136,16 @@ def test_weights_of_terms_multiply_their_scales():
     )
 
 
+def test_a_layer_map_is_that_of_every_method_that_maps_layers():
+    assert MatchingSettings(objective="mobilebert", layer_map="top").layer_objective({}).layers == "top"
+
+
+def test_a_method_with_losses_of_its_own_learns_from_them_in_every_recipe():
+    learned = settings("glue", "teacher", Path("runs"), objective="pkd", stage="prediction", recipe="published")
+    assert not learned.learns_labels("regression")
+    assert settings("glue", "teacher", Path("runs"), recipe="published").learns_labels("regression")
+
+
 def test_every_name_has_an_objective():
     for name in set(PROGRAM_OBJECTIVES) - {"theseus"}:
         matching = MatchingSettings(objective=name)
@@ -150,6 +160,11 @@ def test_every_name_has_an_objective():
             "hidden_weight=2.0: is of `objective=tinybert`; minilmv2 does not",
         ),
         ({"objective": "mobilebert", "loss_scale": "relative"}, "loss_scale=relative: is of `objective=tinybert`"),
+        ({"objective": "minilm", "padding": "reference"}, "padding=reference: is of `objective=tinybert`"),
+        (
+            {"objective": "theseus", "stage": "prediction", "prediction_target": "teacher"},
+            "prediction_target=teacher: is for a prediction stage that follows",
+        ),
         (
             {"objective": "vanilla_kd", "stage": "prediction", "temperature": 4.0},
             "temperature=4.0: `objective=vanilla_kd` has its",

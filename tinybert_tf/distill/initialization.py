@@ -100,6 +100,10 @@ def _check_shapes(student: BertModel, teacher: BertModel, init: str) -> None:
             refuse(key, f"build the student with {key}={getattr(large, key)} or less")
     if student.embeddings.project is not None and small.embedding_width != large.embedding_width:
         refuse("embedding_width", "build the student for the teacher's width of embeddings")
+    if init == "layer_copy" and (student.embeddings.project is None) != (teacher.embeddings.project is None):
+        refuse(
+            "embedding_width", "embeddings are copied only between equal sizes; `init=teacher_projection` converts them"
+        )
     for key in ("hidden_size", "intermediate_size"):
         if init == "layer_copy" and getattr(small, key) != getattr(large, key):
             refuse(key, "layers can be copied only between equal sizes; `init=teacher_projection` compresses them")

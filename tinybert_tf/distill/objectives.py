@@ -243,7 +243,7 @@ class TinyBertObjective:
             loss = functools.partial(_spans, temperature=self.temperature)
         else:
             loss = functools.partial(_predictions, temperature=self.temperature, reduction=self.reduction)
-        over = "words" if head == "token_classification" else "rows"
+        over = {"token_classification": "words", "masked_lm": "tokens"}.get(head, "rows")
         return Match("prediction_loss", loss, "logits", "logits", self.prediction_weight, over)
 
     def _per_layer(self, name: str, layers: int) -> tuple[float, ...]:

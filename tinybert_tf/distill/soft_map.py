@@ -18,6 +18,7 @@ from tinybert_tf.distill import losses
 from tinybert_tf.distill.batch import Batch
 from tinybert_tf.distill.objectives import Match, TinyBertObjective
 from tinybert_tf.distill.rivals.checks import check_berts
+from tinybert_tf.distribution import all_reduce_sum
 from tinybert_tf.errors import InputError
 
 # Temperatures of the softmax at the first and at the last step.
@@ -73,7 +74,10 @@ class LayerWeights(keras.layers.Layer):
 
     def of(self, layer: int) -> tf.Tensor:
         """The weights of the teacher's layers for a student layer, counted from 0: float32 [N]."""
-        return tf.nn.softmax(self.theta[layer] * self.reach / self.temperature)
+        theta = self.theta[layer]
+        logits = theta * self.reach / self.temperature
+        # theta has the gradient of the logits: `reach` is for Adam's steps, and would drown the others in the clipped norm.
+        return tf.nn.softmax(theta + tf.stop_gradient(logits - theta))
 
     def layers(self) -> list[int]:
         """The heaviest teacher layer of each student layer, counted from 1."""
@@ -114,15 +118,18 @@ class WeightedTerm(keras.layers.Layer):
         return total
 
     def _variance(self, target, over) -> tf.Tensor:
-        """The mean over dimensions (heads) of the variance over what counts in the batch."""
+        """The mean over dimensions (heads) of the variance over what counts in the batch of all replicas.
+
+        Parts of a batch (`accumulation_steps`) have variances of their own.
+        """
         target = tf.cast(target, tf.float32)
         if self.kind == "attention":  # [B, H, S, S] -> [B, S, S, H]
             target = tf.transpose(target, [0, 2, 3, 1])
-        share = (over / tf.maximum(tf.reduce_sum(over), 1.0))[..., None]
+        share = (over / tf.maximum(all_reduce_sum(tf.reduce_sum(over)), 1.0))[..., None]
         axes = list(range(len(target.shape) - 1))
-        mean = tf.reduce_sum(target * share, axis=axes)
+        mean = all_reduce_sum(tf.reduce_sum(target * share, axis=axes))
         centered = tf.where(share > 0, target - mean, 0.0)
-        return tf.reduce_mean(tf.reduce_sum(tf.square(centered) * share, axis=axes))
+        return tf.reduce_mean(all_reduce_sum(tf.reduce_sum(tf.square(centered) * share, axis=axes)))
 
     def get_config(self):
         own = {"layer": self.layer, "kind": self.kind, "padding": self.padding}

@@ -74,6 +74,13 @@ class DistillSettings:
         check_one_of(self, "teacher_cache", *TEACHER_CACHES)
         if self.prediction_target is not None:
             check_one_of(self, "prediction_target", "teacher", "label")
+            if not self.matching.compares_layers:
+                raise InputError(
+                    f"is for a prediction stage that follows an intermediate one; `objective={self.matching.objective}` says "
+                    "itself what it learns from",
+                    "prediction_target",
+                    self.prediction_target,
+                )
         check_at_least_one(self, "search_steps")
         check_positive(self, "intermediate_epochs", "prediction_epochs", "temperature")
         if self.temperature != 1.0 and not self.matching.compares_layers:
@@ -190,6 +197,8 @@ class DistillSettings:
 
     def learns_labels(self, kind: str) -> bool:
         """Whether the prediction stage of a kind of task learns from labels and not from the teacher."""
+        if not self.matching.compares_layers:
+            return False
         if self.prediction_target is None:
             return self.matching.is_published and kind == "regression"
         return self.prediction_target == "label"

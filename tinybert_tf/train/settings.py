@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from tinybert_tf.distill.layer_map import KINDS
 from tinybert_tf.distill.objectives import Objective, TinyBertObjective
-from tinybert_tf.distill.rivals import LAYER_OBJECTIVES, OBJECTIVES
+from tinybert_tf.distill.rivals import LAYER_OBJECTIVES, OBJECTIVES, MobileBert
 from tinybert_tf.distribution import DeviceSettings
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import check_at_least_one, check_one_of, check_seed, integers, nested, setting
@@ -25,7 +25,13 @@ ADAPTIVE = ("learned", "search")
 # Those that compare logits alone, which any network has; "tinybert" does so in its prediction stage.
 LOGITS_OBJECTIVES = ("vanilla_kd", "pd", "bilstm_soft")
 # Settings that the terms of TinyBERT alone read, and their defaults.
-_OF_TINYBERT = {"attention_weight": 1.0, "hidden_weight": 1.0, "embedding_weight": 1.0, "loss_scale": "paper"}
+_OF_TINYBERT = {
+    "attention_weight": 1.0,
+    "hidden_weight": 1.0,
+    "embedding_weight": 1.0,
+    "loss_scale": "paper",
+    "padding": None,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +141,8 @@ class MatchingSettings:
         Args:
             scales: factors of TinyBERT's terms, by the name of the weight; see `tinybert_tf.train.loss_scale`.
         """
+        if self.objective == "mobilebert":
+            return MobileBert(layers=self.layers)
         if self.objective != "tinybert":
             return OBJECTIVES[self.objective]()
         names = ("attention_weight", "hidden_weight", "embedding_weight")

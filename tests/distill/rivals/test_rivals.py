@@ -11,7 +11,7 @@ import scipy.special
 from tinybert_tf.bert import BertConfig, build_model
 from tinybert_tf.distill import Distiller
 from tinybert_tf.distill.networks import output
-from tinybert_tf.distill.objectives import table
+from tinybert_tf.distill.objectives import TinyBertObjective, table
 from tinybert_tf.distill.rivals import (
     OBJECTIVES,
     DistilBert,
@@ -20,6 +20,7 @@ from tinybert_tf.distill.rivals import (
     MiniLMv2,
     MobileBert,
     PatientKD,
+    Theseus,
     VanillaKD,
     build_bilstm,
 )
@@ -121,7 +122,7 @@ def test_pkd_matches_normalized_cls_states(student, teacher, features, strategy,
     s = read(student, features, "hidden_states/1")[:, 0] @ kernel + bias
     t = read(teacher, features, f"hidden_states/{layers[0]}")[:, 0]
     normalized = [x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (s, t)]
-    assert found["patient_loss"] == pytest.approx(np.mean(np.sum((normalized[0] - normalized[1]) ** 2, -1)), rel=1e-5)
+    assert found["patient_loss"] == pytest.approx(np.mean((normalized[0] - normalized[1]) ** 2), rel=1e-5)
     logits = read(student, features, "logits"), read(teacher, features, "logits")
     expected = 0.5 * 4 * soft_cross_entropy(*logits, 2.0) + 0.5 * hard_cross_entropy(logits[0])
     assert found["loss"] == pytest.approx(expected + 10 * found["patient_loss"], rel=1e-5)
@@ -202,6 +203,33 @@ def test_padding_is_compared_with_nothing(student, teacher, features):
         distiller.compile(optimizer="sgd")
         first, second = (distiller.measure((x, GOLD, None))[0] for x in (features, changed))
         assert float(first["loss"]) == pytest.approx(float(second["loss"]), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("head", "objective"),
+    [
+        ("masked_lm", TinyBertObjective.prediction()),
+        ("masked_lm", LogitsKD()),
+        ("span", TinyBertObjective.prediction()),
+        ("span", LogitsKD()),
+    ],
+)
+def test_more_padding_changes_no_loss_of_logits(head, objective, features):
+    sizes = {name: value for name, value in SIZES.items() if name != "label2id"}
+    teacher, student = (build_model(BertConfig(num_hidden_layers=1, hidden_size=8, **sizes), head) for _ in range(2))
+    distiller = Distiller(teacher, student, objective)
+    distiller.compile(optimizer="sgd")
+    padded = {name: np.pad(values, ((0, 0), (0, 6))) for name, values in features.items()}
+    first, second = (distiller.measure((x, None, None))[0] for x in (features, padded))
+    assert float(first["loss"]) == pytest.approx(float(second["loss"]), rel=1e-5)
+
+
+def test_theseus_needs_equal_heads(teacher):
+    other = build_model(
+        BertConfig(num_hidden_layers=2, hidden_size=12, **SIZES | {"num_attention_heads": 3}), head="classification"
+    )
+    with pytest.raises(InputError, match="the student has num_attention_heads=3 and the teacher 2"):
+        Theseus(teacher, other, replacing_steps=1)
 
 
 def test_layer_wise_losses_refuse_a_bilstm(teacher):

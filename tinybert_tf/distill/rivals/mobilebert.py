@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from tinybert_tf.distill import losses
 from tinybert_tf.distill.layer_map import layer_map
 from tinybert_tf.distill.objectives import Batch, Match, serializable
 from tinybert_tf.distill.rivals.checks import check_berts
@@ -64,8 +65,7 @@ class MobileBert:
 
 
 def _features(student, teacher, batch: Batch):
-    student, teacher = tf.cast(student, tf.float32), tf.cast(teacher, tf.float32)
-    return tf.reduce_mean(tf.math.squared_difference(student, teacher), axis=-1)
+    return losses.hidden_values(student, teacher)
 
 
 def _statistics(student, teacher, batch: Batch):

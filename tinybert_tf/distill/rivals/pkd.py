@@ -18,8 +18,9 @@ STRATEGIES = ("skip", "last")
 class PatientKD:
     """(1 - a) soft labels + a hard labels + b ||h_S / |h_S| - h_T / |h_T|||^2 of the [CLS] states (equations 5 to 7).
 
-    The student's last layer is left to the soft labels: M - 1 layers are matched. Where the student is narrower its states
-    pass a learned projection, which the paper does not need.
+    The student's last layer is left to the soft labels: M - 1 layers are matched. Equation 6 sums over layers and dimensions; the
+    published code, to which the published b belong (10 to 1000), takes the mean over both, and so does this class. Where
+    the student is narrower its states pass a learned projection, which the paper does not need.
 
     >>> PatientKD(strategy="last").teacher_layers(6, 12)
     (7, 8, 9, 10, 11)
@@ -64,19 +65,18 @@ class PatientKD:
                 f"the student has {depths[0]} layers, the teacher only {depths[1]}; take a shallower student"
             )
         project = student.config.hidden_size != teacher.config.hidden_size
-        layers = enumerate(self.teacher_layers(*depths), 1)
+        layers = self.teacher_layers(*depths)
+        weight = self.patience / max(1, len(layers))
         return [
             *VanillaKD(self.temperature, self.label_share).matches(student, teacher),
             *(
-                Match(
-                    "patient_loss", _patient, f"hidden_states/{m}", f"hidden_states/{n}", self.patience, project=project
-                )
-                for m, n in layers
+                Match("patient_loss", _patient, f"hidden_states/{m}", f"hidden_states/{n}", weight, project=project)
+                for m, n in enumerate(layers, 1)
             ),
         ]
 
 
 def _patient(student, teacher, batch: Batch):
-    """[B, S, D] -> [B]: squared distance of the normalized first tokens."""
+    """[B, S, D] -> [B]: squared differences of the normalized first tokens, the mean over D."""
     student, teacher = (tf.math.l2_normalize(tf.cast(x[:, 0], tf.float32), axis=-1) for x in (student, teacher))
-    return tf.reduce_sum(tf.math.squared_difference(student, teacher), axis=-1)
+    return tf.reduce_mean(tf.math.squared_difference(student, teacher), axis=-1)

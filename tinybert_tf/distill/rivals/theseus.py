@@ -7,6 +7,12 @@ from tinybert_tf.bert import BertModel
 from tinybert_tf.distill.rivals.checks import check_berts
 from tinybert_tf.errors import InputError
 
+# What a successor's layers and the shared embeddings need to be alike in.
+_EQUAL_KEYS = (
+    "hidden_size", "num_attention_heads", "vocab_size", "max_position_embeddings", "type_vocab_size", "embedding_width",
+    "relative_attention_num_buckets",
+)  # fmt: skip
+
 
 def replacement_rate(step, base: float, steps: int):
     """The probability that a module is replaced (equation 7): from `base` linearly to 1 at `steps`, then 1.
@@ -99,7 +105,9 @@ class Theseus(keras.Model):
         gradients = tape.gradient(scaled, variables)
         # A layer that no draw has put into the network has a gradient of zero: tf.cond gives one for both branches.
         self.optimizer.apply_gradients((g, v) for g, v in zip(gradients, variables, strict=True) if g is not None)
-        self._loss_tracker.update_state(loss, sample_weight=tf.shape(labels)[0])
+        # Keras divides a replica's loss by the number of replicas; what is logged is the loss itself.
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        self._loss_tracker.update_state(loss * replicas, sample_weight=tf.shape(labels)[0])
         return self.compute_metrics(features, labels, logits, sample_weight=weight)
 
 
@@ -131,7 +139,7 @@ def _check(teacher: keras.Model, student: keras.Model) -> None:
             f"the teacher's {layers[1]} layers cannot be cut into {layers[0]} equal modules; build a student with a divisor of "
             f"{layers[1]} as `num_hidden_layers`"
         )
-    for key in ("hidden_size", "vocab_size", "max_position_embeddings", "type_vocab_size"):
+    for key in _EQUAL_KEYS:
         pair = getattr(student.config, key), getattr(teacher.config, key)
         if pair[0] != pair[1]:
             raise InputError(

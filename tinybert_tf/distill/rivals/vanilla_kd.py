@@ -63,7 +63,8 @@ class LogitsKD:
 
     def matches(self, student: keras.Model, teacher: keras.Model) -> list[Match]:
         """The table of two networks."""
-        over = "words" if head_of(student) == "token_classification" else "rows"
+        # Logits of a text, of its words, or of all its tokens.
+        over = {"token_classification": "words", "span": "tokens", "masked_lm": "tokens"}.get(head_of(student), "rows")
         return [
             Match("logits_loss", _squared, "logits", "logits", 1 - self.label_share, over),
             *HardLabels(self.label_share).matches(student, teacher),
