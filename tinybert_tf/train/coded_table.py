@@ -38,19 +38,19 @@ class CodedTable:
             -1
         )
         self._order = np.argsort(np.concatenate([self._whole, self._coded]), kind="stable")
-        self.counts = tf.Variable(tf.ones([len(places)]), trainable=False)
-        self._size = size
+        self._size, self._vectors = size, groups * vectors
+        self.shares = tf.Variable(self._shares(np.ones(len(places))), trainable=False)
 
     def count(self, texts: Iterable[Mapping]) -> None:
-        """Counts the words of the first rows of batches of features, int [B, S]."""
-        counts, rows = np.ones(self.counts.shape), 0
+        """Counts the words of the first rows of batches of features, int [B, S], which decide the rows' shares."""
+        counts, rows = np.ones(len(self._codes.places)), 0
         for batch in texts:
             ids, mask = np.asarray(batch["input_word_ids"]), np.asarray(batch["input_mask"]) > 0
             counts += np.bincount(ids[mask], minlength=len(counts))
             rows += len(ids)
             if rows >= _COUNTED:
                 break
-        self.counts.assign(counts)
+        self.shares.assign(self._shares(counts))
 
     def rounded(self) -> tf.Tensor:
         """The table [V, D] that codes can stand for."""
@@ -72,13 +72,16 @@ class CodedTable:
         """Those of whole rows, float [W, D], and of codebooks, float [G, 256, D / G]."""
         codes, table = self._codes, tf.convert_to_tensor(self.variable)
         rows = _round(tf.gather(table, self._whole), codes.row_scales, LARGEST[4])
-        groups, number, _ = codes.codebooks.shape
         parts = tf.reshape(tf.gather(table, self._coded), [-1, self._size])
-        weights = tf.repeat(tf.gather(self.counts, self._coded), groups)
-        sums = tf.math.unsorted_segment_sum(parts * weights[:, None], self._numbers, groups * number)
-        totals = tf.math.unsorted_segment_sum(weights, self._numbers, groups * number)
-        means = tf.reshape(tf.math.divide_no_nan(sums, totals[:, None]), codes.codebooks.shape)
+        means = tf.math.unsorted_segment_sum(parts * self.shares[:, None], self._numbers, self._vectors)
+        means = tf.reshape(means, codes.codebooks.shape)
         return rows, _round(means, self._scales_of_vectors(), LARGEST[8])
+
+    def _shares(self, counts: np.ndarray) -> np.ndarray:
+        """The share that each group of each coded row has in its vector [C * G], for how often each word occurs [V]."""
+        weights = np.repeat(counts[self._coded], self._codes.codebooks.shape[0])
+        totals = np.bincount(self._numbers, weights, self._vectors)
+        return (weights / totals[self._numbers]).astype(np.float32)
 
     def _scales_of_vectors(self) -> np.ndarray:
         return self._codes.codebook_scales.reshape(-1, 1, self._size)

@@ -92,7 +92,7 @@ class QuantizeAware(keras.callbacks.Callback):
         # Of the training, beside the network's: a resumed one needs the numbers that it began with.
         self.state = [*self._scales, *(factors for layer in self._scaling for factors in layer)]
         if self._table is not None:
-            self.state.append(self._table.counts)
+            self.state.append(self._table.shares)
 
     def on_train_batch_begin(self, batch, logs=None):
         self._round()
