@@ -78,7 +78,11 @@ class Client:
 
     @property
     def folder(self) -> str:
-        return f"{self.name}-{self.version}".replace(" ", "-").lower()
+        return _folded(f"{self.name}-{self.version}")
+
+
+def _folded(name: str) -> str:
+    return name.replace(" ", "-").lower()
 
 
 def clients() -> list[Client]:
@@ -122,6 +126,19 @@ def clients() -> list[Client]:
         further = ("@tensorflow/tfjs-core", "@tensorflow/tfjs-backend-cpu") if worker == "tfjs-tflite" else ()
         found.append(Client(name, version, "", (*pinned, *further, "playwright-core"), worker, kinds))
     return found
+
+
+def choose(names: Iterable[str]) -> list[Client]:
+    """Clients whose names begin with one of these, "TF Lite" or "tf-lite-2.8"; all of them without names."""
+    everyone = clients()
+    chosen = []
+    for name in names:
+        found = [client for client in everyone if client.folder.startswith(_folded(name))]
+        if not found:
+            known = ", ".join(dict.fromkeys(client.name for client in everyone))
+            raise SystemExit(f"benchmarks/clients.py: --only={name}: begins no client's name; there are {known}")
+        chosen += found
+    return [client for client in everyone if client in chosen] if chosen else everyone
 
 
 # === Cases ===
@@ -369,7 +386,7 @@ def table(rows: Iterable[dict]) -> str:
         for mode in modes:
             oldest = None
             for version in reversed(tried):
-                if set(outcomes[name, version, mode]) != {"runs"}:
+                if set(outcomes.get((name, version, mode), [])) != {"runs"}:  # older rows may lack a mode
                     break
                 oldest = version
             cells.append(oldest or "—")
@@ -401,11 +418,11 @@ def write_readme(rows: Iterable[dict]) -> None:
 
 
 def main(_) -> None:
+    chosen = choose(FLAGS.only)
     root = Path(FLAGS.clients_dir).resolve()
     cases, expected = make_cases(root / "cases")
     cases_file = root / "cases" / "cases.json"
     cases_file.write_text(json.dumps(cases), encoding="utf-8")
-    chosen = [c for c in clients() if not FLAGS.only or any(c.folder.startswith(name) for name in FLAGS.only)]
     results = {(row["client"], row["version"], row["kind"], row["mode"]): row for row in read_results()}
     for client in chosen:
         reason = install(client, root)

@@ -62,7 +62,7 @@ def run_program(text: str, processes: str) -> tuple[dict, float, float]:
 
 
 def measure_work(text: str) -> tuple[dict[str, tuple[float, float]], int]:
-    """(best seconds of each part of the work in one process that has started, tokens)."""
+    """(median wall and processor seconds of each part of the work in one process that has started, tokens)."""
     with tempfile.TemporaryDirectory() as folder:
         settings = CorpusSettings(input=text, vocab=FLAGS.vocab, output_dir=folder)
         Path(folder, UNFINISHED).mkdir()

@@ -75,6 +75,9 @@ def main(argv: list[str]) -> int:
                     rows.append(measure(dtypes, batch, length, device))
                 except tf.errors.ResourceExhaustedError:
                     print(f"batch {batch}, length {length}, {dtypes}: more memory than there is")
+    if not rows:
+        print("benchmarks/gpu.py: nothing was measured: too little memory or too few --minutes", file=sys.stderr)
+        return 1
     report("gpu" if gpus else "gpu_rehearsal", rows)
     best = max(rows, key=lambda row: row.rate * float(row.case.split()[1]))
     teacher, student, batch = (part.split()[-1] for part in best.variant.split(", "))

@@ -34,7 +34,7 @@ class BenchmarkSettings:
 def main(settings: BenchmarkSettings) -> dict:
     threads = integers("threads", settings.threads)
     lengths = integers("seq_len", settings.seq_len) if settings.seq_len else None
-    files = [path.strip() for path in settings.models.split(",") if path.strip()]
+    files = [str(Path(path.strip())) for path in settings.models.split(",") if path.strip()]
     scores = _scores(settings, files)
     rows = [
         {**dataclasses.asdict(report), **scores.get(report.path, {})}

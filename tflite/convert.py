@@ -27,7 +27,9 @@ class ConvertSettings:
     )
     data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
     custom: CustomFiles = nested(CustomFiles)
-    calibration_file: str | None = setting(None, "texts to calibrate with, one a line, pairs with a tab between")
+    calibration_file: str | None = setting(
+        None, "texts to calibrate with instead of the task's, one a line, pairs with a tab between"
+    )
     max_drop: float = setting(0.01, "auto: the largest loss of score, 0 to 1")
     max_mb: float | None = setting(None, "auto: the largest file; with it or --max_ms the most faithful file is kept")
     max_ms: float | None = setting(None, "auto: the longest median time of a text on one thread of this machine")
@@ -44,6 +46,7 @@ def main(settings: ConvertSettings) -> dict:
     output = Path(settings.output_dir or ".") / settings.output
     lengths = integers("seq_len", settings.seq_len)
     result = {}
+    _check_limits(settings)
     if settings.quantize == "auto":
         report, trials = _try_all(settings, output, lengths)
         result["trials"] = [dataclasses.asdict(trial) for trial in trials]
@@ -72,6 +75,15 @@ def main(settings: ConvertSettings) -> dict:
     return dataclasses.asdict(report) | result
 
 
+def _check_limits(settings: ConvertSettings) -> None:
+    for name in ("max_mb", "max_ms"):
+        if (limit := getattr(settings, name)) is not None and settings.quantize != "auto":
+            message = (
+                f"limits what `quantize=auto` may choose, not `quantize={settings.quantize}`; leave it out or take auto"
+            )
+            raise InputError(message, name, limit)
+
+
 def _try_all(settings: ConvertSettings, output: Path, lengths: list[int]):
     if not settings.task or settings.text_input or settings.output_vector:
         message = "scores files on `task`, which must be given, and takes no `text_input` and no `output_vector`"
@@ -85,6 +97,7 @@ def _try_all(settings: ConvertSettings, output: Path, lengths: list[int]):
         files=settings.custom,
         limits=limits,
         seq_len=lengths,
+        calibration_texts=file_texts(settings.calibration_file) if settings.calibration_file else None,
     )
     columns = ["quantize", "mb", "median_ms", Column("score", "score", "{:.4f}".format)]
     columns += [Column("drop", "drop", "{:.4f}".format), "max_logit_error", "delegated", "fails", "chosen"]

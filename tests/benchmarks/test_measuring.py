@@ -95,6 +95,29 @@ def test_the_pytorch_loop_has_the_papers_losses(load):
     assert all(torch.equal(old, new) for old, new in zip(before, loop.teacher.parameters(), strict=True))
 
 
+def test_clients_are_chosen_as_people_or_as_folders_write_them(load):
+    choose = load("clients").choose
+    assert {client.name for client in choose(["TF Lite"])} == {"TF Lite"}
+    assert choose(["tf-lite"]) == choose(["TF Lite"]) and choose([]) == load("clients").clients()
+    assert [client.version for client in choose(["LiteRT.js", "litert-1.0"])] == ["1.0.1", "2.5.3"]
+    with pytest.raises(SystemExit, match="--only=Core ML: begins no client's name; there are TF Lite, LiteRT, "):
+        choose(["litert", "Core ML"])
+
+
+def test_a_mode_that_older_results_lack_counts_as_one_that_does_not_run(load):
+    rows = [{"client": "TF Lite", "version": "2.8.0", "mode": "none", "outcome": "runs"}]
+    line = next(line for line in load("clients").table(rows).splitlines() if line.startswith("| TF Lite"))
+    assert line.startswith("| TF Lite (2.8.0) | 2.8.0 | \u2014 |")
+
+
+def test_the_gpu_benchmark_without_time_for_anything_says_so_in_one_line(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--cpu", "--minutes=-1", f"--results={tmp_path}"]
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1 and not list(tmp_path.iterdir())
+    assert done.stderr.splitlines()[-1].startswith("benchmarks/gpu.py: nothing was measured")
+
+
 @pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there may be a GPU")
 def test_without_a_gpu_its_benchmark_says_so_in_one_line():
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}

@@ -4,7 +4,7 @@ import pytest
 
 from tinybert_tf.checkpoints import load_model, save_model
 from tinybert_tf.errors import InputError
-from tinybert_tf.export import Limits, TFLiteModel, export_best, file_texts, task_texts
+from tinybert_tf.export import Limits, TFLiteModel, auto, export_best, file_texts, task_texts
 from tinybert_tf.export.parity import task_comparison
 
 
@@ -39,6 +39,20 @@ def test_the_smallest_or_the_most_faithful_is_kept(task_files, tmp_path):
     report, trials = export_best(model, tmp_path / "c.tflite", limits=limits, modes=("none",), **arguments)
     assert report is None and not (tmp_path / "c.tflite").exists()
     assert trials[0].fails == "max_drop, max_mb"
+
+
+def test_texts_that_are_given_calibrate_in_place_of_the_tasks(task_files, tmp_path, monkeypatch):
+    model, data = task_files
+    calibrated, export = [], auto.export_tflite
+
+    def spy(*arguments, calibration_texts, **options):
+        calibrated.append(calibration_texts)
+        return export(*arguments, calibration_texts=calibration_texts, **options)
+
+    monkeypatch.setattr(auto, "export_tflite", spy)
+    arguments = {"limits": Limits(max_drop=1.0), "seq_len": 8, "modes": ("int4",), "calibration_texts": ["w1 film"]}
+    export_best(model, tmp_path / "a.tflite", "sst2", data, **arguments)
+    assert calibrated == [["w1 film"]]
 
 
 def test_texts_are_drawn_evenly_and_the_same_each_time(task_files, tmp_path):

@@ -80,7 +80,16 @@ def test_files_without_scores_or_words_are_refused(exported):
 def test_the_tokenizer_in_the_file_cuts_as_in_training(pairs, model_dir, tmp_path):
     form = "single" if pairs is None else "pair"
     report = export_tflite(model_dir(), tmp_path / "text.tflite", seq_len=12, text_input=form)
-    found = TFLiteClassifier(report.path).predict(TEXTS, pairs)
+    classifier = TFLiteClassifier(report.path)
+    assert classifier.seq_len is None
+    found = classifier.predict(TEXTS, pairs)
     np.testing.assert_allclose(found, keras_scores(model_dir(), TEXTS, pairs), atol=1e-5)
     with pytest.raises(InputError, match="takes single texts" if pairs is None else "takes pairs of texts"):
-        TFLiteClassifier(report.path).predict(TEXTS, PAIRS if pairs is None else None)
+        classifier.predict(TEXTS, PAIRS if pairs is None else None)
+
+
+def test_tags_of_texts_are_no_scores_of_a_text_either(model_dir, tmp_path):
+    report = export_tflite(model_dir("token_classification"), tmp_path / "tags.tflite", seq_len=12, text_input="single")
+    with pytest.raises(InputError, match="returns scores of each token, not one for each label of a text") as caught:
+        TFLiteClassifier(report.path)
+    assert "\n" not in str(caught.value)

@@ -58,11 +58,11 @@ def test_convert_evaluate_benchmark(model_dir, tmp_path):
     assert refused.returncode == 1
     assert "--max_drop=-1.0 allows less" in refused.stderr and "Traceback" not in refused.stderr
 
-    flags = (f"--models={','.join(files)}", "--threads=1,2", "--runs=3")
+    flags = (f"--models={tmp_path}/./none.tflite,{files[1]}", "--threads=1,2", "--runs=3")
     scored = ("--task=sst2", f"--data_dir={tmp_path}", f"--output_dir={tmp_path}/card")
     rows = result(run("benchmark", *flags, *scored))["models"]
     assert {path.suffix for path in (tmp_path / "card").iterdir()} == {".md", ".csv", ".png", ".json"}
-    assert rows[0]["score"] in (0.0, 0.5, 1.0) and rows[0]["drop"] == 0
+    assert rows[0]["score"] in (0.0, 0.5, 1.0) and rows[0]["drop"] == 0 and "score" in rows[1]
     assert [(row["path"], row["threads"]) for row in rows] == [(f, t) for t in (1, 2) for f in files]
     assert {"path", "mb", "threads", "seq", "median_ms", "p90_ms"} <= rows[0].keys()
 
@@ -109,6 +109,16 @@ def test_own_data_reaches_the_phone(task, model_dir, tmp_path):
     ("program", "flags", "message"),
     [
         ("convert", ("--model_dir=nowhere", "--output=a.tflite"), "--model_dir=nowhere: no such model directory"),
+        (
+            "convert",
+            ("--model_dir=nowhere", "--output=a.tflite", "--max_mb=3"),
+            "--max_mb=3.0: limits what --quantize=auto may choose, not --quantize=dynamic",
+        ),
+        (
+            "convert",
+            ("--model_dir=x", "--output=a.tflite", "--quantize=auto", "--task=sst2", "--calibration_file=nowhere"),
+            "--calibration_file=nowhere: no such file",
+        ),
         ("evaluate", ("--model=nowhere.tflite", "--model_dir=x", "--task=sst2"), "nowhere.tflite: no such file"),
         ("benchmark", ("--models=nowhere.tflite", "--threads=one"), "--threads=one: must be integers"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.report.curves import plot_curves, read_metrics
+from tinybert_tf.report.curves import can_plot, plot_curves, read_metrics
 
 
 def record(stage="prediction", step=1, split="train", **values):
@@ -103,6 +103,10 @@ def test_a_diverged_run_is_drawn_and_says_so(tmp_path, drawn):
     assert any("not finite" in text.get_text() for text in drawn[0].axes[0].texts)
 
 
-def test_nothing_to_draw_is_an_error(tmp_path):
+@pytest.mark.parametrize(
+    "records", [[], [record(examples_per_second=3.0)], [record(step=0, split="held_out", loss=2.0)]]
+)
+def test_nothing_to_draw_is_an_error(tmp_path, records):
+    assert not can_plot(records)
     with pytest.raises(InputError, match="nothing to draw"):
-        plot_curves([record(examples_per_second=3.0)], tmp_path / "curves.png")
+        plot_curves(records, tmp_path / "curves.png")

@@ -1,8 +1,10 @@
 """A report holds everything, can be moved about, and does not run what it quotes."""
 
+import base64
 import csv
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -102,11 +104,53 @@ def test_a_bad_input_writes_nothing(tmp_path, metrics):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("names", "files"),
+    [
+        (("sst2_a", "sst2-a"), ["curves-sst2-a.png", "curves-sst2-a-2.png"]),
+        (("\u6a21\u578b", "\u5b66\u751f"), ["curves-run.png", "curves-run-2.png"]),
+        (("together", "other"), ["curves-together.png", "curves-together-2.png", "curves-other.png"]),
+    ],
+)
+def test_each_training_has_a_picture_of_its_own(names, files, tmp_path):
+    curves = {name: tmp_path / f"{number}.jsonl" for number, name in enumerate(names, 1)}
+    for number, path in enumerate(curves.values(), 1):
+        dev = [{"stage": "a", "step": i, "split": "dev", "score": i / 10 / number} for i in (1, 2)]
+        path.write_text("".join(map("{}\n".format, map(json.dumps, dev[: 2 if "together" in names else 1]))))
+    report = write_report(tmp_path / "out", "runs", [], curves, [], {})
+    assert re.findall(r"!\[.*\]\(<(.*)>\)", report.markdown.read_text()) == files
+    assert len(set(Page(report.html.read_text()).sources)) == len(files)
+
+
+def test_figures_of_equal_names_stay_apart_also_from_one_that_is_beside_the_report(tmp_path, picture):
+    figures = [tmp_path / folder / name for folder, name in (("a", "attention.png"), ("b", "Attention.png"))]
+    for number, path in enumerate(figures):
+        path.parent.mkdir()
+        path.write_bytes(bytes([number]))
+    figures.append(shutil.move(picture, tmp_path / "b" / "attention.png"))
+    content = [path.read_bytes() for path in figures]
+    report = write_report(tmp_path / "b", "run", [], {}, [("Maps", path) for path in figures[::2]], {})
+    assert re.findall(r"<(.*)>\)", report.markdown.read_text()) == ["attention-2.png", "attention.png"]
+    report = write_report(tmp_path / "out", "run", [], {}, [("Maps", path) for path in figures], {})
+    sources = Page(report.html.read_text()).sources
+    assert [base64.b64decode(source.split(",")[1]) for source in sources] == content
+    assert len({path.name.casefold() for path in report.html.parent.glob("*.png")}) == 3
+
+
+def test_a_run_that_has_just_begun_has_no_picture_yet(tmp_path, metrics):
+    young = tmp_path / "young.jsonl"
+    young.write_text(json.dumps({"stage": "general", "step": 0, "split": "held_out", "loss": 3.0}) + "\n")
+    report = write_report(tmp_path / "out", "runs", MODELS, {"student": metrics, "young": young}, [], {})
+    assert [path.name for path in report.html.parent.glob("*.png")] == ["curves-student.png"]
+
+
 def test_one_sentence_says_what_came_out():
     assert summary(MODELS) == (
         "student scores 81.0, 90.0% of teacher (90.0), with 2.0 times fewer parameters and 2.0 times fewer encoder FLOPs; "
         "as TFLite 14.5 MB."
     )
+    tasks = [row | {"task": task} for row, task in zip(MODELS, ("cola", "sst2", "sst2"), strict=True)]
+    assert summary(tasks) == "", "scores of several tasks are not compared"
     assert summary(MODELS[:1]) == "" and summary([{"model": "a", "score": 0.5}]) == ""
 
 

@@ -165,6 +165,25 @@ def test_what_a_model_file_holds_is_read_from_it(check, tmp_path, lower_case, ve
         assert done.returncode == 0 and "model: 2 signatures" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("head", ["span", "token_classification"])
+def test_outputs_of_each_position_are_those_of_the_length_that_ran(tmp_path, head, vectors_module):
+    labels = {"no": 0, "yes": 1, "so so": 2} if head == "token_classification" else None
+    model = export_tiny(tmp_path / "model.tflite", vectors_module, labels, lower_case=True, head=head)
+    vectors_module.write_model(tmp_path / "vectors", model)
+    lines = (tmp_path / "vectors" / "outputs.tsv").read_text().splitlines()
+    sizes = [len(line.split("\t")[3].split(" ")) for line in lines]
+    each = len(labels) if labels else 1
+    assert sizes[0] == 8 * each, "[CLS] [URL] [SEP] run at the shorter length"
+    assert set(sizes) == {8 * each, 16 * each}
+
+
+def test_a_model_without_labels_has_no_row_of_them(check, tmp_path, vectors_module):
+    model = export_tiny(tmp_path / "model.tflite", vectors_module, None, lower_case=True, head="regression")
+    vectors_module.write_model(tmp_path / "vectors" / "model", model)
+    done = check(tmp_path / "vectors")
+    assert done.returncode == 0 and "model: 0 labels" in done.stdout, done.stdout + done.stderr
+
+
 def test_every_resource_and_library_that_is_named_exists():
     """What the Android build would find out first; it cannot run without an SDK."""
     main = ANDROID / "app" / "src" / "main"
@@ -199,7 +218,9 @@ def test_gradles_wrapper_names_the_version_that_the_readme_names():
     assert done.returncode == 1 and f"gradle wrapper --gradle-version {version}" in done.stderr
 
 
-def export_tiny(output: Path, vectors, labels: dict[str, int], lower_case: bool) -> Path:
+def export_tiny(
+    output: Path, vectors, labels: dict[str, int] | None, lower_case: bool, head: str = "classification"
+) -> Path:
     """A file of an untrained network with the vectors' vocabulary, added tokens included, and two lengths."""
     from tinybert_tf.bert import BertConfig, build_model
     from tinybert_tf.checkpoints import save_model
@@ -217,5 +238,5 @@ def export_tiny(output: Path, vectors, labels: dict[str, int], lower_case: bool)
         label2id=labels,
     )
     model_dir = output.parent / "tiny"
-    save_model(build_model(config, "classification"), model_dir, tokenizer_from=output.parent / "tokenizer")
+    save_model(build_model(config, head), model_dir, tokenizer_from=output.parent / "tokenizer")
     return Path(export_tflite(model_dir, output, seq_len=(16, 8), quantize="none").path)

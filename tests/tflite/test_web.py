@@ -3,10 +3,14 @@
 Needs Node; the page also Chromium and the packages of tflite/web/package.json (`make web`).
 """
 
+import json
+import shutil
+import subprocess
+
 import numpy as np
 import pytest
 
-from tests.web_pages import drive, export_random, node, odd_sentences
+from tests.web_pages import WEB, drive, export_random, node, odd_sentences
 
 COUNT = 200
 
@@ -37,6 +41,150 @@ def test_a_wrong_vector_is_noticed(tmp_path, vectors_module):
     vectors_module.put(tmp_path / "made", "texts", [right, wrong])
     done = node("check_vectors.mjs", tmp_path)
     assert done.returncode == 1 and "1 differences" in done.stdout
+
+
+def run_module(code):
+    """What a module beside those of the page writes to `console.log`, as JSON."""
+    if shutil.which("node") is None:
+        pytest.skip("no node on the PATH")
+    command = ["node", "--input-type=module", "-e", code]
+    done = subprocess.run(command, cwd=WEB, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+# A network that gives each word piece the label of its own name, and the answer "gold".
+NAMING = """
+import { LiteRtTextModel } from "./text_model.js";
+const vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "c", "d", "e", "f", "gold", "q"];
+class Tensor {
+  constructor(values) { this.values = values; }
+  async data() { return this.values; }
+  delete() {}
+}
+const ids = (inputs) => [...inputs.input_word_ids.values];
+const outputs = {
+  tags: (inputs) => ({ probability: ids(inputs).flatMap((id) => vocabulary.map((_, label) => Number(label === id))) }),
+  answer: (inputs) => Object.fromEntries(
+    ["start_logits", "end_logits"].map((name) => [name, ids(inputs).map((id) => Number(vocabulary[id] === "gold"))])),
+};
+export const open = (kind, truncation_side) => {
+  const signatures = [6, 8].map((length) => ({ key: `seq_${length}`, length }));
+  const file = { vocabulary, signatures, settings: { truncation_side }, labels: kind === "tags" ? vocabulary : null };
+  const run = async (key, inputs) => Object.fromEntries(
+    Object.entries(outputs[kind](inputs)).map(([name, values]) => [name, new Tensor(Float32Array.from(values))]));
+  return new LiteRtTextModel(file, { run }, Tensor);
+};
+"""
+
+
+@pytest.mark.parametrize(
+    ("side", "first", "second", "shown"),
+    [
+        ("right", "a b c d e f gold q", None, "a b c d e f"),
+        ("left", "a b c d e f gold q", None, "c d e f gold q"),
+        ("left", "a b", None, "a b"),
+        ("right", "a b c d e f", "q q q", "a b c"),
+        ("left", "a b c d e f", "q q q", "d e f"),
+    ],
+)
+def test_each_word_piece_that_the_model_sees_has_its_own_tag(side, first, second, shown):
+    call = f"open('tags', '{side}').run({json.dumps(first)}, {json.dumps(second)})"
+    rows = run_module(f"{NAMING} console.log(JSON.stringify((await {call}).rows));")
+    assert [row["text"] for row in rows] == [row["label"] for row in rows] == shown.split()
+
+
+@pytest.mark.parametrize(("side", "text"), [("right", "a b gold c d e f"), ("left", "a b c d e gold f")])
+def test_an_answer_is_found_in_a_text_that_was_cut(side, text):
+    found = run_module(f"{NAMING} console.log(JSON.stringify(await open('answer', '{side}').run('q', '{text}')));")
+    assert (found["text"], found["value"]) == ("gold", 2)
+
+
+def test_a_large_vocabulary_is_no_problem():
+    words = "['[PAD]', '[UNK]', '[CLS]', '[SEP]', 'film', ...Array.from({ length: 300_000 }, (_, id) => `w${id}`)]"
+    code = f"import {{ Tokenizer }} from './tokenizer.js'; const tokenizer = new Tokenizer({words});"
+    assert run_module(f"{code} console.log(tokenizer.tokenize('film w299999').map(({{ id }}) => id));") == [4, 300_004]
+
+
+# The page's elements, and models that a test opens and runs by hand.
+FIELDS = """
+const element = () => ({
+  value: "text", textContent: "", shown: [], style: {}, classList: { toggle() {} }, listeners: {},
+  addEventListener(name, listener) { this.listeners[name] = listener; },
+  replaceChildren(...nodes) { this.shown = nodes; },
+  append(...nodes) { this.shown = nodes; },
+});
+const elements = {};
+globalThis.document = { getElementById: (id) => (elements[id] ??= element()), createElement: element };
+const { open } = await import("./fields.js");
+const events = [];
+const begin = () => { let end; const promise = new Promise((resolve) => { end = resolve; }); return { promise, end }; };
+const model = (name, run = Promise.resolve()) => ({
+  file: { signatures: [{ length: 8 }], bytes: [], labels: [name] },
+  async run() { events.push(`${name} runs`); await run; events.push(`${name} ran`); return { kind: "score", value: 1 }; },
+  close() { events.push(`${name} closed`); },
+});
+const settle = () => new Promise((resolve) => setTimeout(resolve, 5));
+"""
+
+
+def test_of_two_models_the_one_that_was_chosen_last_stays():
+    steps = """
+    const slow = begin();
+    const first = open(() => slow.promise);
+    await settle();
+    await open(async () => model("second"));
+    slow.end(model("first"));
+    await first;
+    console.log(JSON.stringify(events));
+    """
+    assert run_module(FIELDS + steps) == ["second runs", "second ran", "first closed"]
+
+
+def test_a_file_that_is_read_after_a_later_one_is_not_opened():
+    steps = """
+    await import("./page.js");
+    document.getElementById("runtime").value = "wasm";
+    const told = [];
+    Object.defineProperty(document.getElementById("about"), "textContent", { set(text) { told.push(text); } });
+    const take = (file) => elements.file.listeners.change({ target: { files: [file] } });
+    const slow = begin();
+    take({ name: "first", arrayBuffer: () => slow.promise });
+    take({ name: "second", arrayBuffer: async () => new ArrayBuffer(4) });
+    await settle();
+    slow.end(new ArrayBuffer(4));
+    await settle();
+    console.log(JSON.stringify([elements["file-name"].textContent, told.length]));
+    """
+    assert run_module(FIELDS + steps) == ["second", 2], "Loading, an error"
+
+
+def test_an_error_of_a_model_that_was_replaced_is_not_shown():
+    steps = """
+    const slow = begin();
+    const first = open(() => slow.promise.then(() => { throw new Error("damaged"); }));
+    await settle();
+    await open(async () => model("second"));
+    slow.end();
+    await first;
+    console.log(JSON.stringify(elements.about.textContent));
+    """
+    assert run_module(FIELDS + steps).endswith("1 labels.")
+
+
+def test_a_model_is_closed_behind_its_run():
+    steps = """
+    const run = begin();
+    const first = open(async () => model("first", run.promise));
+    await settle();
+    const second = open(async () => model("second"));
+    await settle();
+    run.end();
+    await Promise.all([first, second]);
+    console.log(JSON.stringify(events));
+    """
+    events = ["first runs", "first ran", "first closed", "second runs", "second ran"]
+    assert run_module(FIELDS + steps) == events
 
 
 @pytest.fixture(scope="module")

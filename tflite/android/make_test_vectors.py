@@ -17,7 +17,7 @@ For each model file comes a folder model1/, model2/, ... with the file as model.
 
     labels.tsv      number => label
     signatures.tsv  number => key, length, names of inputs, names of outputs
-    outputs.tsv     first text, second text (U+0000 for none) => values of the first output, from Python
+    outputs.tsv     first text, second text (U+0000 for none) => values of the first output at the length that ran, from Python
 
 Columns are divided by tabs. All that is not ASCII, tab and backslash included, is written as \\u and its UTF-16 in hexadecimal.
 Begins and ends count UTF-16 units too, as Kotlin and JavaScript do. In place of a span model's logits are integers made of ids
@@ -231,11 +231,14 @@ def write_model(folder: Path, path: Path) -> None:
 
 
 def output_rows(tokenizer: Tokenizer, model: TFLiteModel, texts: Sequence[str]) -> Iterable[list[str]]:
+    """What the shortest length that holds a text gives, without the padding that `TFLiteModel.predict` adds."""
+    name = next(iter(model.outputs))
     for number, text in enumerate(texts):
         second = texts[number - 1] if number % 3 == 1 and number > 1 else None
         features = tokenizer([text], None if second is None else [second], model.seq_len)
-        found = model.predict({name: value.numpy() for name, value in features.items()})
-        values = found if isinstance(found, np.ndarray) else found[next(iter(model.outputs))]
+        tokens = int(features["input_mask"].numpy().sum())
+        length = next(length for length in model.seq_lens if length >= tokens)
+        values = model.run({key: value.numpy()[:, :length] for key, value in features.items()})[name]
         columns = [escaped(text), "\\u0000" if second is None else escaped(second), "=>"]
         yield [*columns, " ".join(f"{value:.5f}" for value in values.ravel())]
 

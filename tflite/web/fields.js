@@ -11,24 +11,39 @@ const element = (id) => document.getElementById(id);
 let model = null;
 let running = Promise.resolve(); // a model serves one text at a time
 let newest = 0;
+let opening = 0;
 
 /**
- * Puts a model in place of the last one, says what it is, and shows what it makes of the fields.
+ * Puts a model in place of the last one, says what it is, and shows what it makes of the fields. Of two calls the later one
+ * counts, whichever model is loaded first.
  *
  * @param {() => Promise<import("./text_model.js").LiteRtTextModel | import("./text_model.js").MediaPipeTextModel>} load
  */
 export async function open(load) {
-  model?.close();
-  model = null;
-  element("result").replaceChildren();
+  const number = ++opening;
   say("Loading …");
+  await close();
+  if (number !== opening) return;
+  let loaded;
   try {
-    model = await load();
+    loaded = await load();
   } catch (error) {
-    return say(`This file cannot be opened: ${error.message}`, true);
+    if (number === opening) say(`This file cannot be opened: ${error.message}`, true);
+    return;
   }
+  if (number !== opening) return loaded.close();
+  model = loaded;
   say(describe(model.file));
   return show();
+}
+
+/** Closes the model behind the run in flight; what that run gives is not shown. */
+function close() {
+  const last = model;
+  model = null;
+  element("result").replaceChildren();
+  running = running.then(() => last?.close());
+  return running;
 }
 
 function describe(file) {
@@ -48,25 +63,27 @@ function show() {
 async function compute() {
   const first = element("first").value;
   const second = element("second").value || null;
+  const used = model;
   element("time").textContent = "";
-  if (!model || !first) return element("result").replaceChildren();
+  if (!used || !first) return element("result").replaceChildren();
   try {
     const begin = performance.now();
-    let result = await model.run(first, second);
+    let result = await used.run(first, second);
     const milliseconds = performance.now() - begin;
-    if (result.kind === "vector") result = await similarity(result.values, second);
+    if (result.kind === "vector") result = await similarity(used, result.values, second);
+    if (used !== model) return;
     element("result").replaceChildren(...rows(result));
     element("time").textContent = `${milliseconds.toFixed(1)} ms`;
   } catch (error) {
-    element("result").replaceChildren(line(error.message, "error"));
+    if (used === model) element("result").replaceChildren(line(error.message, "error"));
   }
 }
 
 /** An encoder's vectors are compared: of the first text, and of the second. */
-async function similarity(values, second) {
+async function similarity(used, values, second) {
   if (second === null) return { kind: "text", text: `A vector of ${values.length} numbers. Add a second text to compare.` };
-  const first = (await model.run(element("first").value)).values;
-  const other = (await model.run(second)).values;
+  const first = (await used.run(element("first").value)).values;
+  const other = (await used.run(second)).values;
   return { kind: "classes", rows: [{ label: "similarity (cosine)", value: cosine(first, other) }] };
 }
 

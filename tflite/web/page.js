@@ -11,12 +11,16 @@ const OPEN = {
 
 const element = (id) => document.getElementById(id);
 let bytes = null;
+let chosen = null; // the file that was taken last: a smaller one may be read before it
 
 const openFile = () => open(() => OPEN[element("runtime").value](bytes));
 
 async function take(file) {
   element("file-name").textContent = file.name;
-  bytes = new Uint8Array(await file.arrayBuffer());
+  chosen = file;
+  const content = await file.arrayBuffer();
+  if (file !== chosen) return;
+  bytes = new Uint8Array(content);
   await openFile();
 }
 

@@ -77,17 +77,19 @@ export class LiteRtTextModel {
     const [values] = Object.values(outputs);
     const { labels } = this.file;
     if (labels && values.length === labels.length) return classes(labels, values);
-    if (labels && values.length === labels.length * length) return this.#tags(values, first);
+    if (labels && values.length === labels.length * length) return this.#tags(values, first, encoded);
     return values.length === 1 ? { kind: "score", value: values[0] } : { kind: "vector", values };
   }
 
-  #tags(values, text) {
+  /** Tags of the pieces of the first text that fit into the model. */
+  #tags(values, text, { segmentIds }) {
     const { labels } = this.file;
-    const rows = this.tokenizer.tokenize(text).map((piece, index) => {
+    const count = segmentIds.filter((id) => id === 0).length - 2; // without [CLS] and [SEP]
+    const rows = this.tokenizer.truncate(this.tokenizer.tokenize(text), count).map((piece, index) => {
       const [best] = classes(labels, values.subarray((index + 1) * labels.length, (index + 2) * labels.length)).rows;
       return { text: text.slice(piece.begin, piece.end), ...best };
     });
-    return { kind: "tags", rows: rows.slice(0, values.length / labels.length - 2) };
+    return { kind: "tags", rows };
   }
 
   /** The span of the highest sum in the part of the text that fits into the model. */
@@ -101,7 +103,7 @@ export class LiteRtTextModel {
         if (value > best.value) best = { value, first, last };
       }
     }
-    const pieces = this.tokenizer.tokenize(text);
+    const pieces = this.tokenizer.truncate(this.tokenizer.tokenize(text), count);
     const answer = offset < 0 || count < 1 ? "" : text.slice(pieces[best.first].begin, pieces[best.last].end);
     return { kind: "answer", text: answer, value: best.value };
   }

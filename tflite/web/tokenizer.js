@@ -99,7 +99,7 @@ export class Tokenizer {
     this.settings = settings;
     this.added = addedTokens(settings);
     this.ids = new Map(vocabulary.map((word, id) => [word, id]));
-    this.longest = Math.max(...vocabulary.map((word) => word.length));
+    this.longest = vocabulary.reduce((longest, word) => Math.max(longest, word.length), 0);
     [this.padId, this.unknownId, this.clsId, this.sepId] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"].map((token) => {
       if (!this.ids.has(token)) throw new Error(`the vocabulary lacks ${token}`);
       return this.ids.get(token);
@@ -161,20 +161,29 @@ export class Tokenizer {
   encode(first, second, maxLength) {
     let head = this.tokenize(first).map((piece) => piece.id);
     if (second === null) {
-      const ids = [this.clsId, ...this.#truncated(head, maxLength - 2), this.sepId];
+      const ids = [this.clsId, ...this.truncate(head, maxLength - 2), this.sepId];
       return { ids, segmentIds: ids.map(() => 0) };
     }
     let tail = this.tokenize(second).map((piece) => piece.id);
     const room = maxLength - 3;
     const headRoom = Math.max(Math.floor((room + 1) / 2), room - tail.length);
     const tailRoom = Math.max(Math.floor(room / 2), room - head.length);
-    head = [this.clsId, ...this.#truncated(head, headRoom), this.sepId];
-    tail = [...this.#truncated(tail, tailRoom), this.sepId];
+    head = [this.clsId, ...this.truncate(head, headRoom), this.sepId];
+    tail = [...this.truncate(tail, tailRoom), this.sepId];
     return { ids: [...head, ...tail], segmentIds: [...head.map(() => 0), ...tail.map(() => 1)] };
   }
 
-  #truncated(ids, room) {
-    return this.settings.truncation_side === "left" ? ids.slice(Math.max(0, ids.length - room)) : ids.slice(0, room);
+  /**
+   * What is left of a text that is cut as in training.
+   *
+   * @template Piece
+   * @param {Piece[]} pieces of the text, or their ids
+   * @param {number} room for so many of them
+   * @returns {Piece[]}
+   */
+  truncate(pieces, room) {
+    const skipped = this.settings.truncation_side === "left" ? Math.max(0, pieces.length - room) : 0;
+    return pieces.slice(skipped, skipped + room);
   }
 
   /** From left to right the longest pieces that the vocabulary has; one [UNK] where no piece fits. */

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.export.convert import ExportReport, check_output, export_tflite
-from tinybert_tf.export.examples import task_texts
+from tinybert_tf.export.examples import Texts, task_texts
 from tinybert_tf.export.latency import benchmark
 from tinybert_tf.export.parity import task_comparison
 from tinybert_tf.export.runtime import TFLiteModel
@@ -69,6 +69,7 @@ def export_best(
     limits: Limits = Limits(),
     seq_len: int | Sequence[int] = 128,
     modes: Sequence[str] = tuple(QUANTIZE_MODES),
+    calibration_texts: Texts | None = None,
 ) -> tuple[ExportReport | None, list[Trial]]:
     """Exports a model in every mode, scores each on the task's dev set, and keeps one.
 
@@ -77,9 +78,10 @@ def export_best(
 
     Args:
         model_dir, output, seq_len: as for `export_tflite`.
-        task, data_dir, files: as for `load_task`; the calibration texts are taken from the training set.
+        task, data_dir, files: as for `load_task`.
         limits: that the file must keep.
         modes: those of `QUANTIZE_MODES` to try.
+        calibration_texts: as for `export_tflite`; absent: texts of the task's training set.
 
     Returns:
         the report of the file that was written, None if no mode is within the limits and nothing is written; and the trials.
@@ -89,7 +91,9 @@ def export_best(
     """
     check_output(Path(output))  # before minutes of trials
     longest = seq_len if isinstance(seq_len, int) else max(seq_len)
-    texts = task_texts(task, data_dir, files) if any(QUANTIZE_MODES[mode].integer_weights for mode in modes) else None
+    texts = calibration_texts
+    if texts is None and any(QUANTIZE_MODES[mode].integer_weights for mode in modes):
+        texts = task_texts(task, data_dir, files)
     comparison = task_comparison(model_dir, task, data_dir, files=files, seq_len=longest)
     with tempfile.TemporaryDirectory() as folder:
         reports, trials = {}, []

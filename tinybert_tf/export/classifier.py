@@ -18,7 +18,8 @@ class TFLiteClassifier:
 
     Attributes:
         labels: the classes, in the order of the scores; None for a regressor.
-        seq_len: the longest text in word pieces, [CLS] and [SEP] included; longer texts are truncated as in training.
+        seq_len: the longest text in word pieces, [CLS] and [SEP] included; longer texts are truncated as in training. None
+            for a file with `text_input`, whose own tokenizer truncates them.
 
     Args:
         path: a file of `export_tflite`, one with `text_input` too.
@@ -42,22 +43,17 @@ class TFLiteClassifier:
             raise InputError(f"{path}: returns {', '.join(metadata.outputs)}, not one score for each label of a text")
         self.path = Path(path)
         self.labels = metadata.labels
-        self._tokenizer = self._text_model = None
+        self.seq_len = self._tokenizer = self._text_model = None
         if metadata.inputs[0] == "text":
             # TensorFlow's own interpreter is loaded only where it is needed.
             from tinybert_tf.export.writer.text_input import TFLiteTextModel
 
             self._text_model = TFLiteTextModel(path, num_threads)
             self._takes_pairs = len(metadata.inputs) == 2
+            _check_scores(path, self._text_model.outputs, self.labels)
             return
         self._model = TFLiteModel(path, num_threads)
-        shape = next(iter(self._model.outputs.values()))
-        if len(shape) != 2:
-            raise InputError(
-                f"{path}: returns scores of each token, not one for each label of a text; run it with TFLiteModel"
-            )
-        if self.labels is not None and len(self.labels) != shape[1]:
-            raise InputError(f"{path}: returns {shape[1]} scores, but has {len(self.labels)} labels; export it again")
+        _check_scores(path, self._model.outputs, self.labels)
         self.seq_len = self._model.seq_len
         self._tokenizer = file_tokenizer(path, metadata)
 
@@ -92,6 +88,18 @@ class TFLiteClassifier:
         if self.labels is None:
             raise InputError(f"{self.path}: a regressor has no labels; `predict` gives its values")
         return [self.labels[index] for index in self.predict(texts, text_pairs).argmax(axis=-1)]
+
+
+def _check_scores(path: str | Path, outputs: Mapping[str, tuple[int, ...]], labels: Sequence[str] | None) -> None:
+    """Refuses a file that does not return one score for each label of a text."""
+    shape = next(iter(outputs.values()))
+    if len(shape) != 2:
+        raise InputError(
+            f"{path}: returns scores of each token, not one for each label of a text; run it with TFLiteModel, "
+            "which takes files without `text_input`"
+        )
+    if labels is not None and len(labels) != shape[1]:
+        raise InputError(f"{path}: returns {shape[1]} scores, but has {len(labels)} labels; export it again")
 
 
 def file_tokenizer(path: str | Path, metadata: Metadata) -> Tokenizer:

@@ -75,12 +75,9 @@ def plot_curves(records: Sequence[dict[str, Any]], path: str | Path, title: str 
     One panel a stage holds its training losses (dashed: the same on dev or held-out text); the last panel holds the dev
     score of every stage. A vertical axis is logarithmic where a stage's losses span more than a factor of ten.
     """
-    stages = list(dict.fromkeys(record["stage"] for record in records))
-    losses = {stage: _loss_series(records, stage) for stage in stages}
-    metric = dev_metric(records)
-    scores = {stage: series_of(records, stage, "dev", metric) for stage in stages} if metric else {}
-    scores = {stage: series for stage, series in scores.items() if len(series[0])}
-    panels = [("losses", stage) for stage in stages if losses[stage]] + ([("scores", "")] if scores else [])
+    stages, metric = _stages(records), dev_metric(records)
+    losses, scores = _losses(records), _scores(records)
+    panels = [("losses", stage) for stage in losses] + ([("scores", "")] if scores else [])
     if not panels:
         raise InputError("no training loss and no dev score among the records: there is nothing to draw")
 
@@ -102,6 +99,28 @@ def plot_curves(records: Sequence[dict[str, Any]], path: str | Path, title: str 
     with atomic_write(path) as aside:
         figure.savefig(aside, format="png", facecolor="white")
     return Path(path)
+
+
+def can_plot(records: Sequence[dict[str, Any]]) -> bool:
+    """Whether `plot_curves` has something to draw: a run that has just begun may have no training loss and no dev score."""
+    return bool(_losses(records) or _scores(records))
+
+
+def _stages(records) -> list[str]:
+    return list(dict.fromkeys(record["stage"] for record in records))
+
+
+def _losses(records) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Stage -> name -> (steps, values), of the stages that have training losses."""
+    losses = {stage: _loss_series(records, stage) for stage in _stages(records)}
+    return {stage: series for stage, series in losses.items() if series}
+
+
+def _scores(records) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Stage -> (steps, dev scores), of the stages that have any."""
+    metric = dev_metric(records)
+    scores = {stage: series_of(records, stage, "dev", metric) for stage in _stages(records)} if metric else {}
+    return {stage: series for stage, series in scores.items() if len(series[0])}
 
 
 def series_of(records, stage: str, split: str, key: str) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import html
+import itertools
 import logging
 import re
 import shutil
@@ -13,7 +14,7 @@ from typing import Any
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write
 from tinybert_tf.report.comparison import plot_comparison
-from tinybert_tf.report.curves import plot_curves, read_metrics
+from tinybert_tf.report.curves import can_plot, plot_curves, read_metrics
 from tinybert_tf.report.diagnosis import Diagnosis
 from tinybert_tf.report.live import LiveModel, live_model
 from tinybert_tf.report.sections import STYLE, diagnosis_sections, score_plot
@@ -71,7 +72,7 @@ def write_report(
         title: the heading.
         models: rows of the table, by the keys of `MODEL_COLUMNS`: model, task, score and retention (0 to 1),
             parameters, encoder_flops, float_mb, int8_mb, float_ms, int8_ms. A column that no row has is left out.
-        curves: name of a training -> its metrics.jsonl.
+        curves: name of a training -> its metrics.jsonl; one without a loss and a score, just begun, has no picture yet.
         figures: (caption, PNG file).
         settings: shown as a table; nested ones by dotted names.
         diagnosis: adds attention maps, similarity of layers, confusion, calibration and examples to the HTML page.
@@ -93,20 +94,7 @@ def write_report(
             raise InputError(f"{path}: no such file; it should hold the picture {caption!r}")
     model = live_model(live) if live else None
 
-    pictures = []  # (caption, file beside the report)
-    if together := plot_comparison(trainings, output_dir / "curves-together.png"):
-        pictures.append(("Trainings beside each other", together))
-    for name, records in trainings.items():
-        if records:
-            file = output_dir / f"curves-{_slug(name)}.png"
-            pictures.append((f"Training of {name}", plot_curves(records, file)))
-    for caption, path in figures:
-        file = output_dir / Path(path).name
-        if file.resolve() != Path(path).resolve():
-            with atomic_write(file) as aside:
-                shutil.copyfile(path, aside)
-        pictures.append((caption, file))
-
+    pictures = _pictures(output_dir, trainings, [(caption, Path(path)) for caption, path in figures])
     files = ReportFiles(output_dir / "report.html", output_dir / "report.md", output_dir / "results.csv")
     sentences = [said[0].upper() + said[1:].rstrip(".") + "." for said in (summary(models), verdict) if said]
     sentence, flat = " ".join(sentences), _flat(settings)
@@ -123,13 +111,46 @@ def write_report(
     return files
 
 
+def _pictures(
+    output_dir: Path, trainings: Mapping[str, Sequence[dict[str, Any]]], figures: Sequence[tuple[str, Path]]
+) -> list[tuple[str, Path]]:
+    """Draws the curves and copies the figures, each into a file of its own beside the report: (caption, file)."""
+    in_place = {path for _, path in figures if path.parent.resolve() == output_dir.resolve()}
+    taken = {path.name.casefold() for path in in_place}
+    pictures = []
+    file = output_dir / _free_name("curves-together.png", taken)
+    if plot_comparison(trainings, file):
+        pictures.append(("Trainings beside each other", file))
+    for name, records in trainings.items():
+        if can_plot(records):
+            file = output_dir / _free_name(f"curves-{_slug(name)}.png", taken)
+            pictures.append((f"Training of {name}", plot_curves(records, file)))
+    for caption, path in figures:
+        file = path
+        if path not in in_place:
+            file = output_dir / _free_name(path.name, taken)
+            with atomic_write(file) as aside:
+                shutil.copyfile(path, aside)
+        pictures.append((caption, file))
+    return pictures
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    """The name, or the first of name-2, name-3, ... that no other picture has; adds it to `taken`, in lower case."""
+    path = Path(name)
+    names = itertools.chain([name], (f"{path.stem}-{number}{path.suffix}" for number in itertools.count(2)))
+    free = next(name for name in names if name.casefold() not in taken)
+    taken.add(free.casefold())
+    return free
+
+
 def summary(models: Sequence[Mapping[str, Any]]) -> str:
-    """The result in one sentence, or nothing if values are missing.
+    """The result in one sentence, or nothing if values are missing or the rows are of several tasks.
 
     The teacher is the row with the most parameters, the student the best of those with the fewest.
     """
     rows = [row for row in models if row.get("parameters") and row.get("score") is not None]
-    if not rows:
+    if not rows or len({row.get("task") for row in rows}) > 1:
         return ""
     teacher = max(rows, key=lambda row: row["parameters"])
     fewest = min(row["parameters"] for row in rows)

@@ -101,6 +101,10 @@ def _lacking(kinds, graph: tf.Graph) -> InputError:
 class TFLiteTextModel:
     """Runs a file that takes texts, with TensorFlow's interpreter and TensorFlow Text's operators.
 
+    Attributes:
+        inputs: their names: text, and for pairs text_pair.
+        outputs: shapes of what it returns, by name.
+
     Raises:
         InputError: a damaged file, or one with other inputs.
     """
@@ -121,6 +125,8 @@ class TFLiteTextModel:
         self.inputs = tuple(sorted(self._runner.get_input_details()))
         if self.inputs not in (INPUT_NAMES, INPUT_NAMES[:1]):
             raise InputError(f"{path}: its inputs are {', '.join(self.inputs)}, not texts")
+        details = self._runner.get_output_details()
+        self.outputs = {name: tuple(map(int, detail["shape"])) for name, detail in details.items()}
 
     def predict(self, texts: Sequence[bytes], text_pairs: Sequence[bytes] | None = None) -> np.ndarray:
         """UTF-8 texts -> `[texts, labels]` probabilities or `[texts, 1]` scores."""

@@ -22,7 +22,8 @@ class Vectors(private val name: String, private val model: ModelFile?, private v
 
     /** Rows of an input and of what must come out, with "=>" between. */
     private fun compare(kind: String, compute: (List<String>) -> List<String>): List<String> {
-        val rows = lines("$kind.tsv")?.map { it.split("\t") } ?: return emptyList()
+        val lines = lines("$kind.tsv") ?: return emptyList()
+        val rows = lines.filter { it.isNotEmpty() }.map { it.split("\t") } // an empty file has one line, which is empty
         println("$name: ${rows.size} $kind")
         return rows.mapNotNull { row ->
             val arrow = row.indexOf("=>")
