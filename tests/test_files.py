@@ -6,7 +6,7 @@ import os
 import pytest
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import atomic_write, system_error, write_json
+from tinybert_tf.files import atomic_write, read_json_object, system_error, write_json
 
 
 def names(folder):
@@ -86,3 +86,56 @@ def test_other_errors_are_left_as_they_are(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "copy") as aside:
         aside.write_text((tmp_path / "nothing").read_text())
     assert system_error(ValueError("no space left")) is None
+
+
+def test_two_writers_of_one_path_do_not_disturb_each_other(tmp_path):
+    """Such as two runs that share a `cache_dir`: what the second begins must not remove what the first is writing."""
+    with atomic_write(tmp_path / "folder") as first:
+        first.mkdir()
+        (first / "file").write_text("first")
+        child = os.fork()
+        if not child:
+            try:
+                fill(tmp_path / "folder", "second")
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert (tmp_path / "folder" / "file").read_text() == "second"
+        with atomic_write(tmp_path / "folder") as third:
+            assert third != first
+            fill(third, "third")
+    assert (tmp_path / "folder" / "file").read_text() == "first"
+    assert names(tmp_path) == ["folder"]
+
+
+def test_an_interruption_between_the_two_renames_leaves_the_old_directory(tmp_path, monkeypatch):
+    fill(tmp_path / "folder", "old")
+
+    def rename(path, target, really=os.rename):
+        really(path, target)
+        if target.name == ".folder.old":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.rename", rename)
+        with pytest.raises(KeyboardInterrupt):
+            fill(tmp_path / "folder")
+    assert (tmp_path / "folder" / "file").read_text() == "old" and names(tmp_path) == ["folder"]
+
+
+def test_a_file_does_not_take_the_place_of_a_directory(tmp_path):
+    fill(tmp_path / "folder", "old")
+    with pytest.raises(InputError, match=r"folder: is a directory, but a file is written here; name another place"):
+        write_json(tmp_path / "folder", 1)
+    assert (tmp_path / "folder" / "file").read_text() == "old" and names(tmp_path) == ["folder"]
+
+
+def test_a_json_object_has_each_name_once(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"a": 1, "b": 2, "a": 3}')
+    with pytest.raises(InputError, match=r"config.json: not valid JSON \(two entries named 'a'\); fix it"):
+        read_json_object(path)
+    path.write_text("[1]")
+    with pytest.raises(InputError, match="holds a list, not an object"):
+        read_json_object(path)

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.processes import map_in_processes
+from tinybert_tf.processes import _usable_cpus, map_in_processes
 
 
 def double_or_die(number):
@@ -33,3 +33,10 @@ def test_several_processes_and_their_errors():
         InputError, match="a process was killed, .* start again to resume, with a lower `num_processes`"
     ):
         list(map_in_processes(double_or_die, [5, 1, 2], 2))
+
+
+def test_systems_that_do_not_tell_a_processs_cpus_count_all(monkeypatch):
+    """Such as macOS."""
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    assert _usable_cpus() == 6

@@ -51,3 +51,10 @@ def test_integers_are_positive():
     assert integers("threads", "1,2") == [1, 2]
     with pytest.raises(InputError, match="threads=0: must be integers from 1 on"):
         integers("threads", "0")
+
+
+def test_a_setting_that_is_written_twice_is_refused():
+    with pytest.raises(InputError, match=r"f.yaml: not valid YAML \(two entries named 'seed'\)"):
+        read_yaml(Program, "f.yaml", "seed: 4\nrate: 1e-3\nseed: 5")
+    merged = "method: &all {seed: 4}\n<<: *all\nseed: 5"  # one that replaces a merged one is no second one
+    assert read_yaml(Program, "f.yaml", merged) == {"seed": 5}

@@ -4,13 +4,19 @@ import contextlib
 import errno
 import json
 import os
+import platform
+import re
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tinybert_tf.errors import InputError
 
+# Part of the names of unfinished files: other machines may share the disk.
+_HOST = re.sub(r"[^A-Za-z0-9]", "_", platform.node())[:32]
+_in_work: set[Path] = set()  # unfinished files of this process
 _SYSTEM_ERRORS = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -50,30 +56,65 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a path beside `path` for a new file or directory; on success it replaces `path`. On an error it is removed and
-    `path` is unchanged. Leftovers of a killed process are removed by the next call for `path`.
+    `path` is unchanged. Leftovers of a killed process are removed by the next call for `path`. Two processes may write the
+    same path: the last one to end wins.
 
     Raises:
-        InputError: the disk is full or cannot be written.
+        InputError: the disk is full or cannot be written, or a file would take the place of a directory.
     """
     path = Path(path)
-    aside, old = (path.with_name(f".{path.name}.{kind}") for kind in ("partial", "old"))
+    aside = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
+    old = path.with_name(f".{path.name}.old")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if old.exists() and not path.exists():  # killed between the two renames below
             old.rename(path)
         remove(old)
-        remove(aside)
+        _remove_leftovers(path)
+        _in_work.add(aside)
         try:
             yield aside
-            if aside.is_dir() and path.is_dir():
-                # A directory cannot be renamed onto one that holds files: step the old one aside first.
-                path.rename(old)
-                aside.rename(path)
-                remove(old)
-            else:
-                os.replace(aside, path)
+            _put_in_place(aside, path, old)
         finally:
             remove(aside)
+            _in_work.discard(aside)
+
+
+def _put_in_place(aside: Path, path: Path, old: Path) -> None:
+    if not path.is_dir():
+        os.replace(aside, path)
+        return
+    if not aside.is_dir():
+        raise InputError(f"{path}: is a directory, but a file is written here; name another place or remove it")
+    # A directory cannot be renamed onto one that holds files: step the old one aside first.
+    try:
+        path.rename(old)
+        aside.rename(path)
+    finally:
+        if not path.exists() and old.exists():  # interrupted between the two
+            old.rename(path)
+    remove(old)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Removes what processes of this machine that live no more were writing for `path`."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.(?:{re.escape(_HOST)}-(\d+)-[0-9a-f]+\.)?partial")
+    for match in filter(None, map(pattern.fullmatch, os.listdir(path.parent))):
+        found = path.with_name(match[0])
+        if found not in _in_work and not (match[1] and _is_another_process(int(match[1]))):
+            remove(found)
+
+
+def _is_another_process(number: int) -> bool:
+    if number == os.getpid():
+        return False
+    try:
+        os.kill(number, 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
 
 
 def remove(path: Path) -> None:
@@ -98,13 +139,21 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 def read_json(path: str | os.PathLike) -> Any:
     """Raises InputError for a missing file and for one that is not JSON."""
+    text = _read_text(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # of syntax, of numbers too long, of nesting too deep
+        raise InputError(f"{path}: not valid JSON ({error}); fix it or write it again") from None
+
+
+def _read_text(path: str | os.PathLike) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:  # of text, of syntax, of numbers too long, of nesting too deep
+    except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error}); fix it or write it again") from None
 
 
@@ -130,7 +179,4 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def read_json_object(path: str | os.PathLike) -> dict[str, Any]:
     """Raises InputError for a missing file and for one that is not a JSON object."""
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: holds a {type(value).__name__}, not an object {{...}}; write it again")
-    return value
+    return parse_json_object(_read_text(path), str(path), "fix it or write it again")

@@ -35,7 +35,7 @@ def map_in_processes(function: Callable[[Item], Result], items: Iterable[Item], 
     # TensorFlow, whose import takes seconds, is imported once, in the process that the others are forked from.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tensorflow_text"])
-    threads = max(1, len(os.sched_getaffinity(0)) // count)
+    threads = max(1, _usable_cpus() // count)
     executor = concurrent.futures.ProcessPoolExecutor(count, context, initializer=_begin, initargs=(threads,))
     items, waiting = iter(items), set()
     try:
@@ -56,6 +56,12 @@ def map_in_processes(function: Callable[[Item], Result], items: Iterable[Item], 
             process.terminate()
         for process in processes:
             process.join()
+
+
+def _usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):  # Linux: those that this process may use
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _begin(threads: int) -> None:

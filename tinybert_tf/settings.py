@@ -16,6 +16,7 @@ group it is in.
 Program(run=Run(seed=3), steps=10)
 """
 
+import collections
 import contextlib
 import copy
 import dataclasses
@@ -31,6 +32,17 @@ from tinybert_tf.errors import InputError
 UNUSED_SEED = "no effect: nothing here is random"
 
 _TYPES = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
+
+
+class _EachOnce(yaml.SafeLoader):
+    """Plain YAML whose mappings have each name once; of two with one name, yaml would drop the first without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        names = (name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode) and name.value != "<<")
+        for name, count in collections.Counter(names).items():
+            if count > 1:
+                raise ValueError(f"two entries named {name!r}")
+        return super().construct_mapping(node, deep)
 
 
 def setting(default: Any, help: str, *, required: bool = False) -> Any:
@@ -115,10 +127,10 @@ def read_yaml(settings_class: type, source: str, text: str | bytes) -> dict[str,
         text: UTF-8.
 
     Raises:
-        InputError: no YAML, no mapping, an unknown name, or a value of another type.
+        InputError: no YAML, no mapping, an unknown name, a name twice, or a value of another type.
     """
     try:
-        values = yaml.safe_load(text)
+        values = yaml.load(text, _EachOnce)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{source}: not valid YAML ({' '.join(str(error).split())}); write it as name: value"

@@ -254,6 +254,28 @@ def test_own_files_are_written_in_their_own_format(settings, tmp_path, name):
     assert any("\n" in text for text, _ in found) and any(";" in text and '"' in text for text, _ in found)
 
 
+def test_own_files_read_in_another_way_are_another_job(settings, tmp_path, caplog):
+    caplog.set_level("INFO", "tinybert_tf")
+    train, dev = tmp_path / "train.csv", tmp_path / "dev.csv"
+    for path in (train, dev):
+        path.write_text("text,title,label\ngood film,sad story,x\nking walk,dull book,y\n", encoding="utf-8")
+    files = {"train_file": str(train), "dev_file": str(dev), "text_column": "text", "label_column": "label"}
+    run = lambda **changes: augment_task(settings(task="custom", data_dir=None, word_vectors="none", **files | changes))
+    result = run()
+    with pytest.raises(InputError, match="was made with `text_column=text`, not title; give the same to resume"):
+        run(text_column="title")
+    copy = train.rename(tmp_path / "other.csv")
+    with pytest.raises(InputError, match=r"was made with `train_file=train.csv`, not other.csv"):
+        run(train_file=str(copy))
+    copy.rename(train)
+    copied = tmp_path / "out" / "custom" / "dev.csv"
+    dev.write_text("text,title,label\nnew film,sad story,x\n", encoding="utf-8")
+    assert run() == result and copied.read_bytes() == dev.read_bytes()
+    assert "the dev and test sets have changed and are copied again" in caplog.text
+    caplog.clear()
+    assert run() == result and "copied again" not in caplog.text
+
+
 def test_words_with_tags_are_not_augmented(settings, tmp_path):
     (tmp_path / "train.conll").write_text("film O\nParis B-LOC\n", encoding="utf-8")
     with pytest.raises(InputError, match="task=token_classification: replaced words would lose their tags"):

@@ -253,3 +253,14 @@ def test_a_network_made_from_a_cased_corpus_is_cased(settings, vocab_file, tmp_p
     (tmp_path / "model" / "tokenizer_config.json").write_text('{"do_lower_case": true}')
     with pytest.raises(InputError, match="made with lower_case=False, but the tokenizer of .* has lower_case=True"):
         check_vocabulary(read_corpus(corpus), tmp_path / "model")
+
+
+def test_another_normalization_is_another_vocabulary(settings, vocab_file, tmp_path):
+    (tmp_path / "vocab.txt").write_bytes(vocab_file.read_bytes())
+    config = {"do_lower_case": True, "strip_accents": False}
+    ours = settings(vocab=str(tmp_path / "vocab.txt"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    make_corpus(ours)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | {"normalization": "mediapipe"}))
+    with pytest.raises(InputError, match="was made with another vocabulary; give the same to resume"):
+        make_corpus(ours)

@@ -184,3 +184,14 @@ def test_ids_of_a_large_vocabulary_are_read_back(settings, tmp_path):
     (row,) = word_ids(read_corpus(ours.output_dir).batches(batch_size=1))
     assert row[:5].tolist() == [2, 5, 66_004, 5, 3]
     assert json.loads(Path(ours.output_dir, "manifest.json").read_text())["vocabulary"]["words"] == 66_005
+
+
+def test_a_corpus_in_a_bucket_has_its_tokenizer(corpus):
+    there = "ram://bucket/corpus"
+    tf.io.gfile.makedirs(there)
+    for path in Path(corpus.directory).iterdir():
+        tf.io.gfile.copy(str(path), f"{there}/{path.name}", overwrite=True)
+    found = read_corpus(there)
+    assert found.tokenizer.spec.settings() == corpus.tokenizer.spec.settings()
+    assert found.vocab_file.read_bytes() == corpus.vocab_file.read_bytes()
+    assert found.tokenizer.vocabulary == corpus.tokenizer.vocabulary

@@ -191,3 +191,12 @@ def test_ids_without_a_label_are_refused(tokenizer):
     data = load_task("sample")
     with pytest.raises(InputError, match="ids={'a': 0}: has no id for 'negative', 'positive'; pass `model=`"):
         batches(data.dev, tokenizer, data.task, batch_size=4, ids={"a": 0})
+
+
+def test_pairs_are_read_by_a_network_without_token_types(tokenizer):
+    """Such as a BiLSTM."""
+    data = task_from_lists(["the film", "bad"], ["a", "b"], ["good", "not"])
+    model = a_model(tokenizer.vocab_size)
+    del model.config.type_vocab_size
+    features, _, _ = next(iter(batches(data.train, tokenizer, data.task, batch_size=2, model=model)))
+    assert features["input_type_ids"].shape[0] == 2

@@ -169,6 +169,36 @@ def test_headers_and_words_with_spaces_are_refused(tmp_path, text, message):
         list(read_conll(tmp_path / "train.conll"))
 
 
+def test_an_empty_column_between_tabs_keeps_its_place(tmp_path):
+    path = write(tmp_path, "Anna\tNNP\tB-PER\tx\nruns\t\tO\t\n\t\t\t\nOslo\tNNP\tB-LOC\t\n")
+    data = load_task("token_classification", files=CustomFiles(train_file=path, tag_column="3"))
+    assert [(row.text, row.label) for row in data.train] == [("Anna runs", "B-PER O"), ("Oslo", "B-LOC")]
+    numbered = write(tmp_path, UD.replace("\tHe\the\t", "\tHe\t\t"))
+    assert [row.label for row in load(numbered).train] == ["PRON AUX VERB", "ADP"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("b\tN\t", r"line 2: the tag is empty \(column 3\); fill it in"),
+        ("\tN\tO", r"line 2: the word is empty \(column 1\); fill it in"),
+        ("b\tO", "line 2: 2 columns, but lines before it have 3; write every column, also those that are empty"),
+    ],
+)
+def test_a_missing_column_between_tabs_is_refused(tmp_path, line, message):
+    (tmp_path / "train.conll").write_text(f"a\tN\tO\n{line}\nc\tN\tB-X\n")
+    with pytest.raises(InputError, match=message):
+        list(read_conll(tmp_path / "train.conll"))
+
+
+@pytest.mark.parametrize("text", ["Anna\nruns\n", "# global.columns = ID FORM\n1\tAnna\n2\truns\n"])
+def test_words_without_tags_can_be_predicted_with_any_tag_column(tmp_path, text):
+    (tmp_path / "dev.conll").write_text(text)
+    for column in ("2", "ner"):
+        found = list(read_conll(tmp_path / "dev.conll", column, has_tags=False))
+        assert [(row.text, row.label) for row in found] == [("Anna runs", None)]
+
+
 def test_a_tag_column_that_holds_the_words_is_refused(tmp_path):
     (tmp_path / "train.conll").write_text("a N O\nb N B-X\n")
     with pytest.raises(InputError, match="tag_column=1: holds the words of .*train.conll; name the column of the tags"):

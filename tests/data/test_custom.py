@@ -6,6 +6,7 @@ import pytest
 
 from tinybert_tf.data import batches, load_task
 from tinybert_tf.data.custom import CustomFiles, task_from_lists
+from tinybert_tf.data.tables import read_records, written_records
 from tinybert_tf.errors import InputError
 
 COLUMNS = {"text_column": "review", "label_column": "stars"}
@@ -311,3 +312,31 @@ def test_labels_of_other_libraries():
     assert task_from_lists(["a", "b"], [b"x", b"y"]).task.labels == ("x", "y")
     joined = task_from_lists(["a", "b", "c"], ["x|y", "x", "y"], label_separator="none")
     assert joined.task.labels == ("x", "x|y", "y")
+
+
+@pytest.mark.parametrize(("first", "text"), [("sep=;\n", "a, b"), ("", "one\rtwo"), ("sep=;\n", "one\rtwo;three")])
+def test_what_is_written_in_the_format_of_a_file_is_read_again(tmp_path, first, text):
+    path, again = tmp_path / "train.csv", tmp_path / "again.csv"
+    path.write_bytes(f'{first}"text, of a film";label\n"{text}";x\n'.encode())
+    if not first:
+        path.write_bytes(f'text,label\n"{text}",x\n'.encode())
+    records = [record for _, record in read_records(path)]
+    again.write_bytes(b"".join(written_records(path, "auto", (json.dumps(record).encode() for record in records))))
+    assert [record for _, record in read_records(again)] == records and text in records[0].values()
+
+
+def test_f1_is_of_the_second_of_two_labels(tmp_path, caplog):
+    caplog.set_level("INFO", "tinybert_tf")
+    load(write_csv(tmp_path / "two.csv", [("a", "ham"), ("b", "spam")]), main_metric="f1")
+    assert "f1 is that of the label 'spam', the second in order" in caplog.text
+    three = write_csv(tmp_path / "three.csv", [("a", "ham"), ("b", "spam"), ("c", "other")])
+    with pytest.raises(
+        InputError, match=r"main_metric=f1: is of two labels, but there are 3 \(ham, other, spam\); take"
+    ):
+        load(three, main_metric="f1")
+    assert load(three, main_metric="macro_f1").task.main_metric == "macro_f1"
+
+
+def test_half_of_a_character_in_a_list_is_refused():
+    with pytest.raises(InputError, match=r"texts\[1\] holds half of a character"):
+        task_from_lists(["a", "b\ud800"], ["x", "y"])

@@ -108,3 +108,10 @@ def test_labels_are_matched_by_name_and_not_by_position():
 def test_labels_that_do_not_match_are_shown_side_by_side():
     with pytest.raises(InputError, match="joy, anger, but task sst2 has negative, positive"):
         label_ids(get_task("sst2"), {"joy": 0, "anger": 1})
+
+
+def test_dev_ids_that_no_row_has_are_refused(tmp_path):
+    write(tmp_path / "MRPC", "msr_paraphrase_train.txt", "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t1\t2\ta\tb\n")
+    write(tmp_path / "MRPC", "dev_ids.tsv", "7\t8\n")
+    with pytest.raises(InputError, match=r"msr_paraphrase_train.txt: no row is in the dev set; .*dev_ids.tsv lists"):
+        list(load_task("mrpc", tmp_path).dev)

@@ -4,6 +4,7 @@ import pytest
 
 from tinybert_tf.data import load_task
 from tinybert_tf.data.sample import NEGATIVE, POSITIVE
+from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.baseline import word_scores
 
 
@@ -85,3 +86,8 @@ def test_an_augmented_sample_is_read_from_its_folder(tmp_path):
     (tmp_path / "sample" / "train.tsv").write_text("sentence\tlabel\nthe film was dull\tnegative\n")
     (row,) = load_task("sample", tmp_path).train
     assert (row.text, row.label) == ("the film was dull", "negative")
+
+
+def test_a_split_that_the_sample_lacks_is_refused():
+    with pytest.raises(InputError, match="task sample has no split 'validation'; it has train, dev, test"):
+        load_task("sample").split("validation")

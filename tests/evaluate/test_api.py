@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 import tinybert_tf as tb
-from tinybert_tf.data import Example, Split
+from tinybert_tf.data import Example, Split, Task, TaskData
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
+from tinybert_tf.evaluate.logits import predicted_tags
+from tinybert_tf.evaluate.predict import PredictSettings, predict
+from tinybert_tf.evaluate.task_model import TaskModel
 from tinybert_tf.settings import compose
 
 TEXTS = ["the film was good", "not bad", "the film was not good not bad the film was bad", "anna"]
@@ -61,3 +64,31 @@ def test_what_is_no_text_or_no_tokenizer_of_the_model_is_refused(make_model, tmp
         tb.predict(tb.load_model(model), ["a"], tokenizer=tokenizer)
     with pytest.raises(tb.InputError, match=rf"tokenizer has {len(words)} words"):
         tb.evaluate(tb.load_model(model), task, split="train", tokenizer=tokenizer)
+
+
+def test_words_that_do_not_fit_are_missed_also_without_a_tag_for_outside(make_model):
+    tags = {"ADJ": 0, "NOUN": 1}
+    model = make_model("t", "token_classification", tags)
+    rows = [Example(0, "the film was good", None, "ADJ ADJ ADJ ADJ")]
+    task = Task("tags", "token_classification", "", tuple(tags), 0, None, -1)
+    trained = TaskModel.of(tb.load_model(model), tb.Tokenizer.from_directory(model), TaskData(task, lambda _: None), 4)
+    split = Split("dev", "rows", lambda: iter(rows))
+    (logits,), _ = trained.predict(split)
+    assert predicted_tags(task, logits)[2:] == ["O", "O"] and trained.score(split)["accuracy"] <= 0.5
+    assert tb.predict(model, split, seq_len=4)[0][2:] == ["O", "O"]
+
+
+def test_a_word_of_a_split_may_hold_another_space(make_model):
+    model = make_model("t", "token_classification", {"O": 0, "B-PER": 1})
+    split = Split("dev", "rows", lambda: iter([Example(0, "the in\u00a0spite film", None, "O O O")]))
+    assert len(tb.predict(model, split)[0]) == 3 and len(tb.predict(model, "the in\u00a0spite film")[0]) == 4
+
+
+def test_half_of_a_character_and_no_row_are_refused(make_model):
+    model = make_model("m", "classification", {"positive": 0, "negative": 1})
+    with pytest.raises(tb.InputError, match=r"text_pairs\[0\] holds half of a character"):
+        tb.predict(model, ["a"], ["b\udc00"])
+    with pytest.raises(tb.InputError, match="rows: the split 'dev' has no rows"):
+        tb.predict(model, Split("dev", "rows", lambda: iter(())))
+    with pytest.raises(tb.InputError, match="`text` holds half of a character"):
+        predict(compose(PredictSettings, model_dir=str(model), text="b\udc00"))

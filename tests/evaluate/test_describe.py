@@ -5,7 +5,9 @@ import pytest
 
 from tinybert_tf.data import load_task, task_from_lists
 from tinybert_tf.data.custom import CustomFiles
-from tinybert_tf.evaluate.describe import describe
+from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.describe import DescribeSettings, describe, describe_task
+from tinybert_tf.settings import compose
 
 
 def rows(count):
@@ -68,3 +70,38 @@ def test_the_sample_can_be_described():
 
 def test_the_example_in_its_docstring_runs():
     assert doctest.testmod(sys.modules["tinybert_tf.evaluate.describe"]).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels"), [([" "] * 12, ["a", "b"] * 6), (["", "good"], ["a", "b"]), (["good", "bad"], ["a", "b"])]
+)
+def test_few_and_empty_texts_are_described_too(texts, labels):
+    result = describe(task_from_lists(texts, labels), max_train_examples=None if len(texts) > 2 else 1)
+    assert result["rows"] == (12 if len(texts) > 2 else 1)
+    assert (result["baseline_score"] is None) == (len(texts) == 2)
+
+
+def test_a_single_sentence_with_tags_is_described_too(tmp_path):
+    (tmp_path / "train.conll").write_text("in O\nParis B-LOC\n", encoding="utf-8")
+    result = describe(load_task("token_classification", files=CustomFiles(train_file=str(tmp_path / "train.conll"))))
+    assert result["rows"] == 1 and result["baseline_score"] is None
+
+
+def test_a_faulty_dev_file_is_no_absent_one(tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\na,x\nb,y\n" * 1 + "c,x\n" * 12, encoding="utf-8")
+    (tmp_path / "dev.csv").write_text("text,label\na,z\n", encoding="utf-8")
+    columns = {"train_file": str(tmp_path / "train.csv"), "text_column": "text", "label_column": "label"}
+    for name, message in (("dev.csv", "line 2: unknown label 'z'"), ("nothing.csv", "no such file")):
+        with pytest.raises(InputError, match=message):
+            describe(load_task("custom", files=CustomFiles(**columns, dev_file=str(tmp_path / name))))
+    assert describe(load_task("custom", files=CustomFiles(**columns)))["dev_rows"] == 0
+
+
+def test_lengths_are_those_of_the_normalization(tmp_path):
+    """MediaPipe's tokenizer makes an unknown word of "café"; BERT's takes its accent away."""
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nca\n##fe\n", encoding="utf-8")
+    (tmp_path / "train.csv").write_text("text,label\n" + "café,x\ncafé,y\n" * 9, encoding="utf-8")
+    own = {"task": "custom", "train_file": str(tmp_path / "train.csv"), "text_column": "text", "label_column": "label"}
+    settings = [compose(DescribeSettings, **own, vocab=str(tmp_path / "vocab.txt"), normalization=name)
+                for name in (None, "mediapipe")]  # fmt: skip
+    assert [describe_task(of)["lengths"]["longest"] for of in settings] == [4, 3]

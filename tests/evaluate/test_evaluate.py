@@ -2,6 +2,7 @@ import pytest
 
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
+from tinybert_tf.evaluate.task_model import TaskModel
 from tinybert_tf.settings import compose
 
 HEADER = "index\tsentence1\tsentence2\tgold_label\n"
@@ -43,3 +44,14 @@ def test_a_split_without_labels_has_no_score(make_model, tmp_path):
         evaluate_model(
             compose(EvaluateSettings, task="sst2", model_dir=str(model), data_dir=str(tmp_path), split="test")
         )
+
+
+def test_texts_are_normalized_as_the_settings_say(make_model, tmp_path, monkeypatch):
+    model = make_model("m", "classification", {"negative": 0, "positive": 1})
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\nthe film was good\t1\n")
+    opened = []
+    monkeypatch.setattr(TaskModel, "score", lambda own, split: opened.append(own.tokenizer.spec) or {"accuracy": 1.0})
+    for name in (None, "mediapipe"):
+        common = {"task": "sst2", "model_dir": str(model), "data_dir": str(tmp_path), "seq_len": 16}
+        evaluate_model(compose(EvaluateSettings, **common, normalization=name))
+    assert [spec.normalization for spec in opened] == ["bert", "mediapipe"]

@@ -153,3 +153,16 @@ def test_lines_that_are_neither_texts_nor_pairs_are_refused(make_model, tmp_path
 def test_a_model_without_an_answer_is_refused(make_model):
     with pytest.raises(InputError, match="has the head 'encoder', which predicts nothing about a text"):
         predict(compose(PredictSettings, model_dir=str(make_model("m", "encoder")), text="a"))
+
+
+def test_raw_text_is_normalized_as_the_settings_say(make_model):
+    """MediaPipe's tokenizer keeps a soft hyphen, so the word is an unknown one; BERT's removes it."""
+    common = {"model_dir": str(make_model("m", label2id={"a": 0, "b": 1})), "text": "the go\u00adod film"}
+    found = [
+        predict(compose(PredictSettings, **common, normalization=name))["probabilities"]["a"]
+        for name in (None, "bert", "mediapipe")
+    ]
+    assert found[0] == found[1] != found[2]
+    tagger = str(make_model("t", "token_classification", label2id={"O": 0, "B-A": 1}))
+    with pytest.raises(InputError, match="truncate=left: has no effect, since words to tag"):
+        predict(compose(PredictSettings, model_dir=tagger, text="the film", truncate="left"))

@@ -143,18 +143,18 @@ def test_files_of_every_kind_score_themselves(head, model_dir, exported, tmp_pat
     from tinybert_tf.export import score_file
 
     if head == "span":
-        task, files = "squad1", None
+        task, folder, files = "squad1", str(tmp_path), None
         examples = [squad.SquadExample(str(n), f"w{n}", "w3 film w4 w5", (squad.Answer("w4", 8),)) for n in range(3)]
         squad.write_squad(tmp_path / "dev-v1.1.json", examples, get_task("squad1"))
     else:
-        task, files = head, CustomFiles(dev_file=str(tmp_path / "dev.conll"))
+        task, folder, files = head, None, CustomFiles(dev_file=str(tmp_path / "dev.conll"))
         # Sentences longer than the file reads, and a tag that the model does not have.
         tags = ("bad", "good", "odd")
         words = "".join(f"w{n} {tags[n % 3]}\n" + "\n" * (n % 25 == 24) for n in range(60))
         (tmp_path / "dev.conll").write_text(words)
     path = exported(head).path
-    report = compare_on_task(model_dir(head), path, task, tmp_path, files=files)
-    assert score_file(path, task, tmp_path, files) == report.tflite_score == report.keras_score
-    settings = {"task": task, "model_dir": str(model_dir(head)), "data_dir": str(tmp_path), "seq_len": 12}
+    report = compare_on_task(model_dir(head), path, task, folder, files=files)
+    assert score_file(path, task, folder, files) == report.tflite_score == report.keras_score
+    settings = {"task": task, "model_dir": str(model_dir(head)), "data_dir": folder, "seq_len": 12}
     evaluated = evaluate_model(compose(EvaluateSettings, **settings, **({"dev_file": files.dev_file} if files else {})))
     assert report.keras_score == pytest.approx(evaluated["score"], abs=1e-6)

@@ -1,10 +1,13 @@
 """Class weights, unlabelled texts, the side of truncation, and labels without names."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.data import Tokenizer, load_task
+from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.task_model import TaskModel, open_task_model
 from tinybert_tf.settings import compose
@@ -48,9 +51,10 @@ def test_classes_count_as_they_are_weighted(opened):
 
 
 def test_the_side_of_truncation_is_that_of_the_setting(glue, make_directory):
-    opened = open_task_model(make_directory("m"), "sst2", glue, truncate="left")
+    data = DataSettings(task="sst2", data_dir=str(glue))
+    opened = open_task_model(make_directory("m"), dataclasses.replace(data, truncate="left"))
     assert opened.tokenizer.spec.truncation_side == "left"
-    assert open_task_model(make_directory("m"), "sst2", glue).tokenizer.spec.truncation_side == "right"
+    assert open_task_model(make_directory("m"), data).tokenizer.spec.truncation_side == "right"
 
 
 def test_the_order_of_labels_without_names_is_logged(glue, make_directory, caplog):

@@ -16,6 +16,7 @@ import numpy as np
 
 from tinybert_tf.augmentation import parts
 from tinybert_tf.augmentation.algorithm import SOURCES, Augmentation, Augmenter, row_hash, words_for_vectors
+from tinybert_tf.augmentation.layout import FileLayout
 from tinybert_tf.augmentation.masked_lm import MaskedLM
 from tinybert_tf.augmentation.parts import AnyLayout, count_parts, part_file, parts_folder
 from tinybert_tf.augmentation.settings import AugmentSettings
@@ -62,6 +63,10 @@ def augment_task(settings: AugmentSettings) -> dict:
         _check_same(summary["job"], job, output)
         shutil.rmtree(folder_of_parts, ignore_errors=True)  # left by a run that was killed at its very end
         logger.info("%s: is finished already", output)
+        if summary.get("other splits") != _named_digests(layout.other_files):
+            layout.write_other_splits(folder)
+            write_json(summary_file, summary | {"other splits": _named_digests(layout.other_files)})
+            logger.info("%s: the dev and test sets have changed and are copied again", folder)
         return summary["result"]
     numbers = _resume(settings, job, folder)
     _write_neighbors(settings, layout)
@@ -75,7 +80,8 @@ def augment_task(settings: AugmentSettings) -> dict:
     result, examples = _summarize(settings, job["rows"])
     _assemble(settings, layout, result["metrics"]["rows_written"], job["rows"], folder)
     result["train_file"] = str(folder / layout.train_name)
-    write_json(summary_file, {"result": result, "examples": examples, "job": job})
+    others = _named_digests(layout.other_files)
+    write_json(summary_file, {"result": result, "examples": examples, "job": job, "other splits": others})
     shutil.rmtree(folder_of_parts)
     _show(result["metrics"], examples)
     return result
@@ -167,6 +173,9 @@ def _describe(settings: AugmentSettings, layout: AnyLayout) -> dict:
         if field.name not in _IGNORED
     }
     described = own | flat_values(own.pop("algorithm"))
+    if isinstance(layout, FileLayout):
+        described |= {name: getattr(settings.custom, name) for name in layout.reading}
+        described["train_file"] = layout.train_name
     described |= {"training set": rows.hexdigest(), "masked LM": "none", "word vectors": "none", "rows": count}
     if settings.uses_masked_lm:
         directory = resolve_directory(settings.masked_lm, "masked_lm")
@@ -193,6 +202,10 @@ def _digest(files: Iterable[Path]) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def _named_digests(files: Iterable[Path]) -> dict[str, str]:
+    return {path.name: _digest([path]) for path in files}
 
 
 def _check_same(before: dict, now: dict, output: Path) -> None:

@@ -87,12 +87,18 @@ class Layout:
     def _column(self, name: str | int) -> int:
         return self.header.index(name) if isinstance(name, str) else name
 
-    def write_other_splits(self, folder: Path) -> None:
+    @property
+    def other_files(self) -> list[Path]:
         """The task's dev and test sets beside the training file, as far as they exist."""
+        names = (*self.task.dev_splits, *self.task.test_splits)
+        beside = [] if self.file is None else [self.file.parent / f"{name}.tsv" for name in names]
+        return [path for path in beside if path.is_file()]
+
+    def write_other_splits(self, folder: Path) -> None:
+        """The dev and test sets: copies of the files, or of another source files of their rows."""
         if self.file is not None:
-            for name in (*self.task.dev_splits, *self.task.test_splits):
-                if (self.file.parent / f"{name}.tsv").is_file():
-                    shutil.copyfile(self.file.parent / f"{name}.tsv", folder / f"{name}.tsv")
+            for path in self.other_files:
+                shutil.copyfile(path, folder / path.name)
             return
         for name in self.task.dev_splits:
             lines = (self.line(self.fields(example)) for example in self.data.split(name))
@@ -117,11 +123,15 @@ class FileLayout:
         data: the task's data.
         files: where it is.
 
+    Attributes:
+        reading: the settings that say how a file is read.
+
     Raises:
         InputError: no training file, or words with tags, which Algorithm 1 would separate.
     """
 
     folder = "custom"
+    reading = ("text_column", "text_pair_column", "label_column", "label_type", "quoting", "skip_bad_rows")
 
     def __init__(self, data: TaskData, files: CustomFiles):
         self.data, self.task, self.files = data, data.task, files
@@ -150,13 +160,15 @@ class FileLayout:
         with (folder / self.train_name).open("wb") as file:
             file.writelines(written_records(self.file, self.files.quoting, lines))
 
+    @property
+    def other_files(self) -> list[Path]:
+        """The dev file, if it is given."""
+        return [path for path in (Path(self.files.dev_file or ""),) if path.is_file()]
+
     def write_other_splits(self, folder: Path) -> None:
-        """The dev file beside the training file, if it is given."""
-        dev = self.files.dev_file
-        if dev is not None and Path(dev).is_file():
-            shutil.copyfile(
-                dev, folder / (Path(dev).name if Path(dev).name != self.file.name else f"dev-{Path(dev).name}")
-            )
+        """A copy of the dev file beside the training file."""
+        for path in self.other_files:
+            shutil.copyfile(path, folder / (path.name if path.name != self.file.name else f"dev-{path.name}"))
 
 
 def _names(task: Task) -> list[str]:

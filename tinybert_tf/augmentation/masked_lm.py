@@ -18,7 +18,7 @@ from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
 NEAR_TIE = 2e-5
 DECIMALS = 1e9
 CONTEXT = 128
-# Size of the cache of positions; about 200 bytes each.
+# Size of the cache of positions; about 560 bytes each.
 _CACHE_SIZE = 500_000
 # Vocabulary entries in a block of `top_k`.
 _BLOCK = 64

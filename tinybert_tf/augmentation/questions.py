@@ -76,9 +76,14 @@ class QuestionLayout:
                 before = b",\n"
             file.write(b"\n]}]}\n")
 
+    @property
+    def other_files(self) -> list[Path]:
+        """The dev file, if there is one."""
+        return [path for path in (Path(self.data.dev.source),) if path.is_file()]
+
     def write_other_splits(self, folder: Path) -> None:
-        dev, name = self.data.dev, squad_file_name(self.task, "dev")
-        if Path(dev.source).is_file():
-            shutil.copyfile(dev.source, folder / name)
-        else:
-            write_squad(folder / name, dev, self.task)
+        name = squad_file_name(self.task, "dev")
+        for path in self.other_files:
+            shutil.copyfile(path, folder / name)
+        if not self.other_files:
+            write_squad(folder / name, self.data.dev, self.task)

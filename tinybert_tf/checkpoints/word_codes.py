@@ -52,7 +52,7 @@ class WordCodes:
 
 
 def use_codes(model: BertModel, codes: WordCodes) -> None:
-    """Gives a network the table of `codes`, which is then neither trained nor rounded again."""
+    """Gives a network the table of `codes`, which is then neither trained nor rounded again, but by `train.coded_table`."""
     model.embeddings.word_embeddings.embeddings.assign(codes.table())
     model.embeddings.word_embeddings.trainable = False
     model.word_codes = codes

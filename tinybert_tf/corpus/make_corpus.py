@@ -32,7 +32,7 @@ from tinybert_tf.files import writing
 from tinybert_tf.processes import map_in_processes
 from tinybert_tf.tokenizer_files import FAST_FILE, SETTINGS_FILE, VOCABULARY_FILE, open_vocabulary, read_vocabulary
 
-_FURTHER = ("strip_accents", "added_tokens_decoder")  # of tokenizer_config.json
+_FURTHER = ("strip_accents", "normalization", "added_tokens_decoder")  # of tokenizer_config.json
 _PACKAGES = ("tinybert_tf", "tensorflow", "tensorflow-text", "numpy")
 # Settings that the result does not depend on, or whose files have checksums.
 _IGNORED = ("input", "tfds", "vocab", "output_dir", "num_processes", "beam_args")

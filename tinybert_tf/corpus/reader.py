@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,13 +111,27 @@ class Corpus:
 
     @property
     def vocab_file(self) -> Path:
-        return Path(self.directory, VOCABULARY_FILE)
+        return self._tokenizer_directory / VOCABULARY_FILE
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
-        if Path(self.directory, SETTINGS_FILE).is_file():
-            return Tokenizer.from_directory(self.directory)
+        if (self._tokenizer_directory / SETTINGS_FILE).is_file():
+            return Tokenizer.from_directory(self._tokenizer_directory)
         return Tokenizer(self.vocab_file, self.manifest["vocabulary"]["lower_case"])  # a corpus of an early version
+
+    @property
+    def _tokenizer_directory(self) -> Path:
+        """The corpus, or for one that is in a bucket a temporary directory with copies of the tokenizer's files."""
+        return Path(self.directory if Path(self.directory).is_dir() else self._copies.name)
+
+    @functools.cached_property
+    def _copies(self) -> tempfile.TemporaryDirectory:
+        copies = tempfile.TemporaryDirectory(prefix="corpus-")
+        for name in (VOCABULARY_FILE, SETTINGS_FILE):
+            path = os.path.join(self.directory, name)
+            if tf.io.gfile.exists(path):
+                tf.io.gfile.copy(path, os.path.join(copies.name, name))
+        return copies
 
     def files(self, split: str) -> list[tuple[str, int, int]]:
         """(path, examples, bytes) of each file of "train" or "held_out", in the order of the text."""

@@ -88,7 +88,7 @@ def batches(
         if head in _TASK_HEADS and head != task.head:
             raise InputError(f"has the head {head!r}, but task {task.name} needs {task.head!r}", "model")
         check_fits(tokenizer, model.config, seq_len)
-        if task.has_pairs and model.config.type_vocab_size == 1:
+        if task.has_pairs and getattr(model.config, "type_vocab_size", 2) == 1:
             raise InputError(
                 "the model has type_vocab_size=1, but the task's pairs of texts need 2 token types; take a model that was built "
                 "with two"

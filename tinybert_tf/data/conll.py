@@ -90,14 +90,15 @@ def read_conll(path: Path, tag_column: str | None = None, has_tags: bool = True)
         tag_column: where the tag is, from 1, or a name of CoNLL-U; None: the last column, of CoNLL-U the fourth, UPOS.
         has_tags: False reads the words alone.
     """
-    layout = conll_layout(path, tag_column)
+    layout = conll_layout(path, tag_column, has_tags)
     words, labels, index = [], [], 0
     for number, line in numbered_lines(path):
         fields = _fields(line)
         if fields and fields[0] != _DOCUMENT_START:
             if _is_comment(fields, layout) or (layout.is_conllu and not fields[0].isdecimal()):
                 continue
-            _check_row(path, number, fields, layout, is_first=not words and not index)
+            least = layout.columns if has_tags and "\t" in line else 0
+            _check_row(path, number, fields, layout, least, is_first=not words and not index)
             words.append(_field(path, number, fields, layout.word, layout))
             if has_tags:
                 labels.append(_field(path, number, fields, layout.tag, layout))
@@ -120,19 +121,19 @@ def _logged_numbers(path: Path, tag: str) -> None:
     logger.info("%s: column 1 counts the words, which are column 2; the tags are %s", path, tag)
 
 
-def conll_layout(path: Path, tag_column: str | None = None) -> ConllLayout:
-    """The layout of a file, by its first lines.
+def conll_layout(path: Path, tag_column: str | None = None, has_tags: bool = True) -> ConllLayout:
+    """The layout of a file, by its first lines; without tags its `tag` is -1, whatever the file has.
 
     Raises:
         InputError: the file has no such column, or it holds the words.
     """
-    layout = _layout(path, tag_column)
-    if tag_column is not None and layout.tag == layout.word:
+    layout = _layout(path, tag_column, has_tags)
+    if has_tags and tag_column is not None and layout.tag == layout.word:
         raise InputError(f"holds the words of {path}; name the column of the tags", "tag_column", tag_column)
     return layout
 
 
-def _layout(path: Path, tag_column: str | None) -> ConllLayout:
+def _layout(path: Path, tag_column: str | None, has_tags: bool) -> ConllLayout:
     names: Sequence[str] = _CONLLU
     columns = 0
     for number, line in numbered_lines(path):
@@ -148,15 +149,19 @@ def _layout(path: Path, tag_column: str | None) -> ConllLayout:
         )
         if not is_conllu:
             break
+        word = names.index("form") if "form" in names else 1
+        if not has_tags:
+            return ConllLayout(word, -1, columns, True)
         tag = "upos" if tag_column is None else tag_column.lower()
         if tag in names:
             _logged(path, " ".join(names), tag)
-            return ConllLayout(names.index("form") if "form" in names else 1, names.index(tag), columns, True)
-        return ConllLayout(1, _column(path, tag_column or "upos", columns, names), columns, True)
+            return ConllLayout(word, names.index(tag), columns, True)
+        return ConllLayout(word, _column(path, tag_column or "upos", columns, names), columns, True)
     word = int(columns > 2 and _is_numbered(path))
     if word:
         _logged_numbers(path, tag_column or f"column {columns}")
-    return ConllLayout(word, -1 if tag_column is None else _column(path, tag_column, columns, ()), columns, False)
+    is_last = tag_column is None or not has_tags
+    return ConllLayout(word, -1 if is_last else _column(path, tag_column, columns, ()), columns, False)
 
 
 def _is_numbered(path: Path) -> bool:
@@ -183,8 +188,11 @@ def _column(path: Path, tag_column: str, columns: int, names: Sequence[str]) -> 
 
 
 def _fields(line: str) -> list[str]:
-    fields = line.split("\t") if "\t" in line else line.split(" ")
-    return [field for field in (field.strip(" \r\n") for field in fields) if field]
+    """The columns of a line; between tabs one may be empty. Empty for a blank line."""
+    if "\t" not in line:
+        return [field for field in line.strip(" \r\n").split(" ") if field]
+    fields = [field.strip(" \r\n") for field in line.split("\t")]
+    return fields if any(fields) else []
 
 
 def _is_comment(fields: list[str], layout: ConllLayout) -> bool:
@@ -193,8 +201,14 @@ def _is_comment(fields: list[str], layout: ConllLayout) -> bool:
     return fields[0] == "#" and len(fields) != layout.columns
 
 
-def _check_row(path: Path, number: int, fields: list[str], layout: ConllLayout, is_first: bool) -> None:
-    """Raises InputError for a header, and for a line whose tag would be taken from beside a word with a space in it."""
+def _check_row(path: Path, number: int, fields: list[str], layout: ConllLayout, least: int, is_first: bool) -> None:
+    """Raises InputError for a header, for a line whose tag would be taken from beside a word with a space in it, and for one
+    of fewer than `least` columns."""
+    if len(fields) < least:
+        raise InputError(
+            f"{path}, line {number}: {len(fields)} columns, but lines before it have {least}; write every column, also those "
+            "that are empty"
+        )
     if len(fields) > layout.columns:
         raise InputError(
             f"{path}, line {number}: {len(fields)} columns, but lines before it have {layout.columns}; a line holds one word "
@@ -211,6 +225,10 @@ def _field(path: Path, number: int, fields: list[str], column: int, layout: Conl
     if column >= len(fields):
         raise InputError(f"{path}, line {number}: {len(fields)} columns, but the tag is in column {column + 1}")
     field = fields[column]
+    if not field:
+        number_of_column = column % len(fields) + 1
+        kind, remedy = ("word", "") if column == layout.word else ("tag", ", or name another `tag_column`")
+        raise InputError(f"{path}, line {number}: the {kind} is empty (column {number_of_column}); fill it in{remedy}")
     if " " in field and layout.is_conllu:
         return field.replace(" ", "\u00a0")  # part of some languages' words, a space to the tokenizer
     if " " in field:

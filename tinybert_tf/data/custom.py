@@ -10,7 +10,7 @@ from typing import Any
 
 from tinybert_tf.data.labels import MISSING, checked_label, sorted_labels
 from tinybert_tf.data.lines import whole_characters
-from tinybert_tf.data.split import Example, Split, TaskData
+from tinybert_tf.data.split import Example, MissingSplit, Split, TaskData
 from tinybert_tf.data.tables import QUOTINGS, read_records, read_text_lines
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
@@ -111,6 +111,7 @@ def load_custom(files: CustomFiles, labels: Sequence[str] | None = None) -> Task
     if kind == "classification":
         read = lambda path: (row.label for row in read_rows(path, task, files))
         task = dataclasses.replace(task, labels=known_labels(files, labels, read))
+        _check_f1(task)
     return file_splits(task, files, lambda path, has_labels: read_rows(path, task, files, has_labels))
 
 
@@ -164,7 +165,7 @@ def task_from_lists(
 
     def split(name: str) -> Split:
         if name not in rows:
-            raise InputError(f"the task has no split {name!r}; it has {', '.join(rows)}")
+            raise MissingSplit(f"the task has no split {name!r}; it has {', '.join(rows)}")
         return Split(name, f"{name} (in memory)", lambda: iter(rows[name]))
 
     return TaskData(task, split)
@@ -182,6 +183,7 @@ def _listed(task: Task, prefix: str, texts, pairs, labels) -> list[Example]:
         for value, name in zip((text, *pair), ("texts", "text_pairs"), strict=False):
             if not isinstance(value, str):
                 raise InputError(f"{prefix}{name}[{index}] is a {type(value).__name__}, not a text")
+            whole_characters(value, f"{prefix}{name}[{index}]")
         where = f"{prefix}labels[{index}]"
         rows.append(
             Example(index, text, pair[0] if pair else None, checked_label(where, _as_label(label, where), task))
@@ -238,6 +240,19 @@ def with_metrics(task: Task, main_metric: str | None) -> Task:
     return dataclasses.replace(task, metrics=tuple(dict.fromkeys((main_metric, *reported))))
 
 
+def _check_f1(task: Task) -> None:
+    """F1 is that of one of two labels: logs which, and raises InputError where there are others."""
+    if task.main_metric != "f1":
+        return
+    if len(task.labels) != 2:
+        raise InputError(
+            f"is of two labels, but there are {len(task.labels)} ({', '.join(task.labels[:10])}); take macro_f1",
+            "main_metric",
+            "f1",
+        )
+    logger.info("f1 is that of the label %r, the second in order", task.labels[1])
+
+
 def known_labels(
     files: CustomFiles, labels: Sequence[str] | None, read: Callable[[Path], Iterator[str]]
 ) -> tuple[str, ...]:
@@ -260,7 +275,7 @@ def file_splits(task: Task, files: CustomFiles, rows: Callable[[Path, bool], Ite
             )
         path = getattr(files, parameters[name])
         if path is None:
-            raise InputError(f"is missing; task {task.name} reads the split {name!r} from it", parameters[name])
+            raise MissingSplit(f"is missing; task {task.name} reads the split {name!r} from it", parameters[name])
         if not Path(path).is_file():
             raise InputError("no such file", parameters[name], path)
         if name == "unlabelled":

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tinybert_tf.data.lines import numbered_lines, without_end
-from tinybert_tf.data.split import Example, Split
+from tinybert_tf.data.split import Example, MissingSplit, Split
 from tinybert_tf.data.tasks import Task, get_task
 from tinybert_tf.errors import InputError
 
@@ -35,7 +35,7 @@ def glue_split(task: Task, data_dir: str | Path, split: str) -> Split:
     if not path.is_file() and task.name == "mrpc" and _has_paraphrase_files(folder):
         return Split(split, str(folder), lambda: _read_paraphrase(folder, split))
     if not path.is_file():
-        raise InputError(f"{path}: no such file; `data_dir` must hold GLUE's files in their original layout")
+        raise MissingSplit(f"{path}: no such file; `data_dir` must hold GLUE's files in their original layout")
     has_labels = not split.startswith("test") and task.name != "ax"
     return Split(split, str(path), lambda: read_tsv(path, task, has_labels))
 
@@ -150,3 +150,8 @@ def _read_paraphrase(folder: Path, split: str) -> Iterator[Example]:
         label = None if split == "test" else _label(path, number, fields[0], task)
         yield Example(index, fields[3], fields[4], label)
         index += 1
+    if not index:
+        listed = (
+            "" if split == "test" else f"; {folder / 'dev_ids.tsv'} lists the ids of the pairs that are the dev set"
+        )
+        raise InputError(f"{path}: no row is in the {split} set{listed}")

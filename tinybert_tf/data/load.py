@@ -1,5 +1,6 @@
 """Loads the data of a task: from files, from TensorFlow Datasets, or the user's own."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -33,20 +34,25 @@ def load_task(
         data_dir: a folder in GLUE's layout (`CoLA/train.tsv`, ...), or the task's own folder in it; or a folder that
             TensorFlow Datasets has prepared (`glue/cola/2.0.0`, ...). Without it the data comes from TensorFlow Datasets,
             which may fetch it. For "sample", a folder with its augmented form.
-        files: of a custom task. Of any task: `unlabelled_file`, `skip_bad_rows`.
+        files: of a custom task. Of any task: `unlabelled_file` with its `quoting`, and `skip_bad_rows`.
         labels: of a custom task, in the order of their ids, where there is no training file to collect them from.
 
     Returns:
         The task and its splits, which are read when they are iterated over.
 
     Raises:
-        InputError: an unknown task, or (once a split is asked for) a missing or malformed file.
+        InputError: an unknown task, a setting that it does not read, or (once a split is asked for) a missing or malformed file.
     """
     files = files or CustomFiles()
     if name in CUSTOM_TASKS:
+        if data_dir is not None:
+            raise InputError(
+                f"task {name} reads no folder; name its files with `train_file`, `dev_file`", "data_dir", data_dir
+            )
         load = load_custom if name == "custom" else load_conll
         return load(files, labels)
     task = get_task(name)
+    _check_files(task, files)
     read = _reader(task, data_dir, files)
 
     def split(name: str) -> Split:
@@ -57,6 +63,20 @@ def load_task(
         return unlabelled_split(task, files)
 
     return TaskData(task, split)
+
+
+def _check_files(task: Task, files: CustomFiles) -> None:
+    """Raises InputError for a setting of own files that one of the paper's tasks does not read."""
+    allowed = {"unlabelled_file", "skip_bad_rows"} | ({"quoting"} if files.unlabelled_file else set())
+    for field in dataclasses.fields(files):
+        value = getattr(files, field.name)
+        if value != field.default and field.name not in allowed:
+            raise InputError(
+                f"task {task.name} does not read it; leave it out, or take one of the tasks on own files: "
+                f"{', '.join(CUSTOM_TASKS)}",
+                field.name,
+                value,
+            )
 
 
 def _reader(task: Task, data_dir: str | Path | None, files: CustomFiles) -> Callable[[str], Split]:

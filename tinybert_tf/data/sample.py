@@ -15,7 +15,7 @@ import functools
 import random
 from collections.abc import Callable, Sequence
 
-from tinybert_tf.data.split import Example, Split
+from tinybert_tf.data.split import Example, MissingSplit, Split
 
 TRAIN_ROWS, DEV_ROWS, TEST_ROWS = 6000, 1000, 1000
 RARE_SHARE = 0.03
@@ -112,7 +112,10 @@ _ASKED = (
 
 def sample_split(name: str, seed: int = _SEED) -> Split:
     """A split of the sample: "train", "dev" or "test" (here with labels)."""
-    rows = _rows(seed)[name]
+    splits = _rows(seed)
+    if name not in splits:
+        raise MissingSplit(f"task sample has no split {name!r}; it has {', '.join(splits)}")
+    rows = splits[name]
     return Split(name, "the built-in sample", lambda: iter(rows))
 
 

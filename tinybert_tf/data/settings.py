@@ -6,12 +6,19 @@ from pathlib import Path
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.data.load import load_task
 from tinybert_tf.data.split import TaskData
+from tinybert_tf.data.tasks import TASKS
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
+from tinybert_tf.presets import locate
 from tinybert_tf.settings import check_at_least_one, nested, setting
-from tinybert_tf.tokenizer_files import SIDES, open_vocabulary
+from tinybert_tf.tokenizer_files import SIDES, open_vocabulary, read_vocabulary
 
 TASK_HELP = "cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2, sample, custom or token_classification"
+
+_CUT_AT_THE_END = {
+    "token_classification": "words to tag are always cut at the end of a sentence",
+    "span": "a long context is read in windows that overlap",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +42,12 @@ class DataSettings:
         check_at_least_one(self, "seq_len")
         if self.truncate not in (None, *SIDES):
             raise InputError(f"must be {' or '.join(SIDES)}", "truncate", self.truncate)
+        check_truncation(TASKS[self.task].kind if self.task in TASKS else self.task, self.truncate)
 
-    def open_tokenizer(self, directory: str | Path) -> Tokenizer:
-        """The tokenizer of a model directory; its `spec` is what `save_model(tokenizer_from=...)` takes."""
-        vocabulary = open_vocabulary(directory)
+    def open_tokenizer(self, source: str | Path) -> Tokenizer:
+        """The tokenizer of a model directory or of a vocab.txt; its `spec` is what `save_model(tokenizer_from=...)` takes."""
+        is_file = Path(source).is_file()
+        vocabulary = read_vocabulary(source) if is_file else open_vocabulary(locate(source) or source)
         if self.truncate is not None:
             vocabulary = vocabulary.with_truncation(self.truncate)
         if self.normalization is not None:
@@ -48,3 +57,9 @@ class DataSettings:
     def load(self) -> TaskData:
         """The task's data; see `load_task`."""
         return load_task(self.task, self.data_dir, self.custom)
+
+
+def check_truncation(kind: str, truncate: str | None) -> None:
+    """Raises InputError for a side at which texts of this kind are not cut."""
+    if truncate == "left" and kind in _CUT_AT_THE_END:
+        raise InputError(f"has no effect, since {_CUT_AT_THE_END[kind]}; leave it out", "truncate", truncate)

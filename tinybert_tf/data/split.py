@@ -14,6 +14,10 @@ logger = logging.getLogger(__name__)
 _Row = TypeVar("_Row")
 
 
+class MissingSplit(InputError):
+    """The task has no such split: not a fault where the split is optional."""
+
+
 class Example(NamedTuple):
     """One example. `label` is the file's own word or number, None in a test set.
 
@@ -27,7 +31,8 @@ class Example(NamedTuple):
 
 
 class Split:
-    """The examples of one part of a task. Each iteration reads them; nothing is held in memory. `len` reads them once.
+    """The examples of one part of a task. Each iteration reads them; none are held in memory, but for SQuAD and TensorFlow
+    Datasets, whose rows are sorted first. `len` reads them once.
 
     Args:
         name: "train", "dev", ...
@@ -51,6 +56,12 @@ class Split:
 
     def __iter__(self) -> Iterator[Example]:
         return self._rows()
+
+    def first(self) -> Example:
+        """The first row; InputError if there is none."""
+        for row in self:
+            return row
+        raise InputError(f"{self.source}: the split {self.name!r} has no rows")
 
     def limit(self, count: int | None) -> "Split":
         """The first `count` rows; all of them for None."""
@@ -102,7 +113,7 @@ class TaskData:
 
     def _dev_names(self) -> Sequence[str]:
         if not self.task.dev_splits:
-            raise InputError(f"task {self.task.name} has no dev set: its labels are not public; predict it instead")
+            raise MissingSplit(f"task {self.task.name} has no dev set: its labels are not public; predict it instead")
         return self.task.dev_splits
 
     def _present(self, names: Sequence[str]) -> list[Split]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from tinybert_tf.data.custom import report_skipped
 from tinybert_tf.data.lines import whole_characters
-from tinybert_tf.data.split import Example, Split
+from tinybert_tf.data.split import Example, MissingSplit, Split
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json, write_json
@@ -84,7 +84,7 @@ def find_squad_file(task: Task, data_dir: Path, split: str) -> Path:
             f"{folder}: {', '.join(path.name for path in found)} are candidates for the {split} set; keep one"
         )
     if not found:
-        raise InputError(
+        raise MissingSplit(
             f"{folder}: no {split} set of SQuAD {version}; put {split}-v{version}.json into it "
             f"(it holds {', '.join(sorted(path.name for path in folder.glob('*.json'))) or 'no .json file'})"
         )

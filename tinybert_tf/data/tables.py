@@ -62,14 +62,17 @@ def written_records(path: Path, quoting: str, lines: Iterable[bytes]) -> Iterato
         yield from lines
         return
     _, header, _, separator = next(_rows(path, _SEPARATORS[path.suffix.lower()], quoting))
+    first = next(line for _, line in numbered_lines(path) if line.strip("\r\n"))
+    if _NAMED_SEPARATOR.fullmatch(first):
+        yield f"sep={separator}\n".encode()
     rows = itertools.chain([header], ([json.loads(line)[name] for name in header] for line in lines))
     for fields in rows:
         text = io.StringIO()
         if quoting == "none":  # then a separator in a text could not be written; augmentation makes none
-            text.write(separator.join(field.replace(separator, " ") for field in fields) + "\n")
-        else:
-            csv.writer(text, delimiter=separator, lineterminator="\n").writerow(fields)
-        yield text.getvalue().encode("utf-8")
+            text.write(separator.join(field.replace(separator, " ") for field in fields))
+        else:  # a field is quoted for any character of the line end, and must be for a carriage return alone
+            csv.writer(text, delimiter=separator, lineterminator="\r\n").writerow(fields)
+        yield (text.getvalue().removesuffix("\r\n") + "\n").encode()
 
 
 def _table_records(path: Path, separators: str, quoting: str) -> Iterator[tuple[int, dict[str, str]]]:

@@ -149,8 +149,8 @@ def _folded(label: str) -> str:
 def label_ids(task: Task, label2id: Mapping[str, int] | None, source: str = "the model") -> dict[str, int]:
     """The id of each of the task's label words in a model, matched by name and not by position.
 
-    A model that was fine-tuned with its classes in another order keeps that order. Generic names (LABEL_0, or digits) are
-    in the task's own order. Tags that only the dev set has (`Task.unseen`) get the ids after those of the model.
+    A model that was fine-tuned with its classes in another order keeps that order. Generic names (LABEL_0, ...) are in the
+    task's own order. Tags that only the dev set has (`Task.unseen`) get the ids after those of the model.
 
     >>> label_ids(get_task("sst2"), {"positive": 0, "negative": 1})
     {'0': 1, '1': 0}

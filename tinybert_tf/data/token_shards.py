@@ -81,7 +81,7 @@ class TokenShards:
         """The row indices of each batch from batch `first` on; earlier batches are not computed.
 
         Each epoch is a permutation of all rows. Rows are sorted by length over a window of batches, whose order is then
-        shuffled. A batch may hold rows of two epochs; only the very last batch may be smaller.
+        shuffled. A batch may hold rows of two epochs; one batch of the last window may be smaller, without a seed the last.
 
         Args:
             batch_size: rows in a batch.

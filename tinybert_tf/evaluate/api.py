@@ -10,8 +10,9 @@ from tinybert_tf.bert import BertModel, BiLstmModel
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Example, Split, Task, TaskData, Tokenizer, load_task
 from tinybert_tf.data.batching import check_fits
+from tinybert_tf.data.lines import whole_characters
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate.logits import Logits, checked_seq_len, predict_logits
+from tinybert_tf.evaluate.logits import Logits, checked_seq_len, predict_logits, predicted_tags
 from tinybert_tf.evaluate.task_model import TaskModel
 
 # Default for text without a task.
@@ -83,17 +84,19 @@ def predict(
 
     Returns:
         float32 `[texts, labels]` probabilities in the order of the model's label ids, or `[texts, 1]` scores of a regression
-        head; of a token classification head a list of tags, one for each word separated by spaces, for each text.
+        head; of a token classification head a list of tags for each text, one for each word (of a `Split`, between
+        spaces U+0020), "O" for words that do not fit.
 
     Raises:
         InputError: a model without such a head, or unequal numbers of texts.
     """
     network, tokenizer = open_model(model, tokenizer)
     split = texts if isinstance(texts, Split) else _split_of(texts, text_pairs)
-    split, logits = predict_split(network, split, tokenizer, seq_len=seq_len, batch_size=batch_size)
+    are_words = isinstance(texts, Split)
+    split, logits = predict_split(network, split, tokenizer, are_words, seq_len=seq_len, batch_size=batch_size)
     task = raw_task(network, split)
     if task.kind == "token_classification":
-        return [[task.labels[index] for index in row.argmax(axis=-1)] for row in logits]
+        return [predicted_tags(task, row) for row in logits]
     if task.kind == "regression":
         return logits
     return scipy.special.softmax(logits.astype(np.float64), axis=-1).astype(np.float32)
@@ -118,7 +121,13 @@ def open_model(model: BertModel | str | Path, tokenizer: Tokenizer | None = None
 
 
 def predict_split(
-    model: BertModel, split: Split, tokenizer: Tokenizer, *, seq_len: int | None = None, batch_size: int = 64
+    model: BertModel,
+    split: Split,
+    tokenizer: Tokenizer,
+    are_words: bool = False,
+    *,
+    seq_len: int | None = None,
+    batch_size: int = 64,
 ) -> tuple[Split, Logits]:
     """(split, logits) of text without a task; of words to tag, the split with single spaces between them.
 
@@ -126,6 +135,7 @@ def predict_split(
         model: with a classification, regression or token classification head.
         split: the texts.
         tokenizer: the model's.
+        are_words: texts to tag are words with spaces between them, as those of a task; otherwise any space separates words.
         seq_len: longest length in tokens, by default 128 or the model's positions.
         batch_size: examples at a time.
 
@@ -136,7 +146,7 @@ def predict_split(
         raise InputError(f"the model has the head {model.head!r}, which predicts nothing about a text")
     unlabelled = Split(split.name, split.source, lambda: (row._replace(label=None) for row in split))
     if model.head == "token_classification":
-        unlabelled = Split(split.name, split.source, lambda: (_single_spaces(row) for row in split))
+        unlabelled = Split(split.name, split.source, lambda: (_single_spaces(row, are_words) for row in split))
     task = raw_task(model, split)
     positions = model.config.max_position_embeddings
     check_fits(tokenizer, model.config, None)
@@ -149,7 +159,7 @@ def raw_task(model: BertModel, split: Split) -> Task:
     """A task for text without one: the model's labels in the order of their ids."""
     label2id = model.config.label2id or {}
     labels = () if model.head == "regression" else tuple(sorted(label2id, key=label2id.get))
-    pair = "text_pair" if next(iter(split)).text_pair is not None else None
+    pair = "text_pair" if split.first().text_pair is not None else None
     return Task("text", model.head, "", labels, "text", pair, "", ())
 
 
@@ -160,7 +170,7 @@ def answers(task: Task, split: Split, logits: Logits) -> Iterator[dict]:
         if row.text_pair is not None:
             answer["text_pair"] = row.text_pair
         if task.kind == "token_classification":
-            yield answer | {"prediction": [task.labels[index] for index in values.argmax(axis=-1)]}
+            yield answer | {"prediction": predicted_tags(task, values)}
         elif task.kind == "regression":
             yield answer | {"prediction": float(values[0])}
         else:
@@ -180,11 +190,13 @@ def _split_of(texts: str | Sequence[str], text_pairs: str | Sequence[str] | None
         for number, value in enumerate(values):
             if not isinstance(value, kinds):
                 raise InputError(f"{name}[{number}] is a {type(value).__name__}, not a text")
+            whole_characters(value or "", f"{name}[{number}]")
     rows = [Example(number, *pair, None) for number, pair in enumerate(zip(first, second, strict=True))]
     return Split("texts", "texts", lambda: iter(rows))
 
 
-def _single_spaces(row: Example) -> Example:
+def _single_spaces(row: Example, are_words: bool) -> Example:
     if row.text_pair is not None:
         raise InputError("a model that tags words reads single texts, not pairs")
-    return row._replace(text=" ".join(row.text.split()), label=None)
+    words = row.text.split(" ") if are_words else row.text.split()  # a word of CoNLL-U may hold another space, U+00A0
+    return row._replace(text=" ".join(filter(None, words)), label=None)

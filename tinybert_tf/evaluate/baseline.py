@@ -51,11 +51,12 @@ def word_scores(task: Task, train: list[Example], dev: list[Example]) -> tuple[f
     else:
         majority = np.full(len(true), np.bincount(labels).argmax())
         model = LogisticRegression(C=10.0, max_iter=300)
-    if len(set(labels.tolist())) < 2:
-        return (float(metric(majority, true)),) * 2
     columns = [[row.text for row in train + dev]]
     if task.text_pair is not None:
         columns.append([row.text_pair for row in train + dev])
+    columns = [texts for texts in columns if any(map(str.strip, texts[: len(train)]))]
+    if len(set(labels.tolist())) < 2 or not columns:
+        return (float(metric(majority, true)),) * 2
     features = []
     options = {
         "ngram_range": (1, 2),

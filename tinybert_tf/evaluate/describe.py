@@ -4,14 +4,13 @@ import collections
 import dataclasses
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinybert_tf.data import Example, Task, TaskData, Tokenizer
 from tinybert_tf.data.settings import DataSettings
-from tinybert_tf.errors import InputError
+from tinybert_tf.data.split import MissingSplit
 from tinybert_tf.evaluate.baseline import word_scores
 from tinybert_tf.settings import check_at_least_one, nested, setting
 
@@ -40,8 +39,7 @@ def describe_task(settings: DescribeSettings) -> dict[str, Any]:
     """See `describe`; the result of bin/describe.py."""
     tokenizer = None
     if settings.vocab is not None:
-        is_directory = Path(settings.vocab).is_dir()
-        tokenizer = Tokenizer.from_directory(settings.vocab) if is_directory else Tokenizer(settings.vocab)
+        tokenizer = settings.data.open_tokenizer(settings.vocab)
     return describe(
         settings.data.load(),
         tokenizer=tokenizer,
@@ -74,8 +72,8 @@ def describe(
     Returns:
         `task`; `rows`, `dev_rows`, `classes` (0 but for classification and tags), integers; `label_counts` {label: rows};
         `lengths` {"median", "p95", "longest", "truncated" (a share)}; `baseline_score` and `majority_score`, the main metric
-        from 0 to 1 (None for questions) of TF-IDF with logistic or ridge regression, for tags of each word's most frequent
-        tag, and of the most frequent label; `complaints`, a list of sentences.
+        from 0 to 1 (None for questions, and for a single row) of TF-IDF with logistic or ridge regression, for tags of each
+        word's most frequent tag, and of the most frequent label; `complaints`, a list of sentences.
 
     Raises:
         InputError: a malformed row, or no rows.
@@ -83,7 +81,7 @@ def describe(
     task, train = data.task, list(data.train.limit(max_train_examples))
     try:
         dev = list(data.dev)
-    except InputError as error:
+    except MissingSplit as error:
         logger.info("no dev set (%s); every %dth training row is scored instead", error, _HELD_OUT)
         dev = []
     result: dict[str, Any] = {"task": task.name, "rows": len(train), "dev_rows": len(dev), "classes": len(task.labels)}
@@ -100,6 +98,8 @@ def describe(
             f"{lengths['truncated']:.0%} of the training texts are longer than {seq_len or task.seq_len} {unit}"
         )
     fitted, scored = (train, dev) if dev else _held_out(train)
+    if not fitted:  # a single row
+        return result | {"baseline_score": None, "majority_score": None, "complaints": complaints}
     scores = word_scores(task, fitted, scored)
     result |= {"baseline_score": scores[0], "majority_score": scores[1]}
     if scores[0] <= scores[1]:

@@ -39,9 +39,7 @@ def evaluate_model(settings: EvaluateSettings) -> dict:
     """
     own, data = settings.model, settings.data
     with distributed(own.devices):
-        trained = open_task_model(
-            own.model_dir, data.task, data.data_dir, data.custom, data.seq_len, own.batch_size, data.truncate
-        )
+        trained = open_task_model(own.model_dir, data, own.batch_size)
         task = trained.data
         splits = [task.split(settings.split)] if settings.split else task.dev_splits()
         metrics = {}

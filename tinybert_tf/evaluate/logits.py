@@ -13,6 +13,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.metrics import compute_metrics, entity_scores
 from tinybert_tf.progress import Progress
 
+_OUTSIDE = "O"  # the tag of a word that is part of no entity
 # [rows, classes] and [rows]; for token classification one array [words, classes] and [words] a row.
 Logits = np.ndarray | Sequence[np.ndarray]
 Labels = np.ndarray | Sequence[np.ndarray]
@@ -86,7 +87,7 @@ def predict_logits(
 
 def check_labelled(split: Split) -> None:
     """Raises InputError for a split without labels, such as GLUE's test sets."""
-    if next(iter(split)).label is None:
+    if split.first().label is None:
         raise InputError(f"{split.source}: has no labels to score against; bin/predict.py predicts it instead")
 
 
@@ -94,20 +95,26 @@ def score(task: Task, logits: Logits, labels: Labels) -> dict[str, float]:
     """The task's metrics, the main one first; logits and labels as `make_predict` gives them."""
     if task.kind == "token_classification":
         tags = (*task.labels, *task.unseen)
-        predicted, true = (
-            [[tags[index] for index in row] for row in rows]
-            for rows in ([row.argmax(axis=-1) for row in logits], labels)
-        )
-        return entity_scores(predicted, true)
+        true = [[tags[index] for index in row] for row in labels]
+        return entity_scores([predicted_tags(task, row) for row in logits], true)
     predictions = logits[:, 0] if task.kind == "regression" else logits.argmax(axis=-1)
     return compute_metrics(task.metrics, predictions, labels)
 
 
+def predicted_tags(task: Task, logits: np.ndarray) -> list[str]:
+    """The tags of a row of words from their logits [words, classes]; see `to_all_words`."""
+    return [
+        task.labels[int(best)] if values[best] > -np.inf else _OUTSIDE
+        for best, values in zip(logits.argmax(axis=-1), logits, strict=True)
+    ]
+
+
 def to_all_words(task: Task, logits: np.ndarray, words: int) -> np.ndarray:
     """Logits [<= words, classes] of the words of a row that fit into the network -> [words, classes]; those that were cut off
-    are outside of every entity."""
-    outside = np.zeros((words - len(logits), len(task.labels)), np.float32)
-    outside[:, task.labels.index("O") if "O" in task.labels else 0] = 1.0
+    are outside of every entity: of all classes but "O" the logit is -inf, also where the task has no such tag."""
+    outside = np.full((words - len(logits), len(task.labels)), -np.inf, np.float32)
+    if _OUTSIDE in task.labels:
+        outside[:, task.labels.index(_OUTSIDE)] = 1.0
     return np.concatenate([logits, outside])
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tinybert_tf.checkpoints import resolve_directory
 from tinybert_tf.data import Example, Split, Task
-from tinybert_tf.data.lines import numbered_lines, without_end
-from tinybert_tf.data.settings import DataSettings
+from tinybert_tf.data.lines import numbered_lines, whole_characters, without_end
+from tinybert_tf.data.settings import DataSettings, check_truncation
 from tinybert_tf.data.squad import allows_no_answer
 from tinybert_tf.distribution import distributed, is_chief
 from tinybert_tf.errors import InputError
@@ -71,9 +71,7 @@ def predict(settings: PredictSettings) -> dict:
     with distributed(own.devices):
         if not data.task:
             return _predict_raw_text(settings)
-        trained = open_task_model(
-            own.model_dir, data.task, data.data_dir, data.custom, data.seq_len, own.batch_size, data.truncate
-        )
+        trained = open_task_model(own.model_dir, data, own.batch_size)
         task, directory = trained.data.task, Path(settings.output_dir)
         if task.kind == "span":
             return _write_answers(directory, task, trained.answer(trained.data.dev), settings.null_threshold)
@@ -113,10 +111,13 @@ def _write_submissions(directory: Path, trained: TaskModel) -> dict:
 
 def _predict_raw_text(settings: PredictSettings) -> dict:
     own = settings.model
-    model, tokenizer = open_model(own.model_dir)
-    if settings.data.truncate is not None:
-        tokenizer = settings.data.open_tokenizer(resolve_directory(own.model_dir, "--model_dir"))
+    model, tokenizer = open_model(
+        own.model_dir, settings.data.open_tokenizer(resolve_directory(own.model_dir, "--model_dir"))
+    )
+    check_truncation(model.head, settings.data.truncate)
     if settings.text is not None:
+        for name in ("text", "text_pair"):
+            whole_characters(getattr(settings, name) or "", f"`{name}`")
         split = Split("text", "text", lambda: iter([Example(0, settings.text, settings.text_pair, None)]))
     else:
         path = Path(settings.input_file)

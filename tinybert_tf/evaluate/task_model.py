@@ -10,7 +10,6 @@ from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Split, TaskData, Tokenizer, label_ids, load_task
 from tinybert_tf.data.batching import check_fits
-from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.logits import (
@@ -112,23 +111,13 @@ class TaskModel:
         return lambda: score(task, *predict())
 
 
-def open_task_model(
-    model_dir: str | Path,
-    task: str,
-    data_dir: str | Path | None = None,
-    files: CustomFiles | None = None,
-    seq_len: int | None = None,
-    batch_size: int = 64,
-    truncate: str | None = None,
-) -> TaskModel:
+def open_task_model(model_dir: str | Path, data: DataSettings, batch_size: int = 64) -> TaskModel:
     """A model directory with the data of a task; the labels of a custom task without a training file are the model's.
 
     Args:
         model_dir: a directory or preset with all weights of its head.
-        task, data_dir, files: as for `load_task`.
-        seq_len: longest length in tokens, by default the task's.
+        data: the task, its files, the length, and how texts are tokenized.
         batch_size: examples at a time.
-        truncate: the side at which a long text is cut, "right" or "left"; by default as the directory says.
 
     Raises:
         InputError: a model with another head, other labels or fewer positions than the task needs.
@@ -137,9 +126,8 @@ def open_task_model(
     model = load_model(directory, strict_head=True)
     label2id = model.config.label2id
     labels = sorted(label2id, key=label2id.get) if label2id else None
-    tokenizer = DataSettings(truncate=truncate).open_tokenizer(directory)
-    data = load_task(task, data_dir, files, labels)
-    return TaskModel.of(model, tokenizer, data, seq_len, batch_size, source=directory)
+    loaded = load_task(data.task, data.data_dir, data.custom, labels)
+    return TaskModel.of(model, data.open_tokenizer(directory), loaded, data.seq_len, batch_size, source=directory)
 
 
 def _are_nameless(label2id: Mapping[str, int] | None, ids: Mapping[str, int]) -> bool:

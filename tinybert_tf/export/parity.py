@@ -10,6 +10,7 @@ import tensorflow as tf
 from tinybert_tf.bert import INPUT_NAMES, BertModel, logits_model
 from tinybert_tf.data import Split, Task, Tokenizer, batches, label_ids, label_values, load_task
 from tinybert_tf.data.custom import CustomFiles
+from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.data.spans import SpanFeatures
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.logits import check_labelled, to_all_words
@@ -178,7 +179,8 @@ def task_comparison(
     Raises:
         InputError: a task of another kind than the model, a split without labels, and errors of the parts.
     """
-    opened = open_task_model(model_dir, task, data_dir, files, seq_len)
+    data = DataSettings(task=task, data_dir=data_dir, seq_len=seq_len, custom=files or CustomFiles())
+    opened = open_task_model(model_dir, data)
     rows = opened.data.split(split) if split else opened.data.dev
     questions = task_questions(opened.data.task, rows, opened.tokenizer, opened.ids, seq_len)
     batch_size = 16 if opened.model.head == "span" else 64
