@@ -42,7 +42,8 @@ def setting(glue, make_directory, tmp_path):
     [
         (TinyBertObjective.prediction(), "float32", 1e-6),
         (TinyBertObjective.intermediate(), "float32", 2e-3),  # kept in float16
-        (TinyBertObjective.intermediate(), "bfloat16", 1e-6),
+        # 1e-6 where the processor multiplies in bfloat16; elsewhere the two graphs round at other places.
+        (TinyBertObjective.intermediate(), "bfloat16", 1e-3),
     ],
 )
 def test_losses_and_updates_are_those_of_a_teacher_that_is_computed(setting, tmp_path, objective, dtype, tolerance):
