@@ -52,7 +52,7 @@ class WordCodes:
 
 
 def use_codes(model: BertModel, codes: WordCodes) -> None:
-    """Gives a network the table of `codes`, which is then neither trained nor rounded again, but by `train.coded_table`."""
+    """Gives a network the table of `codes`, which is then trained and rounded by nothing but quantization-aware training."""
     model.embeddings.word_embeddings.embeddings.assign(codes.table())
     model.embeddings.word_embeddings.trainable = False
     model.word_codes = codes

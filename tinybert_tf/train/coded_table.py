@@ -34,9 +34,8 @@ class CodedTable:
         by_place = np.argsort(places, kind="stable")
         self._whole, self._coded = by_place[(places < 0).sum() :], by_place[: (places < 0).sum()][::-1]
         # A vector's number among those of all groups, for each group of each coded row: [C * G].
-        self._numbers = (self._codes.codes[1:].astype(np.int32) + vectors * np.arange(groups, dtype=np.int32)).reshape(
-            -1
-        )
+        first_of_group = vectors * np.arange(groups, dtype=np.int32)
+        self._numbers = (self._codes.codes[1:] + first_of_group).reshape(-1)
         self._order = np.argsort(np.concatenate([self._whole, self._coded]), kind="stable")
         self._size, self._vectors = size, groups * vectors
         self.shares = tf.Variable(self._shares(np.ones(len(places))), trainable=False)
