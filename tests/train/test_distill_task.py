@@ -14,6 +14,8 @@ from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.settings import MatchingSettings
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 def settings(glue, teacher, student, output, **changes):
     common = {"task": "sst2", "data_dir": str(glue), "train_batch_size": 8, "seq_len": 16, "max_steps": 2}
@@ -55,6 +57,33 @@ def test_a_student_without_a_head_is_not_scored_before_it_learns(glue, make_dire
     distill_task(settings(glue, *directories, tmp_path / "d", allow_weak_teacher=True))
     rows = map(json.loads, (tmp_path / "d" / "metrics.jsonl").read_text().splitlines())
     assert [row["step"] for row in rows if row["split"] == "dev"] == [2]
+
+
+def test_a_joint_stage_learns_layers_and_logits(glue, make_directory, tmp_path):
+    directories = make_directory("t"), make_directory("s", num_hidden_layers=2)
+    changes = {"stage": "joint", "hidden_weight": 3.0, "allow_weak_teacher": True}
+    result = distill_task(settings(glue, *directories, tmp_path / "d", **changes))
+    rows = map(json.loads, (tmp_path / "d" / "metrics.jsonl").read_text().splitlines())
+    losses = next(row for row in rows if row["split"] == "train")
+    terms = {"attention_loss": 1, "hidden_loss": 3, "embedding_loss": 1, "prediction_loss": 1}
+    assert losses["loss"] == pytest.approx(sum(weight * losses[name] for name, weight in terms.items()), rel=1e-5)
+    assert result["steps"] == 2 and (tmp_path / "d" / "model").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"objective": "mobilebert"}, "objective=mobilebert: has no joint stage"),
+        ({"recipe": "published"}, "recipe=published: has two stages"),
+        ({"layer_map": "learned"}, "layer_map=learned: is found in two stages"),
+        ({"prune_to": "2x8x2x16"}, "prune_to=2x8x2x16: prunes in an intermediate stage"),
+        ({"teacher": "t,u"}, "teacher=t,u: gives the mean of logits alone"),
+        ({"prediction_target": "label"}, "prediction_target=label: is for a prediction stage that compares no layers"),
+    ],
+)
+def test_what_a_joint_stage_cannot_do_is_named(changes, said):
+    with pytest.raises(InputError, match=f"{said}.*; set `stage=both`"):
+        compose(DistillSettings, **({"task": "sst2", "teacher": "t", "stage": "joint"} | changes))
 
 
 def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(glue, make_directory, tmp_path):

@@ -127,7 +127,7 @@ class _TaskSteps:
         student = grid.distill.student
         if stage == "intermediate":
             return Path(student)
-        second = replace(grid, stage="prediction")
+        second = grid if stage == "joint" else replace(grid, stage="prediction")
         if grid.distill.augmented_data_dir and self.data.task.kind == "regression":  # learns from the task's own rows
             limit = self.distilling.examples.max_train_examples
             second = replace(second, augmented_data_dir=None, max_train_examples=limit)

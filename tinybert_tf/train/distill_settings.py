@@ -39,7 +39,9 @@ class DistillSettings:
         "tinybert4", "a model directory, or a size: a name, LAYERSxHIDDENxHEADSxINTERMEDIATE, LAYERSxteacher, or bilstm"
     )
     init: str = setting("auto", f"the weights of a student given as a size: {INIT_HELP}")
-    stage: str = setting("both", "intermediate, prediction or both")
+    stage: str = setting(
+        "both", "intermediate, prediction, both, or joint: a prediction stage that compares the layers as well"
+    )
     search_steps: int = setting(1000, "updates of all runs of `layer_map=search` together")
     intermediate_epochs: float | None = setting(None, "absent: the task's, which are the paper's for the GLUE tasks")
     prediction_epochs: float | None = setting(None, "absent: the task's, which are the paper's for the GLUE tasks")
@@ -60,7 +62,7 @@ class DistillSettings:
     allow_weak_teacher: bool = setting(False, "distill a teacher even if its dev score is no better than chance")
 
     def __post_init__(self):
-        check_one_of(self, "stage", "intermediate", "prediction", "both")
+        check_one_of(self, "stage", "intermediate", "prediction", "both", "joint")
         if not self.matching.compares_layers and self.stage != "prediction":
             raise InputError(
                 "compares no layers, so it has no intermediate stage; set `stage=prediction`",
@@ -90,6 +92,8 @@ class DistillSettings:
                 self.temperature,
             )
         check_augmented(self.augmented_data_dir, self.data.task)
+        if self.stage == "joint":
+            self._check_joint()
         self._check_map()
         if self.quantize_aware is not None:
             check_one_of(self, "quantize_aware", *MODES)
@@ -124,13 +128,42 @@ class DistillSettings:
         """The same for the intermediate stage alone, without what belongs to the other one."""
         return replace(self, stage="intermediate", quantize_aware=None, weight_averaging=None, **changes)
 
+    def _check_joint(self) -> None:
+        """What one stage with all terms cannot do."""
+        matching = self.matching
+        for name, value, is_refused, why in (
+            ("objective", matching.objective, matching.objective != "tinybert", "has no joint stage; set `stage=both`"),
+            ("recipe", matching.recipe, matching.is_published, "has two stages; set `stage=both`"),
+            (
+                "layer_map",
+                matching.layer_map,
+                matching.layer_map in ADAPTIVE,
+                "is found in two stages; set `stage=both`",
+            ),
+            (
+                "prune_to",
+                self.pruning.prune_to,
+                self.pruning.prune_to,
+                "prunes in an intermediate stage; set `stage=both`",
+            ),
+            ("teacher", self.teacher, len(self.teachers) > 1, "gives the mean of logits alone; set `stage=both`"),
+            (
+                "prediction_target",
+                self.prediction_target,
+                self.prediction_target == "label",
+                "is for a prediction stage that compares no layers; set `stage=both`",
+            ),
+        ):
+            if is_refused:
+                raise InputError(why, name, value)
+
     def _check_prediction_stage(self, name: str) -> None:
         """What an option that changes the weights between the steps of the prediction stage cannot be combined with."""
         value = getattr(self, name)
         if value is None:
             return
         if self.stage == "intermediate":
-            raise InputError("is for the prediction stage; set `stage=both` or `stage=prediction`", name, value)
+            raise InputError("is for the prediction stage; set `stage=both`, `prediction` or `joint`", name, value)
         if self.matching.objective == "theseus":
             raise InputError("is not for `objective=theseus`", name, value)
         if self.run.devices.strategy != "one_device":

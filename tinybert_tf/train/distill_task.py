@@ -138,7 +138,7 @@ def _trainer(
     **teaching: Any,
 ) -> Trainer:
     """A `Trainer` of the student as the settings ask for it; `teaching`: its arguments about what teaches."""
-    is_scored_first = settings.stage == "prediction" and _has_head(settings.student, student.data.task.head)
+    is_scored_first = settings.stage in ("prediction", "joint") and _has_head(settings.student, student.data.task.head)
     return Trainer(
         run, settings.run, student.model, training, student.scorer(student.data.dev), settings.examples.evaluations,
         student.tokenizer.spec, precision, settings.matching.has_dropout, has_learned=is_scored_first,
@@ -363,7 +363,7 @@ def _both_stages(
         if is_last and not settings.run.dry_run:
             scores = trainer.evaluate()
             trainer.run.log("intermediate", trainer.steps, "dev", scores)
-    if settings.stage in ("prediction", "both"):
+    if settings.stage != "intermediate":
         epochs = settings.prediction_epochs or data.task.prediction_epochs
         trainer.training = _prediction_training(trainer.training, data, settings)
         if matching.objective == "theseus":
@@ -371,6 +371,8 @@ def _both_stages(
         if settings.learns_labels(data.task.kind):
             return trainer.learn_labels("prediction", epochs, settings.prediction_learning_rate)
         objective = matching.prediction_objective(settings.temperature)
+        if settings.stage == "joint":
+            objective = matching.joint_objective(settings.temperature, weights)
         scores = trainer.learn_predictions(teacher, objective, projections, epochs, settings.prediction_learning_rate)
     return scores
 

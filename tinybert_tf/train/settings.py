@@ -149,6 +149,10 @@ class MatchingSettings:
         weights = {name: _scaled(getattr(self, name), scales.get(name, 1.0)) for name in names}
         return TinyBertObjective.intermediate(layers=self.layers, padding=self.counted_padding, **weights)
 
+    def joint_objective(self, temperature: float, scales: Mapping[str, float | Sequence[float]]) -> Objective:
+        """TinyBERT's objective with the terms of both stages; arguments as for the objectives of each."""
+        return dataclasses.replace(self.layer_objective(scales), prediction_weight=1.0, temperature=temperature)
+
     def prediction_objective(self, temperature: float) -> Objective:
         """The objective of the prediction stage: the method's own losses, or TinyBERT's soft cross-entropy."""
         if not self.compares_layers:
