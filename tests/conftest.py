@@ -32,6 +32,18 @@ def _seeded(seed):
         sys.modules["keras"].utils.set_random_seed(seed)
 
 
+@pytest.fixture
+def eagerly():
+    """Runs what Keras and TensorFlow would compile operation by operation: tracing a step of a small network takes seconds, the
+    step itself milliseconds. Not for tests about compiled steps or replicas.
+    """
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with real files (glue/, squad/, corpus/, glove/, vocab.txt), or a skip."""

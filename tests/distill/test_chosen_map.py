@@ -6,6 +6,8 @@ import pytest
 import tinybert_tf as tb
 from tinybert_tf.distill.chosen_map import ChosenMapObjective
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 @pytest.mark.parametrize("padding", ["exclude", "reference"])
 def test_the_losses_are_those_of_the_map(padding):

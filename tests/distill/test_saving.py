@@ -9,6 +9,8 @@ from tinybert_tf.bert import logits_model
 from tinybert_tf.distill import Distiller, TinyBertObjective, objectives
 from tinybert_tf.train.optimizer import bert_adamw
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 OBJECTIVE = [TinyBertObjective(prediction_weight=1.0), objectives.HardLabels(0.5)]
 
 

@@ -11,6 +11,8 @@ from tinybert_tf.distill.soft_map import Annealing, LayerWeights, LearnedMapObje
 from tinybert_tf.errors import InputError
 from tinybert_tf.train.optimizer import bert_adamw
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 SIZES = {"vocab_size": 30, "hidden_size": 12, "num_attention_heads": 2, "intermediate_size": 16}
 LABELS = {"no": 0, "yes": 1}
 

@@ -7,6 +7,8 @@ from scipy.special import log_softmax, softmax
 from tinybert_tf.distill import Distiller, TinyBertObjective, losses
 from tinybert_tf.distill.objectives import Batch
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 @pytest.fixture
 def tagged(batch):

@@ -11,6 +11,8 @@ from tinybert_tf.evaluate.predict import PredictSettings, predict
 from tinybert_tf.evaluate.task_model import TaskModel
 from tinybert_tf.settings import compose
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 TEXTS = ["the film was good", "not bad", "the film was not good not bad the film was bad", "anna"]
 
 

@@ -12,6 +12,8 @@ from tinybert_tf.evaluate.predict import PredictSettings, predict
 from tinybert_tf.evaluate.submission import TEST_ROWS, submission_words, write_submission, zip_submissions
 from tinybert_tf.settings import compose
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 # GLUE's own words for the classes of each file.
 DIGITS = {"0", "1"}
 NLI = {"entailment", "not_entailment"}

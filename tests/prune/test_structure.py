@@ -11,6 +11,8 @@ from tinybert_tf.prune import prune
 from tinybert_tf.prune.importance import choose_layers, measure_importance
 from tinybert_tf.prune.texts import feature_batches
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 HEADS = ("classification", "regression", "token_classification", "span", "encoder")
 
 

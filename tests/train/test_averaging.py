@@ -7,6 +7,8 @@ from tinybert_tf.bert import BertConfig, build_model
 from tinybert_tf.train.averaging import AveragedWeights
 from tinybert_tf.train.quantization import QuantizeAware
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 @pytest.fixture
 def model():

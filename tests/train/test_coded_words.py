@@ -14,6 +14,8 @@ from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.finetune import FinetuneSettings, finetune
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 @pytest.fixture
 def coded_dir(make_directory, tmp_path):

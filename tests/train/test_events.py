@@ -16,6 +16,8 @@ from tinybert_tf.train import attention_images
 from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 @pytest.fixture
 def run(glue, make_directory, tmp_path):

@@ -4,6 +4,8 @@ import pytest
 from tinybert_tf.bert import BertConfig, build_model
 from tinybert_tf.train.loss_scale import relative_weights
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 def test_each_term_is_divided_by_the_variance_of_its_target():
     config = BertConfig(

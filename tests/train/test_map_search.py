@@ -14,6 +14,8 @@ from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.map_search import candidates, rounds, searched_map
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 LABELS = {"negative": 0, "positive": 1}
 SHORT = {"train_batch_size": 8, "evaluations": 1, "max_steps": 2, "seq_len": 16, "allow_weak_teacher": True}
 

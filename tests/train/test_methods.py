@@ -17,6 +17,8 @@ from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.settings import PROGRAM_OBJECTIVES, MatchingSettings
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 LABELS = {"negative": 0, "positive": 1}
 SHORT = {"train_batch_size": 8, "evaluations": 1, "max_steps": 2, "seq_len": 16, "allow_weak_teacher": True}
 

@@ -18,6 +18,8 @@ from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.teacher_cache import TeacherCache
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 @pytest.fixture
 def setting(glue, make_directory, tmp_path):

@@ -15,6 +15,8 @@ from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.teachers import read_logits
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 LABELS = {"negative": 0, "positive": 1}
 TURNED = {"positive": 0, "negative": 1}
 SHORT = {"train_batch_size": 8, "evaluations": 1, "max_steps": 3, "seq_len": 16, "allow_weak_teacher": True}
