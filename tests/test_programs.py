@@ -26,7 +26,7 @@ def test_every_program_reads_its_settings_the_same_way():
 
 # What programs share is imported once; each then starts in a fork of that process. `--help` runs nothing of TensorFlow's.
 _START = """
-import importlib, json, os, runpy, sys, tempfile
+import importlib, json, os, runpy, sys, tempfile, traceback
 sys.path.insert(0, os.getcwd())
 os.environ["KERAS_BACKEND"] = "tensorflow"
 for room in ("pipeline", "corpus", "augmentation", "report", "export"):
@@ -41,9 +41,17 @@ for program in sys.argv[1:]:
             os.dup2(output.fileno(), 2)
             sys.argv[:] = [program, "--help"]
             sys.path.insert(0, os.path.dirname(program))
-            runpy.run_path(program, run_name="__main__")
+            code = 0
+            try:
+                runpy.run_path(program, run_name="__main__")
+            except SystemExit as ended:
+                code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+            except BaseException:
+                traceback.print_exc()
+                code = 1
             sys.stdout.flush()
-            os._exit(0)
+            sys.stderr.flush()
+            os._exit(code)  # an interpreter that imported TensorFlow takes four seconds to tear down
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         output.seek(0)
         outcomes[program] = [code, output.read()]

@@ -163,6 +163,7 @@ def as_the_first_version_wrote(run, program: str) -> None:
     path.write_text(json.dumps(description))
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize(("program", "steps"), [("finetune", 2), slow("distill_task", 7), slow("distill_general", 2)])
 def test_a_run_of_the_first_version_is_resumed_exactly(programs, program, steps, tmp_path, monkeypatch):
     """It read its rows in another order, and knew half of today's settings."""
@@ -197,6 +198,7 @@ def test_a_signal_during_the_last_checkpoint_of_a_stage_interrupts_too(programs,
     assert programs["finetune"](tmp_path / "run")["steps"] == ends[0]
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_finished_run_is_not_run_again_and_other_settings_are_refused(programs, tmp_path, caplog):
     first = programs["finetune"](tmp_path / "run")
     caplog.clear()
@@ -277,6 +279,7 @@ def test_a_run_resumes_from_the_checkpoint_before_a_damaged_one(programs, tmp_pa
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_batch(glue, make_directory, tmp_path):
     settings = compose(
         FinetuneSettings,
@@ -293,6 +296,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_batch(glue, make
     assert batch["input_word_ids"].shape[0] == 8
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("value", [np.nan, slow(np.inf)])
 def test_the_batch_of_the_step_that_went_wrong_is_the_one_that_is_left(
     glue, make_directory, tmp_path, monkeypatch, value

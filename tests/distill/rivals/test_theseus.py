@@ -84,6 +84,7 @@ def test_networks_without_modules_to_replace_are_refused(arguments, message):
         Theseus(*networks(**arguments), replacing_steps=1)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_scaled_loss_takes_the_same_steps(features):
     weights = []
     for scale in (None, 1024.0):
