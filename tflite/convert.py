@@ -30,7 +30,7 @@ class ConvertSettings:
     calibration_file: str | None = setting(
         None, "texts to calibrate with instead of the task's, one a line, pairs with a tab between"
     )
-    max_drop: float = setting(0.01, "auto: the largest loss of score, 0 to 1")
+    max_drop: float | None = setting(None, "auto: the largest loss of score, 0 to 1 (absent: 0.01)")
     max_mb: float | None = setting(None, "auto: the largest file; with it or --max_ms the most faithful file is kept")
     max_ms: float | None = setting(None, "auto: the longest median time of a text on one thread of this machine")
     text_input: str | None = setting(None, "single or pair: the tokenizer in the file, by TensorFlow Text's operations")
@@ -76,7 +76,7 @@ def main(settings: ConvertSettings) -> dict:
 
 
 def _check_limits(settings: ConvertSettings) -> None:
-    for name in ("max_mb", "max_ms"):
+    for name in ("max_drop", "max_mb", "max_ms"):
         if (limit := getattr(settings, name)) is not None and settings.quantize != "auto":
             message = (
                 f"limits what `quantize=auto` may choose, not `quantize={settings.quantize}`; leave it out or take auto"
@@ -88,7 +88,8 @@ def _try_all(settings: ConvertSettings, output: Path, lengths: list[int]):
     if not settings.task or settings.text_input or settings.output_vector:
         message = "scores files on `task`, which must be given, and takes no `text_input` and no `output_vector`"
         raise InputError(message, "quantize", "auto")
-    limits = Limits(settings.max_drop, settings.max_mb, settings.max_ms)
+    given = {} if settings.max_drop is None else {"max_drop": settings.max_drop}
+    limits = Limits(max_mb=settings.max_mb, max_ms=settings.max_ms, **given)
     report, trials = export_best(
         settings.model_dir,
         output,

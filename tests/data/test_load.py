@@ -16,6 +16,20 @@ def test_a_setting_of_own_files_is_refused_by_the_papers_tasks(task, given):
         load_task(task, "glue", CustomFiles(**given))
 
 
+@pytest.mark.parametrize(
+    ("task", "given"),
+    [
+        ("custom", {"tag_column": "xpos"}),
+        ("token_classification", {"text_column": "review"}),
+        ("token_classification", {"label_type": "number"}),
+    ],
+)
+def test_tasks_on_own_files_refuse_each_others_settings(task, given):
+    (name, value), *_ = given.items()
+    with pytest.raises(InputError, match=f"{name}={value}: task {task} does not read it; leave it out"):
+        load_task(task, files=CustomFiles(train_file="train.csv", **given))
+
+
 def test_unlabelled_texts_and_bad_rows_are_settings_of_every_task(tmp_path):
     (tmp_path / "more.csv").write_text('sentence\n"good\n', encoding="utf-8")
     files = CustomFiles(unlabelled_file=str(tmp_path / "more.csv"), quoting="none", skip_bad_rows=True)

@@ -111,6 +111,11 @@ def test_own_data_reaches_the_phone(task, model_dir, tmp_path):
         ("convert", ("--model_dir=nowhere", "--output=a.tflite"), "--model_dir=nowhere: no such model directory"),
         (
             "convert",
+            ("--model_dir=nowhere", "--output=a.tflite", "--max_drop=0.1"),
+            "--max_drop=0.1: limits what --quantize=auto may choose, not --quantize=dynamic",
+        ),
+        (
+            "convert",
             ("--model_dir=nowhere", "--output=a.tflite", "--max_mb=3"),
             "--max_mb=3.0: limits what --quantize=auto may choose, not --quantize=dynamic",
         ),

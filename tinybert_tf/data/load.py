@@ -1,7 +1,7 @@
 """Loads the data of a task: from files, from TensorFlow Datasets, or the user's own."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 
 from tinybert_tf.data.conll import load_conll
@@ -13,6 +13,12 @@ from tinybert_tf.data.squad import squad_split
 from tinybert_tf.data.tasks import CUSTOM_TASKS, Task, get_task
 from tinybert_tf.data.tfds import tfds_split
 from tinybert_tf.errors import InputError
+
+# What one of the two tasks on own files reads and the other does not.
+_UNREAD = {
+    "custom": {"tag_column"},
+    "token_classification": {"text_column", "text_pair_column", "label_column", "label_type", "label_separator"},
+}
 
 
 def load_task(
@@ -49,6 +55,7 @@ def load_task(
             raise InputError(
                 f"task {name} reads no folder; name its files with `train_file`, `dev_file`", "data_dir", data_dir
             )
+        _refuse(files, _UNREAD[name], name, "leave it out")
         load = load_custom if name == "custom" else load_conll
         return load(files, labels)
     task = get_task(name)
@@ -67,16 +74,17 @@ def load_task(
 
 def _check_files(task: Task, files: CustomFiles) -> None:
     """Raises InputError for a setting of own files that one of the paper's tasks does not read."""
-    allowed = {"unlabelled_file", "skip_bad_rows"} | ({"quoting"} if files.unlabelled_file else set())
+    read = {"unlabelled_file", "skip_bad_rows"} | ({"quoting"} if files.unlabelled_file else set())
+    unread = {field.name for field in dataclasses.fields(files)} - read
+    remedy = f"leave it out, or take one of the tasks on own files: {', '.join(CUSTOM_TASKS)}"
+    _refuse(files, unread, task.name, remedy)
+
+
+def _refuse(files: CustomFiles, unread: Set[str], task: str, remedy: str) -> None:
+    """Raises InputError for the first setting among `unread` that was given."""
     for field in dataclasses.fields(files):
-        value = getattr(files, field.name)
-        if value != field.default and field.name not in allowed:
-            raise InputError(
-                f"task {task.name} does not read it; leave it out, or take one of the tasks on own files: "
-                f"{', '.join(CUSTOM_TASKS)}",
-                field.name,
-                value,
-            )
+        if field.name in unread and (value := getattr(files, field.name)) != field.default:
+            raise InputError(f"task {task} does not read it; {remedy}", field.name, value)
 
 
 def _reader(task: Task, data_dir: str | Path | None, files: CustomFiles) -> Callable[[str], Split]:
