@@ -26,7 +26,6 @@ def distill_settings(glue, teacher, student, output, **changes):
     return compose(DistillSettings, **(common | paths | lengths | changes))
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_a_teacher_learns_and_what_was_kept_of_its_student_scores_as_was_said(glue, make_directory, tmp_path):
     taught = finetune(finetune_settings(glue, make_directory("m"), tmp_path / "t", epochs=20, learning_rate=3e-3))
     assert taught["score"] == 1.0
