@@ -130,32 +130,17 @@ class DistillSettings:
 
     def _check_joint(self) -> None:
         """What one stage with all terms cannot do."""
-        matching = self.matching
+        matching, prune_to, target = self.matching, self.pruning.prune_to, self.prediction_target
         for name, value, is_refused, why in (
-            ("objective", matching.objective, matching.objective != "tinybert", "has no joint stage; set `stage=both`"),
-            ("recipe", matching.recipe, matching.is_published, "has two stages; set `stage=both`"),
-            (
-                "layer_map",
-                matching.layer_map,
-                matching.layer_map in ADAPTIVE,
-                "is found in two stages; set `stage=both`",
-            ),
-            (
-                "prune_to",
-                self.pruning.prune_to,
-                self.pruning.prune_to,
-                "prunes in an intermediate stage; set `stage=both`",
-            ),
-            ("teacher", self.teacher, len(self.teachers) > 1, "gives the mean of logits alone; set `stage=both`"),
-            (
-                "prediction_target",
-                self.prediction_target,
-                self.prediction_target == "label",
-                "is for a prediction stage that compares no layers; set `stage=both`",
-            ),
+            ("objective", matching.objective, matching.objective != "tinybert", "has no joint stage"),
+            ("recipe", matching.recipe, matching.is_published, "has two stages"),
+            ("layer_map", matching.layer_map, matching.layer_map in ADAPTIVE, "is found in two stages"),
+            ("prune_to", prune_to, prune_to is not None, "prunes in an intermediate stage"),
+            ("teacher", self.teacher, len(self.teachers) > 1, "gives the mean of logits alone"),
+            ("prediction_target", target, target == "label", "is for a prediction stage that compares no layers"),
         ):
             if is_refused:
-                raise InputError(why, name, value)
+                raise InputError(f"{why}; set `stage=both`", name, value)
 
     def _check_prediction_stage(self, name: str) -> None:
         """What an option that changes the weights between the steps of the prediction stage cannot be combined with."""
