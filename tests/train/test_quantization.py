@@ -15,8 +15,6 @@ from tinybert_tf.export.writer.smoothing import input_scaling, smoothed
 from tinybert_tf.export.writer.weights import folded_weights
 from tinybert_tf.train.quantization import QuantizeAware, fake_quantized, scales_of
 
-pytestmark = pytest.mark.usefixtures("eagerly")
-
 
 @pytest.fixture
 def network():
