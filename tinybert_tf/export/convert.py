@@ -14,12 +14,13 @@ from tinybert_tf.checkpoints.grid import Grid, read_grid
 from tinybert_tf.checkpoints.load import read_checkpoint
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
+from tinybert_tf.export.sensitivity import with_sensitivity
 from tinybert_tf.export.writer import flatbuffer, integrity, metadata
 from tinybert_tf.export.writer.bilstm import BiLstmWriter
 from tinybert_tf.export.writer.builder import ModelBuilder
-from tinybert_tf.export.writer.calibration import calibrate
+from tinybert_tf.export.writer.calibration import calibrate, spread, spread_rows
 from tinybert_tf.export.writer.graph import OUTPUT_NAMES, NetworkWriter
-from tinybert_tf.export.writer.quantization import QUANTIZE_MODES, Calibration
+from tinybert_tf.export.writer.quantization import QUANTIZE_MODES, RANGE_TEXTS, Calibration
 from tinybert_tf.export.writer.smoothing import input_scaling, smoothed
 from tinybert_tf.export.writer.text_input import write_with_tokenizer
 from tinybert_tf.export.writer.weights import VECTORS, folded_weights
@@ -85,9 +86,9 @@ def export_tflite(
             files of one length only.
         quantize: one of `QUANTIZE_MODES`.
         tokenizer_from: the directory with vocab.txt; by default that of the model.
-        calibration_texts: about 200 texts, or pairs of texts, like those that the file will see. Integer weights are
-            rounded so that the error of layers on them is small; "int8" requires them, also for the ranges of its
-            attention.
+        calibration_texts: about 200 texts, or pairs of texts, like those that the file will see; 2,000 for a mode with four
+            bits. Of more than that, evenly spaced ones are read. Integer weights are rounded so that the error of layers on
+            them, or with four bits of the answers, is small; "int8" requires them, also for the ranges of its attention.
         text_input: "single" or "pair" puts the tokenizer into the file, which then takes `text`, or `text` and `text_pair`,
             strings `[1]`, and needs TensorFlow Text's operators; one length only.
         output_vector: "pooled", "mean" or "first_token" writes the encoder without its head, for search and for MediaPipe's
@@ -145,11 +146,15 @@ def export_tflite(
         network = smoothed(network, grid.scaling)
     calibration = None
     if calibration_texts and mode.integer_weights:
-        features = _example_features(calibration_texts, tokenizer, longest)
+        features = _example_features(calibration_texts, tokenizer, longest, mode.example_texts)
+        scaling = grid and grid.scaling
         if grid is None:
-            seen = calibrate(model.config, network, head, features)
-            network = smoothed(network, input_scaling(network, seen, mode.static))
+            seen = calibrate(model.config, network, head, spread_rows(features, RANGE_TEXTS))
+            scaling = input_scaling(network, seen, mode.static)
+            network = smoothed(network, scaling)
         calibration = calibrate(model.config, network, head, features, mode.static)
+        if grid is None and mode.has_int4:
+            calibration = with_sensitivity(calibration, model, features, scaling, network.first_token_layer)
     writer = NetworkWriter(model.config, network, head, mode, longest, calibration)
     return _finished(model, head, writer, tokenizer, output, lengths, quantize, text_input, calibration)
 
@@ -242,9 +247,10 @@ def _labels(model: BertModel, head: str) -> Sequence[str] | None:
     return metadata.REGRESSION_LABELS if head == "regression" else None
 
 
-def _example_features(texts, tokenizer: Tokenizer, seq_len: int) -> dict[str, np.ndarray]:
+def _example_features(texts, tokenizer: Tokenizer, seq_len: int, most: int) -> dict[str, np.ndarray]:
     if len({isinstance(text, str) for text in texts}) > 1:
         raise InputError("mixes single texts and pairs of texts; give one kind", "calibration_texts")
+    texts = spread(texts, most)
     if isinstance(texts[0], str):
         features = tokenizer(list(texts), seq_len=seq_len)
     else:

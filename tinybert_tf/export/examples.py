@@ -10,15 +10,13 @@ from tinybert_tf.data.lines import numbered_lines
 from tinybert_tf.data.split import uniform_sample
 from tinybert_tf.data.squad import SquadExample, texts_of
 from tinybert_tf.errors import InputError
-
-# More do not change the ranges; fewer may miss rare values.
-COUNT = 200
+from tinybert_tf.export.writer.quantization import MOST_TEXTS
 
 Texts = list[str] | list[tuple[str, str]]
 
 
 def task_texts(
-    task: str, data_dir: str | Path | None = None, files: CustomFiles | None = None, count: int = COUNT
+    task: str, data_dir: str | Path | None = None, files: CustomFiles | None = None, count: int = MOST_TEXTS
 ) -> Texts:
     """Texts of a task's training set, or pairs of texts: a random sample, each time the same.
 
@@ -29,12 +27,12 @@ def task_texts(
     return example_texts(load_task(task, data_dir, files).train, count)
 
 
-def example_texts(examples: Iterable[Example | SquadExample], count: int = COUNT) -> Texts:
+def example_texts(examples: Iterable[Example | SquadExample], count: int = MOST_TEXTS) -> Texts:
     """Texts of examples, or pairs of texts: a random sample, each time the same."""
     return uniform_sample(map(texts_of, examples), count)
 
 
-def file_texts(path: str | Path, count: int = COUNT) -> Texts:
+def file_texts(path: str | Path, count: int = MOST_TEXTS) -> Texts:
     """Texts of a file with one a line, or a pair with a tab between: a random sample, each time the same.
 
     Raises:

@@ -16,6 +16,7 @@ from tinybert_tf.checkpoints.word_codes import WordCodes
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.writer.quantization import LARGEST, quantized
+from tinybert_tf.export.writer.rounding import feedback_of
 from tinybert_tf.prune.texts import Text, parts
 from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
 
@@ -57,7 +58,9 @@ def check_codes(words: int, width: int, whole: int) -> None:
         )
 
 
-def code_table(table: np.ndarray, counts: np.ndarray, whole: int, seed: int = 0) -> WordCodes:
+def code_table(
+    table: np.ndarray, counts: np.ndarray, whole: int, seed: int = 0, sensitivity: np.ndarray | None = None
+) -> WordCodes:
     """The codes of a word table.
 
     >>> table = np.random.default_rng(0).normal(size=(1000, 12)).astype(np.float32)
@@ -73,6 +76,7 @@ def code_table(table: np.ndarray, counts: np.ndarray, whole: int, seed: int = 0)
         counts: [V], how often each word occurs.
         whole: number of words, the most frequent ones, whose rows stay whole.
         seed: of the vectors that k-means begins with.
+        sensitivity: [D, D], what an error of a row costs; by default all directions cost the same. See `export.sensitivity`.
 
     Raises:
         InputError: see `check_codes`.
@@ -83,17 +87,15 @@ def code_table(table: np.ndarray, counts: np.ndarray, whole: int, seed: int = 0)
     first, others = order[:whole], order[whole:]
     places = np.empty(words, np.int32)
     places[first], places[others] = np.arange(1, whole + 1), -np.arange(1, len(others) + 1)
-    rows, row_scales = quantized(table[first], 4, 1, counts=counts[first])
+    rows, row_scales = quantized(table[first], 4, 1, counts=counts[first], moments=sensitivity)
     size = _group_size(width)
-    spread = table[others].std(axis=0)
-    spread = np.where(spread > 0, spread, np.float32(1))
-    weights = np.maximum(counts[others], _UNREAD)
-    found = [_k_means(group, weights, seed) for group in np.split(table[others] / spread, width // size, axis=1)]
-    values = np.concatenate([centroids for centroids, _ in found], axis=1) * spread  # [CENTROIDS, D]
+    if sensitivity is None:
+        spread = table[others].std(axis=0)
+        sensitivity = np.diag(1 / np.square(np.where(spread > 0, spread, 1)))
+    values, codes = _vectors(table[others], np.maximum(counts[others], _UNREAD), size, sensitivity, seed)
     scales = (np.abs(values).max(axis=0) / LARGEST[8]).astype(np.float32)
     integers = np.round(values / np.where(scales > 0, scales, 1)).astype(np.int8)
     codebooks = integers.reshape(CENTROIDS, width // size, size).transpose(1, 0, 2)
-    codes = np.stack([nearest for _, nearest in found], axis=1)
     return WordCodes(
         places=places,
         rows=np.concatenate([np.zeros((1, width), np.int8), rows]),
@@ -107,6 +109,29 @@ def code_table(table: np.ndarray, counts: np.ndarray, whole: int, seed: int = 0)
 def _group_size(width: int) -> int:
     """The most dimensions that groups of equal size can have."""
     return max(size for size in range(1, _WIDEST + 1) if width % size == 0)
+
+
+def _vectors(
+    rows: np.ndarray, weights: np.ndarray, size: int, sensitivity: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors of all groups [CENTROIDS, D], and their numbers for each row [rows, D / size].
+
+    One group after another takes its vectors, and the dimensions that are left are moved to where they compensate the error best,
+    as GPTQ does for single integers.
+    """
+    feedback = feedback_of(sensitivity)
+    moved = rows.astype(np.float64)
+    vectors, numbers = np.empty((CENTROIDS, moved.shape[1])), []
+    for start in range(0, moved.shape[1], size):
+        group, rest = slice(start, start + size), slice(start + size, None)
+        # In these coordinates the squared error is what the error costs after the best compensation.
+        felt = np.linalg.inv(feedback[group, group])
+        centroids, nearest = _k_means(moved[:, group] @ felt, weights, seed)
+        vectors[:, group] = centroids @ feedback[group, group]
+        error = (moved[:, group] - vectors[nearest, group]) @ felt
+        moved[:, rest] -= error @ feedback[group, rest]
+        numbers.append(nearest)
+    return vectors.astype(np.float32), np.stack(numbers, axis=1)
 
 
 def _k_means(points: np.ndarray, weights: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tinybert_tf.bert import INPUT_NAMES, BertModel
+from tinybert_tf.export.sensitivity import answers, clarity
 
 
 class Importance(NamedTuple):
@@ -69,29 +70,19 @@ def choose_layers(model: BertModel, count: int, batches: Iterable[Mapping]) -> t
     expected = [_answers(model, features) for features in batches]
     while len(kept) > count:
         errors = dict.fromkeys(kept, 0.0)
-        for features, answers in zip(batches, expected, strict=True):
+        for features, whole in zip(batches, expected, strict=True):
             for number in kept:
                 found = _answers(model, features, [layer for layer in kept if layer != number])
-                errors[number] += float(tf.reduce_sum(tf.square(found - answers)))
+                errors[number] += float(tf.reduce_sum(tf.square(found - whole)))
         kept.remove(min(kept, key=errors.__getitem__))
     return tuple(kept)
 
 
 def _answers(model: BertModel, features: Mapping, layers: Sequence[int] | None = None) -> tf.Tensor:
-    """float32 of any shape: how clear each answer of the network is; with `layers`, of a network of these alone."""
-    outputs = model(features, training=False) if layers is None else _computed(model, features, layers)
-    tokens = tf.cast(features["input_mask"], tf.float32)
-    if model.head == "encoder":
-        return tf.cast(outputs["sequence_output"], tf.float32) * tokens[..., None]
-    logits = tf.cast(outputs["logits"], tf.float32)
-    if model.head == "regression":
-        return logits
-    if model.head == "span":  # [B, S, 2]: a class for each token
-        masked = logits - 1e4 * (1 - tokens[..., None])
-        mean = tf.reduce_sum(logits * tokens[..., None], axis=1) / tf.reduce_sum(tokens, axis=1)[:, None]
-        return tf.reduce_max(masked, axis=1) - mean
-    clarity = tf.reduce_max(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
-    return clarity * tokens if len(clarity.shape) == 2 else clarity
+    """As `answers`; with `layers`, of a network of these alone."""
+    if layers is None:
+        return answers(model, features)
+    return clarity(model, _computed(model, features, layers), features["input_mask"])
 
 
 def _computed(model: BertModel, features: Mapping, layers: Sequence[int]) -> dict[str, tf.Tensor]:

@@ -14,6 +14,7 @@ from tinybert_tf.checkpoints.word_codes import use_codes
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.data.split import uniform_sample
 from tinybert_tf.errors import InputError
+from tinybert_tf.export.sensitivity import measure_sensitivity
 from tinybert_tf.files import atomic_write
 from tinybert_tf.prune.codes import check_codes, code_table, count_tokens
 from tinybert_tf.prune.sizes import Sizes
@@ -197,7 +198,9 @@ class _Work:
             table = models[""].embeddings.word_embeddings.embeddings.numpy()
             counts = count_tokens(self.texts, Tokenizer(vocabulary))
             counts = np.pad(counts, (0, len(table) - len(counts)))  # some tables have a few rows more than words
-            use_codes(models[""], code_table(table, counts, self.whole_rows, self.seed))
+            batches = _first_tokens(feature_batches(self.rows, Tokenizer(vocabulary), self.seq_len))
+            felt = measure_sensitivity(models[""], batches, self.seed).word
+            use_codes(models[""], code_table(table, counts, self.whole_rows, self.seed, felt))
         return _Pruned(models, vocabulary, projections, layers, found)
 
     def _words(self, count: int) -> tuple[list[int], Coverage]:

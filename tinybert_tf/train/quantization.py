@@ -20,21 +20,21 @@ from tinybert_tf.bert import INPUT_NAMES, BertModel
 from tinybert_tf.checkpoints.grid import MODES, Grid, InputScaling, write_grid
 from tinybert_tf.checkpoints.word_codes import codes_of
 from tinybert_tf.errors import InputError
-from tinybert_tf.export.writer.calibration import calibrate
+from tinybert_tf.export.sensitivity import with_sensitivity
+from tinybert_tf.export.writer.calibration import calibrate, spread_rows
 from tinybert_tf.export.writer.graph import FEWEST_QUANTIZED
 from tinybert_tf.export.writer.quantization import (
     CLIPPING,
     INTEGER_BITS,
     LARGEST,
     QUANTIZE_MODES,
+    RANGE_TEXTS,
     quantized,
 )
 from tinybert_tf.export.writer.smoothing import input_scaling, smoothed
 from tinybert_tf.export.writer.weights import folded_weights
 from tinybert_tf.train.coded_table import CodedTable
 
-# Rows that the first integers are chosen with.
-_EXAMPLES = 200
 # Distance to the border between two integers, as a share of a scale, of weights that are moved to the other side.
 _MARGIN = 0.02
 
@@ -108,25 +108,35 @@ class QuantizeAware(keras.callbacks.Callback):
         that occur.
 
         Args:
-            texts: batches of features, int [B, S]; the first `_EXAMPLES` rows are used.
+            texts: batches of features, int [B, S]; the first rows are used, as many as the mode reads for a file.
         """
-        config, head, features = self._model.config, self._model.head, _first_rows(texts, _EXAMPLES)
+        config, head, mode = self._model.config, self._model.head, QUANTIZE_MODES[self.mode]
+        features = _first_rows(texts, mode.example_texts)
         if self._table is not None:
             self._table.count(texts)
         network = folded_weights(self._model)
-        chosen_scaling = input_scaling(
-            network, calibrate(config, network, head, features), QUANTIZE_MODES[self.mode].static
-        )
+        ranges = calibrate(config, network, head, spread_rows(features, RANGE_TEXTS))
+        chosen_scaling = input_scaling(network, ranges, mode.static)
         for layer, chosen in zip(self._scaling, chosen_scaling, strict=True):
             for variable, factors in zip(layer, chosen, strict=True):
                 variable.assign(factors)
         calibration = calibrate(config, smoothed(network, chosen_scaling), head, features)
+        if mode.has_int4:
+            calibration = with_sensitivity(
+                calibration, self._model, features, chosen_scaling, network.first_token_layer
+            )
         for weight, scales in zip(self._weights, self._scales, strict=True):
             if weight.name is None:
-                scales.assign(quantized(weight.variable.numpy(), weight.bits, 1, counts=calibration.word_counts)[1])
+                values = weight.variable.numpy()
+                integers, chosen = quantized(
+                    values, weight.bits, 1, calibration.word_sensitivity, calibration.word_counts
+                )
+                scales.assign(chosen)
+                weight.variable.assign(np.clip(values, *_cells(integers, chosen, weight.bits)))
             elif weight.name in calibration.dense:
                 values = _folded(weight).numpy().T
-                integers, chosen = quantized(values, weight.bits, 0, calibration.dense[weight.name].moments)
+                seen = calibration.dense[weight.name]
+                integers, chosen = quantized(values, weight.bits, 0, seen.moments, sensitivity=seen.sensitivity)
                 scales.assign(chosen.T)
                 moved = np.clip(values, *_cells(integers, chosen, weight.bits))
                 weight.variable.assign(_unfolded(weight, tf.constant(moved.T, tf.float32)))

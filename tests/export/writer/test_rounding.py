@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from tinybert_tf.export.writer.quantization import quantized, rounded
+from tinybert_tf.export.writer.quantization import quantized
+from tinybert_tf.export.writer.rounding import rounded
 
 
 def correlated(rows, size, seed=0):
@@ -46,6 +47,52 @@ def test_inputs_that_have_nothing_in_common_leave_the_nearest():
     weights = np.random.default_rng(1).normal(scale=4, size=(5, 70))
     np.testing.assert_array_equal(rounded(weights, 127, np.diag(np.arange(1.0, 71))), np.round(weights))
     np.testing.assert_array_equal(rounded(weights, 3, np.zeros((70, 70))), np.clip(np.round(weights), -3, 3))
+
+
+def cost(change, moments, sensitivity):
+    """What a change [out, in] of the weights costs the answers."""
+    return np.trace(sensitivity @ change @ moments @ change.T)
+
+
+def test_errors_are_turned_away_from_what_the_answers_feel():
+    inputs, outputs = correlated(800, 70), correlated(800, 90, seed=1)
+    moments, sensitivity = inputs.T @ inputs / 800, outputs.T @ outputs / 800
+    weights = np.random.default_rng(2).normal(scale=2, size=(90, 70))
+    costs = [
+        cost(found - weights, moments, sensitivity)
+        for found in (np.round(weights), rounded(weights, 7, moments), rounded(weights, 7, moments, sensitivity))
+    ]
+    assert costs[1] < 0.5 * costs[0] and costs[2] < 0.5 * costs[1]
+
+
+def test_no_choice_of_neighbours_is_much_better_for_the_answers():
+    """Against all 2^8 ways to round two inputs of four outputs."""
+    inputs, outputs = correlated(200, 2), correlated(200, 4, seed=1)
+    moments, sensitivity = inputs.T @ inputs / 200, outputs.T @ outputs / 200
+    found = nearest = best = 0.0
+    for weights in np.random.default_rng(1).normal(scale=4, size=(20, 4, 2)):
+        choices = (np.floor(weights) + np.reshape(up, (4, 2)) for up in itertools.product((0, 1), repeat=8))
+        best += min(cost(choice - weights, moments, sensitivity) for choice in choices)
+        nearest += cost(np.round(weights) - weights, moments, sensitivity)
+        found += cost(rounded(weights, 127, moments, sensitivity) - weights, moments, sensitivity)
+    assert found < 0.7 * nearest and found < 2 * best
+
+
+def test_outputs_that_have_nothing_in_common_are_rounded_alone():
+    inputs = correlated(200, 20)
+    moments, weights = inputs.T @ inputs / 200, np.random.default_rng(1).normal(scale=2, size=(6, 20))
+    found = rounded(weights, 3, moments, np.diag([5.0, 1, 4, 2, 3, 6]))
+    np.testing.assert_array_equal(found, rounded(weights, 3, moments))
+
+
+def test_rows_of_a_table_lose_what_no_answer_feels():
+    random = np.random.default_rng(0)
+    table, outputs = random.normal(size=(200, 24)).astype(np.float32), correlated(500, 24)
+    sensitivity = outputs.T @ outputs / 500
+    lost = lambda steps, scales: cost((steps * scales - table).T, np.eye(200), sensitivity)
+    felt, plain = quantized(table, 4, axis=1, moments=sensitivity), quantized(table, 4, axis=1)
+    np.testing.assert_array_equal(felt[1], plain[1])
+    assert lost(*felt) < 0.5 * lost(*plain)
 
 
 def test_the_scales_of_a_table_suit_the_rows_that_are_read():

@@ -1,7 +1,7 @@
 """Runs a network on example texts and records what its word table, dense layers and attentions read."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -48,7 +48,7 @@ def calibrate(
 
     Args:
         config, network, head: as for `NetworkWriter`.
-        features: int32 `[texts, seq]` by `INPUT_NAMES`; 200 texts suffice.
+        features: int32 `[texts, seq]` by `INPUT_NAMES`, padding behind the texts.
         static: record attentions, too.
 
     Returns:
@@ -58,9 +58,11 @@ def calibrate(
     Raises:
         InputError: no text.
     """
-    texts, seq_len = features[INPUT_NAMES[0]].shape
-    if not texts:
+    lengths = features["input_mask"].sum(axis=1)
+    if not len(lengths):
         raise InputError("no text to calibrate with; give at least one, better 200")
+    seq_len = max(int(lengths.max()), 2)
+    features = {name: values[:, :seq_len] for name, values in features.items()}
     builder = ModelBuilder()
     with builder.graph("serving_default") as graph:
         NetworkWriter(config, network, head, QuantizationMode("for calibration"), seq_len).write(graph, seq_len)
@@ -74,7 +76,7 @@ def calibrate(
     attentions = {path: _Attention(path, inputs[f"{path}/query"]) for path in paths if path != first}
     for row, tensor in enumerate(_runs(model, features)):
         # Values at padding are never used.
-        length = int(features["input_mask"][row].sum())
+        length = int(lengths[row])
         for name, seen in columns.items():
             seen.add(tensor(name) if name in by_head else tensor(name)[:length])
         for attention in attentions.values():
@@ -84,6 +86,17 @@ def calibrate(
         {path: attention.seen() for path, attention in attentions.items() if attention.fits()},
         np.bincount(features["input_word_ids"][features["input_mask"] == 1], minlength=len(network.word)),
     )
+
+
+def spread(values: Sequence, most: int) -> Sequence:
+    """All values, or `most` of them at even distances."""
+    return values if len(values) <= most else [values[number * len(values) // most] for number in range(most)]
+
+
+def spread_rows(features: Mapping[str, np.ndarray], most: int) -> dict[str, np.ndarray]:
+    """As `spread`, for rows of features."""
+    rows = spread(range(len(features["input_mask"])), most)
+    return {name: values[rows] for name, values in features.items()}
 
 
 def _runs(model: schema.ModelT, features: dict[str, np.ndarray]) -> Iterator[TensorOf]:

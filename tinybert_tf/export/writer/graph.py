@@ -47,7 +47,7 @@ class NetworkWriter:
         positions: the longest length that will be written.
         calibration: what dense layers and attentions read on example texts. Weights of dense layers are rounded for it; in
             a static mode an attention that has ranges computes in integers. The scales of the word table suit the words that
-            occur.
+            occur, its integers the answers.
     """
 
     def __init__(
@@ -66,7 +66,8 @@ class NetworkWriter:
         if network.word_codes is not None and mode.embeddings in CODED:
             self.word = CodedTable(network.word_codes, INT8 if mode.scales_behind else INT4)
         else:
-            self.word = Table(network.word, mode.embeddings, self.calibration.word_counts)
+            seen = self.calibration
+            self.word = Table(network.word, mode.embeddings, seen.word_counts, seen.word_sensitivity)
         # Position and type rows are few: they do not go below int8. They share their scales, because they are added first.
         tables = (network.position[:positions], network.token_type)
         others = np.concatenate([table for table in tables if table is not None])
@@ -290,5 +291,6 @@ class NetworkWriter:
         if path not in self._quantized:
             seen = self.calibration.dense.get(path)
             bits = INTEGER_BITS[self.mode.weights]
-            self._quantized[path] = quantized(dense.kernel.T, bits, 0, seen and seen.moments)
+            moments, felt = (seen.moments, seen.sensitivity) if seen else (None, None)
+            self._quantized[path] = quantized(dense.kernel.T, bits, 0, moments, sensitivity=felt)
         return self._quantized[path]

@@ -23,10 +23,12 @@ class Table:
     one for each row 0.7%, a single one 7.7%.
     """
 
-    def __init__(self, rows: np.ndarray, stored: str, counts: np.ndarray | None = None):
+    def __init__(
+        self, rows: np.ndarray, stored: str, counts: np.ndarray | None = None, sensitivity: np.ndarray | None = None
+    ):
         self._stored, self._rows, self._scales = stored, rows, None
         if stored in INTEGER_BITS:
-            self._rows, self._scales = quantized(rows, INTEGER_BITS[stored], axis=1, counts=counts)
+            self._rows, self._scales = quantized(rows, INTEGER_BITS[stored], axis=1, moments=sensitivity, counts=counts)
 
     def gathered(self, graph: GraphBuilder, numbers: Tensor, start: int = 0) -> Tensor:
         return self._floats(graph, graph.gather(self._constant(graph, self._rows[start:]), numbers))
