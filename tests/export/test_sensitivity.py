@@ -42,7 +42,9 @@ def test_an_error_of_a_word_costs_the_square_of_what_it_changes(regressor, direc
     table = model.embeddings.word_embeddings.embeddings
     ids = features["input_word_ids"][features["input_mask"] == 1]
     one = lambda word: np.arange(table.shape[0])[:, None] == word
-    slopes = [squared_slope(model, features, table, [one(word) * direction for word in ids]) for direction in directions]
+    slopes = [
+        squared_slope(model, features, table, [one(word) * direction for word in ids]) for direction in directions
+    ]
     found = measure_sensitivity(model, [features]).word - sensitivity._UNFELT_WORD * np.eye(48)
     costs = [direction @ found @ direction for direction in directions]
     assert np.trace(found) == pytest.approx(48, rel=1e-4)
@@ -97,7 +99,9 @@ def test_the_calibration_has_the_network_of_the_file(regressor):
     seen = Calibration({name: SeenInput(np.ones(48), np.eye(48)) for name in (*names, "classifier")})
     found, plain = with_sensitivity(seen, model, features, scaling, 1).dense, measure_sensitivity(model, [features])
     assert found["classifier"].sensitivity is None and found["layer_1/attention/key"].sensitivity is None
-    np.testing.assert_allclose(found["layer_0/attention/key"].sensitivity, plain.dense["layer_0/attention/key"], rtol=1e-4)
+    np.testing.assert_allclose(
+        found["layer_0/attention/key"].sensitivity, plain.dense["layer_0/attention/key"], rtol=1e-4
+    )
     values = found["layer_1/attention/value"].sensitivity * np.outer(*2 * [scaling[1].context])
     np.testing.assert_allclose(values, plain.dense["layer_1/attention/value"], rtol=1e-4, atol=1e-6)
 

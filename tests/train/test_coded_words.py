@@ -43,19 +43,26 @@ def check(directory, coded_dir, is_table_trained=False):
         assert np.array_equal(old, new) == is_kept or "bias" in old.path, old.path
 
 
-@pytest.mark.parametrize("quantize_aware", [None, "int8"])
+@pytest.mark.parametrize(("quantize_aware", "train_integers"), [(None, True), ("int8", True), ("int8", False)])
 def test_distillation_keeps_the_codes_and_trains_the_table_through_its_rounding(
-    glue, make_directory, coded_dir, tmp_path, quantize_aware
+    glue, make_directory, coded_dir, tmp_path, quantize_aware, train_integers
 ):
     values = {
         "task": "sst2", "data_dir": str(glue), "output_dir": str(tmp_path / "run"), "seq_len": 16, "train_batch_size": 8,
         "teacher": str(make_directory("teacher")), "student": str(coded_dir), "intermediate_epochs": 1.0,
         "prediction_epochs": 1.0, "intermediate_learning_rate": 1e-3, "prediction_learning_rate": 1e-2, "evaluations": 1,
         "allow_weak_teacher": True, "teacher_dtype": "float32", "quantize_aware": quantize_aware,
+        "train_integers": train_integers, "stage": "both" if train_integers else "prediction",
     }  # fmt: skip
     result = distill_task(build(DistillSettings, values))
-    check(result["model"], coded_dir, is_table_trained=quantize_aware is not None)
-    check(tmp_path / "run" / "last", coded_dir, is_table_trained=quantize_aware is not None)
+    is_table_trained = quantize_aware is not None and train_integers
+    for directory in (result["model"], tmp_path / "run" / "last"):
+        if train_integers:
+            check(directory, coded_dir, is_table_trained)
+        else:
+            np.testing.assert_array_equal(
+                load_model(directory).word_codes.table(), load_model(coded_dir).word_codes.table()
+            )
     grid = read_grid(result["model"])
     assert (grid and grid.mode) == quantize_aware
 

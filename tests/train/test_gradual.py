@@ -48,6 +48,7 @@ def test_a_student_is_pruned_and_distilled_in_rounds(settings, tmp_path):
         ({"quantize_aware": "int3"}, "quantize_aware=int3: must be int8, int4_embeddings or int4"),
         ({"quantize_aware": "int8", "stage": "intermediate"}, "quantize_aware=int8: is for the prediction stage"),
         ({"quantize_aware": "int8", "strategy": "mirrored"}, "quantize_aware=int8: runs on one device"),
+        ({"train_integers": False}, "train_integers=False: is for weights that are rounded; set `quantize_aware`"),
         ({"weight_averaging": 1.0}, "weight_averaging=1.0: must be above 0 and below 1"),
         ({"weight_averaging": 0.9, "stage": "intermediate"}, "weight_averaging=0.9: is for the prediction stage"),
     ],
@@ -63,9 +64,10 @@ def test_a_network_that_is_trained_for_a_file_says_so(settings, tmp_path):
 
 
 def test_the_intermediate_stage_alone_leaves_out_what_belongs_to_the_other(settings):
-    whole = replace(settings, quantize_aware="int4", weight_averaging=0.9)
+    whole = replace(settings, quantize_aware="int4", train_integers=False, weight_averaging=0.9)
     alone = whole.of_intermediate_stage(prune_to=None)
     assert (alone.stage, alone.quantize_aware, alone.weight_averaging) == ("intermediate", None, None)
+    assert alone.train_integers
     assert (whole.stage, whole.quantize_aware, whole.weight_averaging) == ("both", "int4", 0.9)
 
 

@@ -9,6 +9,7 @@ from tinybert_tf.bert import BertConfig, build_model, logits_model
 from tinybert_tf.checkpoints import save_model
 from tinybert_tf.checkpoints.grid import read_grid
 from tinybert_tf.errors import InputError
+from tinybert_tf.export.sensitivity import with_sensitivity
 from tinybert_tf.export.writer.calibration import calibrate
 from tinybert_tf.export.writer.quantization import quantized
 from tinybert_tf.export.writer.smoothing import input_scaling, smoothed
@@ -111,6 +112,7 @@ def test_training_starts_with_the_integers_of_the_file(network, head, tmp_path):
     scaling = input_scaling(plain, calibrate(model.config, plain, head, features))
     before = smoothed(plain, scaling)
     calibration = calibrate(model.config, before, head, features)
+    calibration = with_sensitivity(calibration, model, features, scaling, before.first_token_layer)
     seen = calibration.dense
     np.testing.assert_array_equal(
         calibration.word_counts,
@@ -127,16 +129,17 @@ def test_training_starts_with_the_integers_of_the_file(network, head, tmp_path):
     other_than_nearest = 0
     old, close, new = (matrices(network, head) for network in (before, moved, after))
     for name, values in old.items():
-        moments = seen[name].moments
-        integers, scales = quantized(values, 4, 0, moments)
+        felt = {"moments": seen[name].moments, "sensitivity": seen[name].sensitivity}
+        integers, scales = quantized(values, 4, 0, **felt)
         assert np.isclose(new[name], integers * scales, atol=1e-6).mean() > 0.97, "all but the largest of some channels"
-        again, same_scales = quantized(new[name], 4, 0, moments)
+        again, same_scales = quantized(new[name], 4, 0, **felt)
         assert np.allclose(new[name], again * same_scales, atol=1e-5), "the exporter moves nothing"
         inside = np.abs(values / scales - integers) < 0.48
         assert inside.mean() > 0.5 and np.allclose(close[name][inside], values[inside], atol=1e-6), "not moved"
         other_than_nearest += np.sum(integers != quantized(values, 4, 0)[0])
-    integers, scales = quantized(before.word, 4, axis=1, counts=calibration.word_counts)
-    assert np.allclose(after.word, integers * scales, atol=1e-6)
+    counts = calibration.word_counts
+    integers, scales = quantized(before.word, 4, axis=1, moments=calibration.word_sensitivity, counts=counts)
+    assert np.isclose(after.word, integers * scales, atol=1e-6).mean() > 0.97
     assert np.any(scales != quantized(before.word, 4, axis=1)[1]), "the test must see the difference that counts make"
     assert other_than_nearest > 100, "the test must see the difference between GPTQ and the nearest integers"
 
@@ -164,6 +167,35 @@ def test_a_step_changes_the_exact_weights_by_the_gradient_at_the_rounded_ones(ne
         trained.fit(features, labels, batch_size=8, epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
     for old, start, new, stepped in zip(exact, rounded, model.weights, twin.weights, strict=True):
         assert np.allclose(np.array(new) - old, np.array(stepped) - start, atol=1e-5)
+
+
+def test_integers_can_stay_while_biases_are_trained(network, eagerly):
+    model = network()
+    random = np.random.default_rng(1)
+    features = {
+        "input_word_ids": random.integers(1, 60, (16, 10), dtype=np.int32),
+        "input_mask": np.ones((16, 10), np.int32),
+        "input_type_ids": np.zeros((16, 10), np.int32),
+    }
+    aware = QuantizeAware(model, "int4", train_integers=False)
+    aware.start_from([features])
+    with aware.rounded():
+        before = folded_weights(model)
+    shifts = [np.array(weight) for weight in model.trainable_weights]
+    assert {weight.path.rpartition("/")[2] for weight in model.trainable_weights} == {"kernel", "bias", "beta"}
+    assert [weight.path for weight in model.trainable_weights if weight.path.endswith("kernel")] == [
+        "classifier/kernel"
+    ]
+    trained = logits_model(model)
+    trained.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    trained.fit(features, np.arange(16) % 2, batch_size=8, epochs=1, verbose=0, callbacks=[aware])
+    with aware.rounded():
+        after = folded_weights(model)
+    for name, values in matrices(before, "classification").items():
+        np.testing.assert_array_equal(values, matrices(after, "classification")[name])
+    np.testing.assert_array_equal(before.word, after.word)
+    changed = [not np.array_equal(old, new) for old, new in zip(shifts, model.trainable_weights, strict=True)]
+    assert np.mean(changed) > 0.8  # no loss has a derivative by the bias of a key
 
 
 def test_bad_modes_and_heads_are_named(network):

@@ -55,6 +55,10 @@ class DistillSettings:
     quantize_aware: str | None = setting(
         None, f"{', '.join(MODES)}: train the prediction stage through the rounding of this file's weights"
     )
+    train_integers: bool = setting(
+        True,
+        "with quantize_aware: train the weights that are rounded; no: the biases alone, around the exporter's integers",
+    )
     weight_averaging: float | None = setting(
         None, "prediction stage: score and keep a moving average of the weights; its decay, such as 0.99"
     )
@@ -97,6 +101,8 @@ class DistillSettings:
         self._check_map()
         if self.quantize_aware is not None:
             check_one_of(self, "quantize_aware", *MODES)
+        elif not self.train_integers:
+            raise InputError("is for weights that are rounded; set `quantize_aware`", "train_integers", False)
         if self.weight_averaging is not None and not 0 < self.weight_averaging < 1:
             raise InputError("must be above 0 and below 1", "weight_averaging", self.weight_averaging)
         for name in ("quantize_aware", "weight_averaging"):
@@ -126,7 +132,8 @@ class DistillSettings:
 
     def of_intermediate_stage(self, **changes: Any) -> "DistillSettings":
         """The same for the intermediate stage alone, without what belongs to the other one."""
-        return replace(self, stage="intermediate", quantize_aware=None, weight_averaging=None, **changes)
+        others = {"quantize_aware": None, "train_integers": True, "weight_averaging": None}
+        return replace(self, stage="intermediate", **others, **changes)
 
     def _check_joint(self) -> None:
         """What one stage with all terms cannot do."""

@@ -142,7 +142,8 @@ def _trainer(
     return Trainer(
         run, settings.run, student.model, training, student.scorer(student.data.dev), settings.examples.evaluations,
         student.tokenizer.spec, precision, settings.matching.has_dropout, has_learned=is_scored_first,
-        quantize_aware=settings.quantize_aware, weight_averaging=settings.weight_averaging, **teaching,
+        quantize_aware=settings.quantize_aware, train_integers=settings.train_integers,
+        weight_averaging=settings.weight_averaging, **teaching,
     )  # fmt: skip
 
 

@@ -67,12 +67,14 @@ class QuantizeAware(keras.callbacks.Callback):
     Args:
         model: the network; a part of the model that is fitted.
         mode: of the file, one of `MODES`.
+        train_integers: False trains only what no rounding depends on, biases above all: integers, scales and tables stay as
+            the exporter chooses them.
 
     Raises:
         InputError: another mode, or a head that has no file.
     """
 
-    def __init__(self, model: BertModel, mode: str):
+    def __init__(self, model: BertModel, mode: str, train_integers: bool = True):
         super().__init__()
         if mode not in MODES:
             raise InputError(f"must be one of {', '.join(MODES)}", "quantize_aware", mode)
@@ -81,10 +83,13 @@ class QuantizeAware(keras.callbacks.Callback):
         ones = lambda: tf.Variable(tf.ones([width]), trainable=False)
         self._scaling = [InputScaling(ones(), ones(), ones()) for _ in model.transformer_layers]
         self._table = None
-        if codes_of(model) is not None:
+        has_codes = codes_of(model) is not None
+        if has_codes and train_integers:
             self._table = CodedTable(model)
             model.embeddings.word_embeddings.trainable = True
-        self._weights = _weights(model, mode, self._scaling, has_codes=self._table is not None)
+        self._weights = _weights(model, mode, self._scaling, has_codes)
+        if not train_integers:
+            _freeze_integers(model, self._weights)
         self._variables = [weight.variable for weight in (*self._weights, *filter(None, [self._table]))]
         copies = lambda: [tf.Variable(variable, trainable=False) for variable in self._variables]
         self._exact, self._rounded = copies(), copies()
@@ -212,6 +217,16 @@ def _weights(model: BertModel, mode: str, scaling: Sequence[InputScaling], has_c
         found.append(_Weight("pooler", model.pooler.dense.kernel.value, bits, gamma))
     found.append(_Weight("classifier", model.head_layer.kernel.value, bits, None if pooled else gamma))
     return [w for w in found if w.variable.shape[0] * w.variable.shape[1] >= FEWEST_QUANTIZED]
+
+
+def _freeze_integers(model: BertModel, weights: Sequence[_Weight]) -> None:
+    """Freezes tables, matrices that the file rounds, and what they are multiplied with before they are rounded."""
+    rounded = {id(weight.variable) for weight in weights}
+    for table in model.embeddings.tables:
+        table.trainable = False
+    for variable in model.trainable_variables:
+        if variable.path.endswith("gamma") or id(variable.value) in rounded:
+            variable.trainable = False
 
 
 def _folded(weight: _Weight) -> tf.Tensor:

@@ -67,6 +67,7 @@ class Trainer:
         has_learned: the network has been trained for the task already, so that it may be the best before the first step of
             the prediction stage.
         quantize_aware: in a scored stage, train through the rounding of a file of this mode; see `QuantizeAware`.
+        train_integers: whether that trains the weights that are rounded.
         weight_averaging: in a scored stage, score and keep the average of the weights; see `AveragedWeights`.
     """
 
@@ -85,6 +86,7 @@ class Trainer:
     logits_of: LogitsOf | None = None
     has_learned: bool = False
     quantize_aware: str | None = None
+    train_integers: bool = True
     weight_averaging: float | None = None
 
     def learn_labels(self, stage: str, epochs: float, learning_rate: float) -> dict[str, float] | None:
@@ -195,8 +197,9 @@ class Trainer:
         self.steps += steps
         trained.compile(self.precision.optimizer(bert_adamw(learning_rate, steps)), **compiling)
         around, state = [], []
-        aware = QuantizeAware(self.model, self.quantize_aware) if self.quantize_aware else None
-        if aware is not None:
+        aware = None
+        if self.quantize_aware:
+            aware = QuantizeAware(self.model, self.quantize_aware, self.train_integers)
             if self.run.plan is None:
                 aware.start_from(self.training.texts())
             around, state = [aware], [*aware.state]

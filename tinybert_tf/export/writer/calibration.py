@@ -33,6 +33,9 @@ MOST_INPUT_NOISE = 3e-4
 MOST_LOGIT_NOISE = 1e-2
 MOST_CONTEXT_NOISE = 1e-2
 
+# Rows of a layer's input that are multiplied with each other at a time.
+_ROWS = 1024
+
 # The values of a tensor, by its name, in the last run.
 TensorOf = Callable[[str], np.ndarray]
 
@@ -133,14 +136,24 @@ class _Columns:
 
     def __init__(self):
         self.largest, self._products, self._rows = 0.0, 0.0, 0
+        # Rows that are not in the products yet: one large product is much faster than a small one for each text.
+        self._waiting: list[np.ndarray] = []
 
     def add(self, values: np.ndarray) -> None:
         self.largest = np.maximum(self.largest, np.abs(values).max(axis=0))
-        self._products = self._products + values.T @ values
-        self._rows += len(values)
+        self._waiting.append(values)
+        if sum(map(len, self._waiting)) >= _ROWS:
+            self._multiply()
 
     def moments(self) -> np.ndarray:
+        self._multiply()
         return self._products / self._rows
+
+    def _multiply(self) -> None:
+        if self._waiting:
+            values = np.concatenate(self._waiting)
+            self._products, self._rows = self._products + values.T @ values, self._rows + len(values)
+            self._waiting = []
 
 
 class _Values:
