@@ -45,7 +45,7 @@ def test_an_error_of_a_word_costs_the_square_of_what_it_changes(regressor, direc
     slopes = [
         squared_slope(model, features, table, [one(word) * direction for word in ids]) for direction in directions
     ]
-    found = measure_sensitivity(model, [features]).word - sensitivity._UNFELT_WORD * np.eye(48)
+    found = measure_sensitivity(model, [features]).word - sensitivity._WORD_DAMPING * np.eye(48)
     costs = [direction @ found @ direction for direction in directions]
     assert np.trace(found) == pytest.approx(48, rel=1e-4)
     assert costs[0] / costs[1] == pytest.approx(slopes[0] / slopes[1], rel=0.02)
@@ -61,7 +61,7 @@ def test_an_error_of_an_output_costs_the_square_of_what_it_changes(regressor, di
     }[name].kernel
     rows = np.eye(48)
     slopes = [squared_slope(model, features, kernel, [np.outer(row, d) for row in rows]) for d in directions]
-    found = measure_sensitivity(model, [features]).dense[name] - sensitivity._UNFELT_OUTPUT * np.eye(48)
+    found = measure_sensitivity(model, [features]).dense[name] - sensitivity._OUTPUT_DAMPING * np.eye(48)
     costs = [direction @ found @ direction for direction in directions]
     assert costs[0] / costs[1] == pytest.approx(slopes[0] / slopes[1], rel=0.02)
 
@@ -80,8 +80,8 @@ def test_every_head_has_answers(model_dir, head):
     for moments in (found.word, *found.dense.values()):
         np.testing.assert_allclose(moments, moments.T, rtol=1e-3, atol=1e-4)
         assert np.linalg.eigvalsh(moments).min() > 0
-    felt = {name for name, moments in found.dense.items() if np.abs(moments - np.diag(np.diag(moments))).max() > 1e-3}
-    assert felt == set(found.dense) - ({"pooler"} if head in ("token_classification", "span") else set())
+    read = {name for name, moments in found.dense.items() if np.abs(moments - np.diag(np.diag(moments))).max() > 1e-3}
+    assert read == set(found.dense) - ({"pooler"} if head in ("token_classification", "span") else set())
 
 
 def test_padding_and_batches_change_nothing(regressor):
@@ -111,10 +111,10 @@ def test_the_answers_of_a_file_are_nearer(model_dir, tmp_path, monkeypatch, mode
     directory, errors = model_dir("classification"), []
     expected = load_model(directory)(Tokenizer.from_directory(directory)(TEXTS, seq_len=12))["logits"]
     expected = np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True)
-    for felt in (True, False):
-        if not felt:
+    for is_measured in (True, False):
+        if not is_measured:
             monkeypatch.setattr(convert, "with_sensitivity", lambda calibration, *_: calibration)
-        path = tmp_path / f"{felt}.tflite"
+        path = tmp_path / f"{is_measured}.tflite"
         export_tflite(directory, path, seq_len=12, quantize=mode, calibration_texts=TEXTS)
         errors.append(np.square(TFLiteClassifier(path).predict(TEXTS) - expected).sum())
     assert errors[0] < 0.8 * errors[1]

@@ -129,10 +129,10 @@ def test_training_starts_with_the_integers_of_the_file(network, head, tmp_path):
     other_than_nearest = 0
     old, close, new = (matrices(network, head) for network in (before, moved, after))
     for name, values in old.items():
-        felt = {"moments": seen[name].moments, "sensitivity": seen[name].sensitivity}
-        integers, scales = quantized(values, 4, 0, **felt)
+        weighting = {"moments": seen[name].moments, "sensitivity": seen[name].sensitivity}
+        integers, scales = quantized(values, 4, 0, **weighting)
         assert np.isclose(new[name], integers * scales, atol=1e-6).mean() > 0.97, "all but the largest of some channels"
-        again, same_scales = quantized(new[name], 4, 0, **felt)
+        again, same_scales = quantized(new[name], 4, 0, **weighting)
         assert np.allclose(new[name], again * same_scales, atol=1e-5), "the exporter moves nothing"
         inside = np.abs(values / scales - integers) < 0.48
         assert inside.mean() > 0.5 and np.allclose(close[name][inside], values[inside], atol=1e-6), "not moved"

@@ -125,10 +125,10 @@ def _vectors(
     for start in range(0, moved.shape[1], size):
         group, rest = slice(start, start + size), slice(start + size, None)
         # In these coordinates the squared error is what the error costs after the best compensation.
-        felt = np.linalg.inv(feedback[group, group])
-        centroids, nearest = _k_means(moved[:, group] @ felt, weights, seed)
+        whitening = np.linalg.inv(feedback[group, group])
+        centroids, nearest = _k_means(moved[:, group] @ whitening, weights, seed)
         vectors[:, group] = centroids @ feedback[group, group]
-        error = (moved[:, group] - vectors[nearest, group]) @ felt
+        error = (moved[:, group] - vectors[nearest, group]) @ whitening
         moved[:, rest] -= error @ feedback[group, rest]
         numbers.append(nearest)
     return vectors.astype(np.float32), np.stack(numbers, axis=1)

@@ -199,8 +199,8 @@ class _Work:
             counts = count_tokens(self.texts, Tokenizer(vocabulary))
             counts = np.pad(counts, (0, len(table) - len(counts)))  # some tables have a few rows more than words
             batches = _first_tokens(feature_batches(self.rows, Tokenizer(vocabulary), self.seq_len))
-            felt = measure_sensitivity(models[""], batches, self.seed).word
-            use_codes(models[""], code_table(table, counts, self.whole_rows, self.seed, felt))
+            sensitivity = measure_sensitivity(models[""], batches, self.seed).word
+            use_codes(models[""], code_table(table, counts, self.whole_rows, self.seed, sensitivity))
         return _Pruned(models, vocabulary, projections, layers, found)
 
     def _words(self, count: int) -> tuple[list[int], Coverage]:

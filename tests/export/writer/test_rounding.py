@@ -54,7 +54,7 @@ def cost(change, moments, sensitivity):
     return np.trace(sensitivity @ change @ moments @ change.T)
 
 
-def test_errors_are_turned_away_from_what_the_answers_feel():
+def test_errors_are_turned_away_from_what_the_answers_depend_on():
     inputs, outputs = correlated(800, 70), correlated(800, 90, seed=1)
     moments, sensitivity = inputs.T @ inputs / 800, outputs.T @ outputs / 800
     weights = np.random.default_rng(2).normal(scale=2, size=(90, 70))
@@ -85,14 +85,14 @@ def test_outputs_that_have_nothing_in_common_are_rounded_alone():
     np.testing.assert_array_equal(found, rounded(weights, 3, moments))
 
 
-def test_rows_of_a_table_lose_what_no_answer_feels():
+def test_rows_of_a_table_lose_what_no_answer_depends_on():
     random = np.random.default_rng(0)
     table, outputs = random.normal(size=(200, 24)).astype(np.float32), correlated(500, 24)
     sensitivity = outputs.T @ outputs / 500
     lost = lambda steps, scales: cost((steps * scales - table).T, np.eye(200), sensitivity)
-    felt, plain = quantized(table, 4, axis=1, moments=sensitivity), quantized(table, 4, axis=1)
-    np.testing.assert_array_equal(felt[1], plain[1])
-    assert lost(*felt) < 0.5 * lost(*plain)
+    weighted, plain = quantized(table, 4, axis=1, moments=sensitivity), quantized(table, 4, axis=1)
+    np.testing.assert_array_equal(weighted[1], plain[1])
+    assert lost(*weighted) < 0.5 * lost(*plain)
 
 
 def test_the_scales_of_a_table_suit_the_rows_that_are_read():

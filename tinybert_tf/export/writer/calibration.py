@@ -21,6 +21,7 @@ from tinybert_tf.export.writer.quantization import (
     SeenInput,
 )
 from tinybert_tf.export.writer.weights import FoldedBert
+from tinybert_tf.progress import Progress
 
 # An attention whose noise in eight bits is above a limit stays float32. Noise is the mean square of rounding errors, for the
 # input and the context divided by the mean square of the values; for logits it is not, since a softmax reads their differences.
@@ -77,6 +78,7 @@ def calibrate(
     by_head = {inputs[name] for name in (f"{first}/key", f"{first}/value") if name in inputs}
     paths = [f"layer_{number}/attention" for number in range(len(network.layers))] if static else []
     attentions = {path: _Attention(path, inputs[f"{path}/query"]) for path in paths if path != first}
+    progress = Progress("example texts", len(lengths), "text")
     for row, tensor in enumerate(_runs(model, features)):
         # Values at padding are never used.
         length = int(lengths[row])
@@ -84,6 +86,8 @@ def calibrate(
             seen.add(tensor(name) if name in by_head else tensor(name)[:length])
         for attention in attentions.values():
             attention.add(tensor, length)
+        progress.show(row + 1)
+    progress.close()
     return Calibration(
         {layer: SeenInput(columns[name].largest, columns[name].moments()) for layer, name in inputs.items()},
         {path: attention.seen() for path, attention in attentions.items() if attention.fits()},

@@ -23,6 +23,7 @@ from tinybert_tf.export.writer.quantization import (
 )
 from tinybert_tf.export.writer.tables import CODED, ONE, CodedTable, Table
 from tinybert_tf.export.writer.weights import VECTORS, FoldedBert, FoldedLayer, Matrix
+from tinybert_tf.progress import Progress
 
 # Outputs in the signature, by head. Order and names of the span's are those of the Task Library's BertQuestionAnswerer.
 OUTPUT_NAMES = {
@@ -63,6 +64,7 @@ class NetworkWriter:
         self.calibration = calibration or Calibration()
         # Integers and scales of a layer's weights, by layer: graphs of all lengths share them.
         self._quantized: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._progress = Progress("rounding", len(self.calibration.dense), "layer")
         if network.word_codes is not None and mode.embeddings in CODED:
             self.word = CodedTable(network.word_codes, INT8 if mode.scales_behind else INT4)
         else:
@@ -101,6 +103,7 @@ class NetworkWriter:
         outputs = self._head(graph, normal, mask)
         for name in OUTPUT_NAMES[self.head]:
             graph.output(name, outputs[name])
+        self._progress.close()
 
     def _biased(self, graph: GraphBuilder, mask: Tensor, query: int | None) -> Tensor:
         """The mask with the bias by relative position, [H, S, S] or for one query [H, S]; without a bias as it is."""
@@ -291,6 +294,8 @@ class NetworkWriter:
         if path not in self._quantized:
             seen = self.calibration.dense.get(path)
             bits = INTEGER_BITS[self.mode.weights]
-            moments, felt = (seen.moments, seen.sensitivity) if seen else (None, None)
-            self._quantized[path] = quantized(dense.kernel.T, bits, 0, moments, sensitivity=felt)
+            moments, sensitivity = (seen.moments, seen.sensitivity) if seen else (None, None)
+            self._quantized[path] = quantized(dense.kernel.T, bits, 0, moments, sensitivity=sensitivity)
+            if sensitivity is not None:
+                self._progress.show(len(self._quantized))
         return self._quantized[path]
