@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from tests.export.conftest import TEXTS
-from tinybert_tf.bert import INPUT_NAMES
+from tinybert_tf.bert import INPUT_NAMES, BertConfig, build_model
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.checkpoints.grid import InputScaling
 from tinybert_tf.data import Tokenizer
+from tinybert_tf.errors import InputError
 from tinybert_tf.export import convert, export_tflite, sensitivity
 from tinybert_tf.export.classifier import TFLiteClassifier
 from tinybert_tf.export.sensitivity import answers, measure_sensitivity, with_sensitivity
@@ -89,6 +90,54 @@ def test_padding_and_batches_change_nothing(regressor):
     cropped = {name: values[:, :7] for name, values in features.items()}
     whole, again = (measure_sensitivity(model, [rows]).word for rows in (features, cropped))
     np.testing.assert_allclose(whole, again, rtol=1e-4, atol=1e-5)
+
+
+def test_texts_are_taken_from_everywhere_and_sorted_by_length(monkeypatch):
+    monkeypatch.setattr(sensitivity, "_TOKENS", 60)
+    monkeypatch.setattr(sensitivity, "_FEWEST_TEXTS", 4)
+    lengths = np.array([2, 9, 4, 5, 3, 8, 2, 0, 6, 7] * 4)
+    mask = (np.arange(12) < lengths[:, None]).astype(np.int32)
+    rows = {"input_word_ids": np.arange(1, 41)[:, None] * mask, "input_mask": mask, "input_type_ids": 0 * mask}
+    batches = [{name: values[part] for name, values in rows.items()} for part in (slice(25), slice(25, None))]
+    parts = list(sensitivity._parts(batches))
+    words = np.concatenate([part["input_word_ids"][:, 0] for part in parts])
+    assert len(words) == 60 * 36 // lengths.sum() and words.min() < 5 and words.max() > 35
+    found = np.concatenate([np.sum(part["input_mask"], axis=1) for part in parts])
+    assert list(found) == sorted(found) and found.min() > 0
+    assert [part["input_mask"].shape[1] for part in parts] == [
+        np.sum(part["input_mask"], axis=1).max() for part in parts
+    ]
+    with pytest.raises(InputError, match="no text to measure derivatives on"):
+        list(sensitivity._parts([{name: 0 * values for name, values in rows.items()}]))
+
+
+@pytest.mark.parametrize("head", ["pooled", "mean", "first_token"])
+def test_a_vector_is_its_own_answer(regressor, head):
+    """The states of tokens that it does not read cost nothing."""
+    model, features = regressor
+    found = measure_sensitivity(model, [features], head=head).dense
+    found = {name: moments - sensitivity._OUTPUT_DAMPING * np.eye(len(moments)) for name, moments in found.items()}
+    assert (np.abs(found["pooler"]).max() > 0) == (head == "pooled")
+    assert np.abs(found["layer_1/output"]).max() > 0
+    assert answers(model, features, head).shape == (1, 48)
+
+
+@pytest.mark.parametrize("family", ["mpnet", "distilbert", "electra"])
+def test_every_family_is_measured(family):
+    sizes = {
+        "vocab_size": 40,
+        "num_hidden_layers": 2,
+        "hidden_size": 48,
+        "num_attention_heads": 4,
+        "intermediate_size": 96,
+    }
+    config = BertConfig(**sizes, max_position_embeddings=16, label2id={"no": 0, "yes": 1}).of_family(family)
+    model = build_model(config, "classification")
+    ids = np.random.default_rng(0).integers(5, 40, (12, 8), dtype=np.int32)
+    features = {"input_word_ids": ids, "input_mask": np.ones_like(ids), "input_type_ids": np.zeros_like(ids)}
+    found = measure_sensitivity(model, [features])
+    assert found.word.shape == (model.config.embedding_width,) * 2
+    assert all(np.linalg.eigvalsh(moments).min() > 0 for moments in (found.word, *found.dense.values()))
 
 
 def test_the_calibration_has_the_network_of_the_file(regressor):

@@ -43,6 +43,20 @@ def test_the_most_frequent_rows_stay_whole(table, counts, coded):
     assert (coded.places[frequent] > 0).all() and (coded.places > 0).sum() == 200
 
 
+def test_errors_are_turned_away_from_what_the_answers_depend_on(table, counts, coded):
+    causes = np.random.default_rng(2).normal(size=(300, 2)) @ np.random.default_rng(3).normal(size=(2, 8))
+    sensitivity = causes.T @ causes / 300 + 0.05 * np.eye(8)
+    weighted = code_table(table, counts, whole=200, sensitivity=sensitivity)
+
+    def cost(codes, rows):
+        errors = (codes.table() - table)[rows]
+        return np.einsum("nd,de,ne->", errors, sensitivity, errors)
+
+    frequent = np.argsort(-counts)[:200]
+    for rows in (frequent, np.argsort(-counts)[200:]):
+        assert cost(weighted, rows) < 0.7 * cost(coded, rows)
+
+
 def test_each_group_of_a_coded_row_is_its_nearest_vector(table, counts, coded):
     """Distances are those of columns of equal spread; rounding the vectors to 8 bits may move a few to another one."""
     rare = np.argsort(-counts)[200:]

@@ -20,10 +20,10 @@ from tinybert_tf.export.writer.bilstm import BiLstmWriter
 from tinybert_tf.export.writer.builder import ModelBuilder
 from tinybert_tf.export.writer.calibration import calibrate, spread, spread_rows
 from tinybert_tf.export.writer.graph import OUTPUT_NAMES, NetworkWriter
-from tinybert_tf.export.writer.quantization import QUANTIZE_MODES, RANGE_TEXTS, Calibration
+from tinybert_tf.export.writer.quantization import QUANTIZE_MODES, RANGE_TEXTS, Calibration, QuantizationMode
 from tinybert_tf.export.writer.smoothing import input_scaling, smoothed
 from tinybert_tf.export.writer.text_input import write_with_tokenizer
-from tinybert_tf.export.writer.weights import VECTORS, folded_weights
+from tinybert_tf.export.writer.weights import VECTORS, FoldedBert, folded_weights
 from tinybert_tf.files import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -142,21 +142,37 @@ def export_tflite(
             parameter="quantize",
             value=quantize,
         )
-    if grid is not None and grid.scaling is not None:
-        network = smoothed(network, grid.scaling)
-    calibration = None
-    if calibration_texts and mode.integer_weights:
-        features = _example_features(calibration_texts, tokenizer, longest, mode.example_texts)
-        scaling = grid and grid.scaling
-        if grid is None:
-            seen = calibrate(model.config, network, head, spread_rows(features, RANGE_TEXTS))
-            scaling = input_scaling(network, seen, mode.static)
-            network = smoothed(network, scaling)
-        calibration = calibrate(model.config, network, head, features, mode.static)
-        if grid is None and mode.has_int4:
-            calibration = with_sensitivity(calibration, model, features, scaling, network.first_token_layer)
+    network, calibration = _calibrated(model, network, head, mode, grid, calibration_texts, tokenizer, longest)
     writer = NetworkWriter(model.config, network, head, mode, longest, calibration)
     return _finished(model, head, writer, tokenizer, output, lengths, quantize, text_input, calibration)
+
+
+def _calibrated(
+    model: BertModel,
+    network: FoldedBert,
+    head: str,
+    mode: QuantizationMode,
+    grid: Grid | None,
+    texts: Sequence[str | tuple[str, str]] | None,
+    tokenizer: Tokenizer,
+    seq_len: int,
+) -> tuple[FoldedBert, Calibration | None]:
+    """The network with even inputs, and what it computes on example texts; without texts as it is and None."""
+    has_texts = bool(texts) and mode.integer_weights
+    features = _example_features(texts, tokenizer, seq_len, mode.example_texts) if has_texts else None
+    scaling = grid and grid.scaling
+    if has_texts and grid is None:
+        seen = calibrate(model.config, network, head, spread_rows(features, RANGE_TEXTS))
+        scaling = input_scaling(network, seen, mode.static)
+    if scaling is not None:
+        network = smoothed(network, scaling)
+    if not has_texts:
+        return network, None
+    calibration = calibrate(model.config, network, head, features, mode.static)
+    # Weights that were trained for these integers stay as they are.
+    if mode.has_int4 and (grid is None or QUANTIZE_MODES[grid.mode].embeddings != mode.embeddings):
+        calibration = with_sensitivity(calibration, model, features, scaling, network.first_token_layer, head)
+    return network, calibration
 
 
 def _grid_for(quantize: str, directory: Path, model: BertModel | BiLstmModel) -> Grid | None:

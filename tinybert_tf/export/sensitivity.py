@@ -18,6 +18,8 @@ import tensorflow as tf
 
 from tinybert_tf.bert import INPUT_NAMES, BertModel
 from tinybert_tf.checkpoints.grid import InputScaling
+from tinybert_tf.errors import InputError
+from tinybert_tf.export.writer.calibration import spread
 from tinybert_tf.export.writer.quantization import Calibration
 from tinybert_tf.progress import Progress
 
@@ -26,8 +28,8 @@ from tinybert_tf.progress import Progress
 # square) with the nearest integers, and by 0.106, 0.090, 0.075, 0.088, 0.093 and 0.120 with 10, 3, 1, 0.3, 0.1 and 0.03.
 # Of its dense layers in int4, with 1, 0.1 and 0.03: 0.269 (200 texts), 0.177 (2,000), 0.180 (4,000).
 _WORD_DAMPING, _OUTPUT_DAMPING = 1.0, 0.1
-# Texts that are derived together, and tokens of all texts.
-_ROWS, _TOKENS = 8, 16_000
+# Texts that are derived together; about how many tokens all texts have, and the fewest texts.
+_TEXTS_AT_A_TIME, _TOKENS, _FEWEST_TEXTS = 8, 16_000, 64
 
 
 class Sensitivity(NamedTuple):
@@ -42,13 +44,19 @@ class Sensitivity(NamedTuple):
     dense: Mapping[str, np.ndarray]
 
 
-def measure_sensitivity(model: BertModel, batches: Iterable[Mapping], seed: int = 0) -> Sensitivity:
+def measure_sensitivity(
+    model: BertModel, batches: Iterable[Mapping], seed: int = 0, head: str | None = None
+) -> Sensitivity:
     """The sensitivity of a network's answers.
 
     Args:
-        model: with any head; see `answers`.
-        batches: of features, int32 [B, S]; the first 16,000 tokens are used.
+        model: the network.
+        batches: of features, int32 [B, S]; of more than 16,000 tokens evenly spaced texts are used.
         seed: of the signs.
+        head: what the answers are; see `answers`.
+
+    Raises:
+        InputError: no text.
     """
     table, kernels = model.embeddings.word_embeddings.embeddings.value, _kernels(model)
     signs = tf.random.Generator.from_seed(seed)
@@ -58,7 +66,7 @@ def measure_sensitivity(model: BertModel, batches: Iterable[Mapping], seed: int 
         sources = [table, *kernels.values()]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sources)
-            found = answers(model, features)
+            found = answers(model, features, head)
             chosen = tf.cast(signs.uniform(tf.shape(found), maxval=2, dtype=tf.int32) * 2 - 1, tf.float32)
             total = tf.reduce_sum(found * chosen)
         rows, *others = tape.gradient(total, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
@@ -67,7 +75,7 @@ def measure_sensitivity(model: BertModel, batches: Iterable[Mapping], seed: int 
         return [tf.matmul(tf.cast(d, tf.float32), tf.cast(d, tf.float32), transpose_a=True) for d in found]
 
     sums, parts = [0.0] * (1 + len(kernels)), list(_parts(batches))
-    progress = Progress("derivatives", len(parts), "part", _ROWS)
+    progress = Progress("derivatives", len(parts), "part", _TEXTS_AT_A_TIME)
     for done, features in enumerate(parts, 1):
         for number, found in enumerate(moments(features)):
             sums[number] = sums[number] + found.numpy()
@@ -82,8 +90,9 @@ def with_sensitivity(
     calibration: Calibration,
     model: BertModel,
     features: Mapping,
-    scaling: Sequence[InputScaling],
+    scaling: Sequence[InputScaling] | None,
     first_token_layer: int | None,
+    head: str | None = None,
 ) -> Calibration:
     """A calibration that knows what errors cost the answers.
 
@@ -91,37 +100,51 @@ def with_sensitivity(
         calibration: of the network with this scaling.
         model: the network, without a scaling.
         features: int32 [texts, S].
-        scaling: of each layer's inputs.
+        scaling: of each layer's inputs, if there is one.
         first_token_layer: the layer, counted from 0, of which the first token alone is read; its keys are multiplied with the
             queries in another order, so that they are left out.
+        head: of the file; see `answers`.
     """
-    found = measure_sensitivity(model, [features])
+    found = measure_sensitivity(model, [features], head=head)
     dense = dict(calibration.dense)
     for name, moments in found.dense.items():
         layer, _, part = name.partition("/")
         if name not in dense or (part == "attention/key" and layer == f"layer_{first_token_layer}"):
             continue
-        if part == "attention/value":
+        if part == "attention/value" and scaling is not None:
             factor = scaling[int(layer.removeprefix("layer_"))].context
             moments = moments / factor / factor[:, None]
         dense[name] = dataclasses.replace(dense[name], sensitivity=moments)
     return dataclasses.replace(calibration, dense=dense, word_sensitivity=found.word)
 
 
-def answers(model: BertModel, features: Mapping) -> tf.Tensor:
-    """float32 of any shape: how clear each answer of a network is. An encoder's answers are all states of its last layer."""
-    return clarity(model, model(features, training=False), features["input_mask"])
+def answers(model: BertModel, features: Mapping, head: str | None = None) -> tf.Tensor:
+    """float32 of any shape: how clear each answer of a network is.
+
+    Args:
+        model: the network.
+        features: int32 [B, S].
+        head: "pooled", "mean" or "first_token" for a vector of each text; by default the model's own. An encoder's answers are
+            all states of its last layer.
+    """
+    return clarity(model, model(features, training=False), features["input_mask"], head)
 
 
-def clarity(model: BertModel, outputs: Mapping[str, tf.Tensor], mask: tf.Tensor) -> tf.Tensor:
+def clarity(model: BertModel, outputs: Mapping[str, tf.Tensor], mask: tf.Tensor, head: str | None = None) -> tf.Tensor:
     """As `answers`, for outputs that are computed already."""
-    tokens = tf.cast(mask, tf.float32)
-    if model.head == "encoder":
-        return tf.cast(outputs["sequence_output"], tf.float32) * tokens[..., None]
+    tokens, head = tf.cast(mask, tf.float32), head or model.head
+    if head == "pooled":
+        return tf.cast(outputs["pooled_output"], tf.float32)
+    if head in ("first_token", "mean", "encoder"):
+        states = tf.cast(outputs["sequence_output"], tf.float32)
+        if head == "first_token":
+            return states[:, 0]
+        states *= tokens[..., None]
+        return states if head == "encoder" else tf.reduce_sum(states, axis=1) / tf.reduce_sum(tokens, axis=1)[:, None]
     logits = tf.cast(outputs["logits"], tf.float32)
-    if model.head == "regression":
+    if head == "regression":
         return logits
-    if model.head == "span":  # [B, S, 2]: a class for each token
+    if head == "span":  # [B, S, 2]: a class for each token
         masked = logits - 1e4 * (1 - tokens[..., None])
         mean = tf.reduce_sum(logits * tokens[..., None], axis=1) / tf.reduce_sum(tokens, axis=1)[:, None]
         return tf.reduce_max(masked, axis=1) - mean
@@ -149,19 +172,20 @@ def _kernels(model: BertModel) -> dict[str, tf.Variable]:
 
 def _parts(batches: Iterable[Mapping]) -> Iterator[dict[str, tf.Tensor]]:
     """A few rows at a time, of similar length and without columns that are padding in all of them."""
-    rows, tokens = [], 0
+    rows = []
     for batch in batches:
         arrays = [np.asarray(batch[name], np.int32) for name in INPUT_NAMES]
         for row in zip(*arrays, strict=True):
             length = int(np.max(np.flatnonzero(row[INPUT_NAMES.index("input_mask")]), initial=-1)) + 1
-            if length and tokens < _TOKENS:
+            if length:
                 rows.append((length, row))
-                tokens += length
-        if tokens >= _TOKENS:
-            break
-    rows.sort(key=lambda row: row[0])
-    for start in range(0, len(rows), _ROWS):
-        part = rows[start : start + _ROWS]
+    if not rows:
+        raise InputError("no text to measure derivatives on; give at least one, better some hundreds")
+    tokens = sum(length for length, _ in rows)
+    rows = spread(rows, max(len(rows) * _TOKENS // tokens, _FEWEST_TEXTS))
+    rows = sorted(rows, key=lambda row: row[0])
+    for start in range(0, len(rows), _TEXTS_AT_A_TIME):
+        part = rows[start : start + _TEXTS_AT_A_TIME]
         longest = part[-1][0]
         columns = zip(*(row for _, row in part), strict=True)
         # Padding is not always zeros: what the mask hides is not read.

@@ -76,7 +76,8 @@ def code_table(
         counts: [V], how often each word occurs.
         whole: number of words, the most frequent ones, whose rows stay whole.
         seed: of the vectors that k-means begins with.
-        sensitivity: [D, D], what an error of a row costs; by default all directions cost the same. See `export.sensitivity`.
+        sensitivity: [D, D], what an error of a row costs; see `export.sensitivity`. By default one over the variance of each
+            dimension.
 
     Raises:
         InputError: see `check_codes`.
@@ -89,10 +90,13 @@ def code_table(
     places[first], places[others] = np.arange(1, whole + 1), -np.arange(1, len(others) + 1)
     rows, row_scales = quantized(table[first], 4, 1, counts=counts[first], moments=sensitivity)
     size = _group_size(width)
+    spread = np.ones(width, np.float32)
     if sensitivity is None:
-        spread = table[others].std(axis=0)
-        sensitivity = np.diag(1 / np.square(np.where(spread > 0, spread, 1)))
-    values, codes = _vectors(table[others], np.maximum(counts[others], _UNREAD), size, sensitivity, seed)
+        spread, sensitivity = table[others].std(axis=0), np.eye(width)
+        spread = np.where(spread > 0, spread, np.float32(1))
+    weights = np.maximum(counts[others], _UNREAD)
+    values, codes = _vectors(table[others] / spread, weights, size, sensitivity, seed)
+    values = values * spread  # [CENTROIDS, D]
     scales = (np.abs(values).max(axis=0) / LARGEST[8]).astype(np.float32)
     integers = np.round(values / np.where(scales > 0, scales, 1)).astype(np.int8)
     codebooks = integers.reshape(CENTROIDS, width // size, size).transpose(1, 0, 2)

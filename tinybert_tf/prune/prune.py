@@ -87,8 +87,8 @@ def prune(
         target_mb: the largest int8 file, in millions of bytes; sizes that are not given are chosen for it.
         target_ms: the longest median time of the int8 file for a text of `seq_len` tokens, on one thread of this machine.
         whole_rows: rows of the word table that stay whole, those of the most frequent words; the others become codes of a byte
-            for up to six weights (six where the width is a multiple of six), which integer files store. The table is not
-            trained afterwards.
+            for up to six weights (six where the width is a multiple of six), which integer files store. Only
+            training through the file's rounding changes the table afterwards.
         seed: random seed.
         **sizes: the new sizes, by the names of `Sizes`. All layers keep equally many heads, which the format of model
             directories, the exporter and `transformers` need; heads, neurons and layers are the most important ones for the

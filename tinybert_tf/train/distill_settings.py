@@ -57,7 +57,7 @@ class DistillSettings:
     )
     train_integers: bool = setting(
         True,
-        "with quantize_aware: train the weights that are rounded; no: the biases alone, around the exporter's integers",
+        "with quantize_aware: train the weights that are rounded; no: only biases and what else no rounding depends on",
     )
     weight_averaging: float | None = setting(
         None, "prediction stage: score and keep a moving average of the weights; its decay, such as 0.99"

@@ -106,11 +106,11 @@ class QuantizeAware(keras.callbacks.Callback):
         self._step()
 
     def start_from(self, texts: Iterable[Mapping]) -> None:
-        """Takes the exporter's scaling of inputs and its scales, and moves the weights of dense layers, as little as it takes,
-        to where they are rounded as the exporter rounds them.
+        """Takes the exporter's scaling of inputs and its scales, and moves weights, as little as it takes, to where they are
+        rounded as the exporter rounds them.
 
-        The exporter's choice of integers, GPTQ, loses less than the nearest ones; its scales of the word table suit the words
-        that occur.
+        The exporter's choice of integers loses less than the nearest ones; its scales of the word table suit the words that
+        occur.
 
         Args:
             texts: batches of features, int [B, S]; the first rows are used, as many as the mode reads for a file.

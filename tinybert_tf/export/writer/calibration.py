@@ -64,7 +64,7 @@ def calibrate(
     """
     lengths = features["input_mask"].sum(axis=1)
     if not len(lengths):
-        raise InputError("no text to calibrate with; give at least one, better 200")
+        raise InputError("no text to calibrate with; give at least one, better some hundreds")
     seq_len = max(int(lengths.max()), 2)
     features = {name: values[:, :seq_len] for name, values in features.items()}
     builder = ModelBuilder()
@@ -145,7 +145,7 @@ class _Columns:
 
     def add(self, values: np.ndarray) -> None:
         self.largest = np.maximum(self.largest, np.abs(values).max(axis=0))
-        self._waiting.append(values)
+        self._waiting.append(values.copy())  # not a view of the padded tensor
         if sum(map(len, self._waiting)) >= _ROWS:
             self._multiply()
 

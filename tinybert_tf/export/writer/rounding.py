@@ -80,7 +80,8 @@ def _rounded_in_turn(size: int, largest: int) -> Callable[[tf.Tensor, tf.Tensor]
             # The value itself becomes its integer; the feedback is zero below the diagonal.
             return number + 1, values - error / feedback[number, number] * feedback[number]
 
-        _, values = tf.while_loop(lambda number, _: number < size, step, (0, values))
+        with tf.device("CPU"):  # many small steps, which an accelerator would start one by one
+            _, values = tf.while_loop(lambda number, _: number < size, step, (0, values))
         return tf.round(values)
 
     return compute.get_concrete_function()
