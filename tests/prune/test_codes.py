@@ -141,8 +141,17 @@ def test_special_tokens_count_as_the_most_frequent_word(model_dir, texts):
     expected = np.bincount(ids, minlength=len(counts))
     special = [tokenizer.vocabulary.index(word) for word in ("[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]")]
     assert (counts[special] == expected.max()).all()
-    others = np.setdiff1d(np.arange(len(counts)), special)
+    others = np.setdiff1d(np.flatnonzero(expected), special)
     np.testing.assert_array_equal(counts[others], expected[others])
+
+
+def test_entries_without_a_use_are_the_last_of_those_that_no_text_has(model_dir, vocabulary):
+    """BERT's vocabulary lists 994 of them, and a thousand characters, before its first word."""
+    words = [*vocabulary, "[unused1]", "早", "##早", "common", "##mon"]
+    counts = dict(zip(words, count_tokens(["a"], Tokenizer.from_directory(model_dir(words=words))), strict=True))
+    assert not any(counts[word] for word in ("[unused0]", "[unused1]", "早", "##早"))
+    assert counts["a"] == counts["[CLS]"] == 1
+    assert 1 > counts["common"] > counts["##mon"] > 0
 
 
 def test_a_pruned_directory_has_coded_words_and_is_not_pruned_again(model_dir, vocabulary, texts, tmp_path):
