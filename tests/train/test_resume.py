@@ -69,6 +69,14 @@ def programs(glue, corpus, make_directory, tmp_path):
             quantize_aware="int4",
             weight_averaging=0.9,
         ),
+        "biases": distilling(
+            student=str(wide),
+            stage="prediction",
+            prediction_epochs=2,
+            prediction_learning_rate=1e-2,
+            quantize_aware="int4",
+            train_integers=False,
+        ),
         "distill_general": lambda output: distill_general(
             compose(
                 GeneralSettings,
@@ -114,7 +122,14 @@ def measurements(run):
 
 @pytest.mark.parametrize(
     "program",
-    [slow("finetune"), "distill_task", slow("quantize_aware"), slow("distill_general"), slow("pretrain")],
+    [
+        slow("finetune"),
+        "distill_task",
+        slow("quantize_aware"),
+        slow("biases"),
+        slow("distill_general"),
+        slow("pretrain"),
+    ],
 )
 def test_an_interrupted_run_resumes_exactly(programs, program, tmp_path, monkeypatch):
     run, whole, parts = programs[program], tmp_path / "whole", tmp_path / "parts"

@@ -80,6 +80,10 @@ class Run:
         """The best model on dev: the outcome of the run."""
         return self.directory / "model"
 
+    def steps_done(self, stage: str) -> int:
+        """Steps of a stage that the checkpoint has which the run resumes from; 0 for a stage that begins."""
+        return self.resumed.step if self.resumed is not None and self.resumed.stage == stage else 0
+
     def _cut_metrics(self) -> None:
         """Removes the rows after the checkpoint, whose steps are repeated."""
         self.metrics_file.touch()

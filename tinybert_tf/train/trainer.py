@@ -200,7 +200,8 @@ class Trainer:
         aware = None
         if self.quantize_aware:
             aware = QuantizeAware(self.model, self.quantize_aware, self.train_integers)
-            if self.run.plan is None:
+            # A checkpoint has what it chooses.
+            if self.run.plan is None and not self.run.steps_done(stage):
                 aware.start_from(self.training.texts())
             around, state = [aware], [*aware.state]
         average = AveragedWeights(self.model, self.weight_averaging) if self.weight_averaging else None
@@ -255,9 +256,7 @@ class Trainer:
             excludes_padding = getattr(distiller.objective, "padding", None) == "exclude"
             if not (excludes_padding and cache.keeps_states(self.teacher_cache, epochs)):
                 return None
-        resumed = self.run.resumed
-        first = resumed.step if resumed is not None and resumed.stage == stage else 0
-        cache.compute(self.training.rows_of(epochs, max_steps, first))
+        cache.compute(self.training.rows_of(epochs, max_steps, self.run.steps_done(stage)))
         return cache.features()
 
     def _fit(self, stage, trained, batches, steps, **options) -> None:
