@@ -22,7 +22,7 @@ from tinybert_tf.checkpoints.word_codes import codes_of
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.sensitivity import with_sensitivity
 from tinybert_tf.export.writer.calibration import calibrate, spread_rows
-from tinybert_tf.export.writer.graph import FEWEST_QUANTIZED
+from tinybert_tf.export.writer.dense import FEWEST_QUANTIZED
 from tinybert_tf.export.writer.quantization import (
     CLIPPING,
     INTEGER_BITS,

@@ -14,9 +14,9 @@ import numpy as np
 
 from tinybert_tf.bert import INPUT_NAMES
 from tinybert_tf.bert.bilstm import BiLstmModel
-from tinybert_tf.export.writer.builder import INT4, INT32, GraphBuilder, Tensor
-from tinybert_tf.export.writer.graph import FEWEST_QUANTIZED
-from tinybert_tf.export.writer.quantization import INTEGER_BITS, QuantizationMode, quantized
+from tinybert_tf.export.writer.builder import INT32, GraphBuilder, Tensor
+from tinybert_tf.export.writer.dense import DenseWriter
+from tinybert_tf.export.writer.quantization import QuantizationMode
 from tinybert_tf.export.writer.tables import Table
 from tinybert_tf.export.writer.weights import Matrix
 
@@ -33,9 +33,9 @@ class BiLstmWriter:
     """
 
     def __init__(self, model: BiLstmModel, mode: QuantizationMode):
-        self.model, self.mode = model, mode
+        self.model = model
         self.table = Table(_array(model.word_embeddings.embeddings), mode.embeddings)
-        self._quantized: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.dense = DenseWriter(mode)
 
     def write(self, graph: GraphBuilder, seq_len: int) -> None:
         """Adds inputs, int32 `[1, seq_len]` by `INPUT_NAMES`, the network and its output."""
@@ -51,8 +51,8 @@ class BiLstmWriter:
             cell = self.model.lstm.backward_layer.cell
             backward = self._states(graph, cell, embedded, tokens, reversed(range(seq_len)))[-1]
         both = graph.concatenation([forward, backward], axis=1)
-        hidden = graph.relu(self._dense(graph, "hidden", _matrix(self.model.hidden_layer), both))
-        logits = self._dense(graph, "classifier", _matrix(self.model.head_layer), hidden)
+        hidden = graph.relu(self.dense.write(graph, "hidden", _matrix(self.model.hidden_layer), both))
+        logits = self.dense.write(graph, "classifier", _matrix(self.model.head_layer), hidden)
         if self.model.head == "regression":
             graph.output("score", logits)
         else:
@@ -64,7 +64,7 @@ class BiLstmWriter:
         # Keras' gates are input, forget, cell, output; here the three sigmoids stand together.
         gates = np.r_[0 : 2 * units, 3 * units : 4 * units, 2 * units : 3 * units]
         kernel, recurrent, bias = (_array(x)[..., gates] for x in (cell.kernel, cell.recurrent_kernel, cell.bias))
-        of_inputs = self._dense(graph, "inputs", Matrix(kernel, bias), embedded)  # [S, 4U]
+        of_inputs = self.dense.write(graph, "inputs", Matrix(kernel, bias), embedded)  # [S, 4U]
         padding = graph.sub(graph.constant(np.float32(1)), tokens)
         closed = np.zeros((1, 4 * units), np.float32)
         closed[:, :units] = _CLOSED
@@ -74,7 +74,7 @@ class BiLstmWriter:
         for step in order:
             read = graph.slice(of_inputs, (step, 0), (1, 4 * units))
             if hidden is not None:
-                read = graph.add(read, self._dense(graph, "recurrent", Matrix(recurrent), hidden))
+                read = graph.add(read, self.dense.write(graph, "recurrent", Matrix(recurrent), hidden))
             opened = graph.logistic(graph.slice(read, (0, 0), (1, 3 * units)))
             let_in, kept, shown = graph.split(opened, 3, axis=1)
             new = graph.mul(let_in, graph.tanh(graph.slice(read, (0, 3 * units), (1, units))))
@@ -89,26 +89,6 @@ class BiLstmWriter:
         following = graph.slice(tokens, (1, 0), (seq_len - 1, 1))
         following = graph.concatenation([following, graph.constant(np.zeros((1, 1), np.float32))], axis=0)
         return graph.reshape(graph.sub(tokens, following), (1, seq_len))
-
-    def _dense(self, graph: GraphBuilder, name: str, dense: Matrix, x: Tensor) -> Tensor:
-        """float32 -> float32."""
-        stored = self.mode.weights if dense.kernel.size >= FEWEST_QUANTIZED else "float32"
-        with graph.scope(name):
-            if stored not in INTEGER_BITS:
-                weights = graph.constant(dense.kernel.T if stored == "float32" else dense.kernel.T.astype(np.float16))
-                weights = weights if stored == "float32" else graph.dequantize(weights)
-                return graph.fully_connected(x, weights, None if dense.bias is None else graph.constant(dense.bias))
-            if graph.path not in self._quantized:
-                self._quantized[graph.path] = quantized(dense.kernel.T, INTEGER_BITS[stored], axis=0)
-            integers, scales = self._quantized[graph.path]
-            behind = self.mode.scales_behind
-            given = np.ones(1, np.float32) if behind else scales
-            weights = graph.constant(integers, scale=given, type=INT4 if stored == "int4" else None)
-            bias = dense.bias
-            if bias is not None:
-                bias = graph.constant(bias / scales.ravel() if behind else bias)
-            product = graph.fully_connected(x, weights, bias)
-            return graph.mul(product, graph.constant(scales.ravel())) if behind else product
 
 
 def _array(variable) -> np.ndarray:

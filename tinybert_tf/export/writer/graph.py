@@ -12,18 +12,10 @@ import numpy as np
 
 from tinybert_tf.bert import INPUT_NAMES, MASK_VALUE, BertConfig
 from tinybert_tf.export.writer.builder import INT4, INT8, INT32, GraphBuilder, Tensor
-from tinybert_tf.export.writer.quantization import (
-    INTEGER_BITS,
-    PROBABILITY_STEP,
-    Calibration,
-    QuantizationMode,
-    Range,
-    SeenAttention,
-    quantized,
-)
-from tinybert_tf.export.writer.tables import CODED, ONE, CodedTable, Table
+from tinybert_tf.export.writer.dense import DenseWriter
+from tinybert_tf.export.writer.quantization import PROBABILITY_STEP, Calibration, QuantizationMode, SeenAttention
+from tinybert_tf.export.writer.tables import CODED, CodedTable, Table
 from tinybert_tf.export.writer.weights import VECTORS, FoldedBert, FoldedLayer, Matrix
-from tinybert_tf.progress import Progress
 
 # Outputs in the signature, by head. Order and names of the span's are those of the Task Library's BertQuestionAnswerer.
 OUTPUT_NAMES = {
@@ -33,9 +25,6 @@ OUTPUT_NAMES = {
     "span": ("end_logits", "start_logits"),
     **dict.fromkeys(VECTORS, ("embedding",)),
 }
-
-# Smaller matrices stay float32, except in static attention: quantizing them saves nothing.
-FEWEST_QUANTIZED = 1024
 
 
 class NetworkWriter:
@@ -62,9 +51,7 @@ class NetworkWriter:
     ):
         self.config, self.network, self.head, self.mode = config, network, head, mode
         self.calibration = calibration or Calibration()
-        # Integers and scales of a layer's weights, by layer: graphs of all lengths share them.
-        self._quantized: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self._progress = Progress("rounding", len(self.calibration.dense), "layer")
+        self.dense = DenseWriter(mode, self.calibration.dense)
         if network.word_codes is not None and mode.embeddings in CODED:
             self.word = CodedTable(network.word_codes, INT8 if mode.scales_behind else INT4)
         else:
@@ -88,7 +75,7 @@ class NetworkWriter:
         with graph.scope("embeddings"):
             normal = self._norm(graph, self._embed(graph, ids, types))
             if self.network.projection is not None:
-                normal = self._dense(graph, "project", self.network.projection, normal)
+                normal = self.dense.write(graph, "project", self.network.projection, normal)
         with graph.scope("mask"):
             masked = graph.sub(graph.constant(np.float32(1)), graph.cast(mask))
             added = graph.mul(masked, graph.constant(np.float32(MASK_VALUE)))
@@ -103,7 +90,7 @@ class NetworkWriter:
         outputs = self._head(graph, normal, mask)
         for name in OUTPUT_NAMES[self.head]:
             graph.output(name, outputs[name])
-        self._progress.close()
+        self.dense.close()
 
     def _biased(self, graph: GraphBuilder, mask: Tensor, query: int | None) -> Tensor:
         """The mask with the bias by relative position, [H, S, S] or for one query [H, S]; without a bias as it is."""
@@ -137,14 +124,14 @@ class NetworkWriter:
         queried = self._first_token(graph, normal) if reads_first_token else normal
         with graph.scope("attention"):
             attention = self._first_token_attention if reads_first_token else self._attention
-            attended = self._dense(graph, "output", layer.attention_output, attention(graph, layer, read, mask))
+            attended = self.dense.write(graph, "output", layer.attention_output, attention(graph, layer, read, mask))
             residual = graph.mul(queried, graph.constant(layer.gamma))
             normal = self._norm(graph, graph.add(residual, attended))
         read = self._scaled(graph, normal, layer.attention_scale)
         expanded = self._activation(
-            graph, self._dense(graph, "intermediate", layer.intermediate, read), self.config.hidden_act
+            graph, self.dense.write(graph, "intermediate", layer.intermediate, read), self.config.hidden_act
         )
-        contracted = self._dense(graph, "output", layer.output, expanded)
+        contracted = self.dense.write(graph, "output", layer.output, expanded)
         residual = graph.mul(normal, graph.constant(layer.attention_gamma))
         return self._norm(graph, graph.add(residual, contracted))
 
@@ -181,10 +168,12 @@ class NetworkWriter:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value of all tokens, [S, D] each; int8 if there are ranges."""
         if not seen:
-            return tuple(self._dense(graph, name, getattr(layer, name), read) for name in ("query", "key", "value"))
+            return tuple(
+                self.dense.write(graph, name, getattr(layer, name), read) for name in ("query", "key", "value")
+            )
         steps = graph.quantize(read, *seen.input.step())
         return tuple(
-            self._dense_int8(graph, name, getattr(layer, name), steps, getattr(seen, name))
+            self.dense.write_int8(graph, name, getattr(layer, name), steps, getattr(seen, name))
             for name in ("query", "key", "value")
         )
 
@@ -197,19 +186,19 @@ class NetworkWriter:
         """
         heads, size = self.config.num_attention_heads, self.config.attention_head_size
         own = graph.constant(np.eye(heads, dtype=np.float32)[:, :, None])
-        query = self._dense(graph, "query", layer.query, self._first_token(graph, read))
+        query = self.dense.write(graph, "query", layer.query, self._first_token(graph, read))
         queries = graph.mul(graph.reshape(query, (1, heads, size)), own)
         queries = graph.reshape(queries, (heads, read.shape[1]))  # [H, D]
         # A key has no bias: the softmax would not see it.
-        asked = self._dense(graph, "key", Matrix(layer.key.kernel.T), queries)
+        asked = self.dense.write(graph, "key", Matrix(layer.key.kernel.T), queries)
         logits = graph.add(graph.batch_matmul(asked, read, transpose_y=True), mask)  # [H, S]
         answered = graph.batch_matmul(graph.softmax(logits), read)  # [H, D]
-        contexts = graph.reshape(self._dense(graph, "value", layer.value, answered), (heads, heads, size))
+        contexts = graph.reshape(self.dense.write(graph, "value", layer.value, answered), (heads, heads, size))
         return graph.reshape(graph.sum(graph.mul(contexts, own), axis=0), (1, read.shape[1]))
 
     def _head(self, graph: GraphBuilder, normal: Tensor, mask: Tensor) -> dict[str, Tensor]:
         if self.network.pooler is not None:
-            pooled = self._dense(graph, "pooler", self.network.pooler, normal)
+            pooled = self.dense.write(graph, "pooler", self.network.pooler, normal)
             normal = self._activation(graph, pooled, self.config.pooler_activation)
             if self.config.classifier_activation and self.head not in VECTORS:
                 normal = self._activation(graph, normal, self.config.classifier_activation)
@@ -219,7 +208,7 @@ class NetworkWriter:
             normal = graph.add(graph.mul(mean, gamma), beta)
         if self.head in VECTORS:
             return {"embedding": normal}
-        logits = self._dense(graph, "classifier", self.network.classifier, normal)
+        logits = self.dense.write(graph, "classifier", self.network.classifier, normal)
         if self.head == "span":
             start, end = graph.split(graph.transpose(logits, (1, 0)), 2, axis=0)  # [1, S] each
             return {"start_logits": start, "end_logits": end}
@@ -253,49 +242,3 @@ class NetworkWriter:
         if name in ("relu", "tanh"):
             return getattr(graph, name)(x)
         return graph.gelu(x, approximate=name != "gelu")
-
-    def _dense(self, graph: GraphBuilder, name: str, dense: Matrix, x: Tensor) -> Tensor:
-        """float32 -> float32."""
-        stored = self.mode.weights if dense.kernel.size >= FEWEST_QUANTIZED else "float32"
-        with graph.scope(name):
-            if stored in INTEGER_BITS and self.mode.scales_behind:
-                return self._dense_scaled_behind(graph, dense, x)
-            if stored in INTEGER_BITS:
-                weights = self._integer_weights(graph, dense)
-            elif stored == "float16":
-                weights = graph.dequantize(graph.constant(dense.kernel.T.astype(np.float16)))
-            else:
-                weights = graph.constant(dense.kernel.T)
-            return graph.fully_connected(x, weights, None if dense.bias is None else graph.constant(dense.bias))
-
-    def _dense_scaled_behind(self, graph: GraphBuilder, dense: Matrix, x: Tensor) -> Tensor:
-        """x W + b = (x I + b / s) s with integers I and scales s, W = I s."""
-        integers, scales = self._quantized_weights(graph.path, dense)
-        scales = scales.ravel()
-        weights = self._integer_constant(graph, integers, ONE)
-        bias = None if dense.bias is None else graph.constant(dense.bias / scales)
-        return graph.mul(graph.fully_connected(x, weights, bias), graph.constant(scales))
-
-    def _dense_int8(self, graph: GraphBuilder, name: str, dense: Matrix, x: Tensor, output: Range) -> Tensor:
-        """int8 -> int8."""
-        with graph.scope(name):
-            weights = self._integer_weights(graph, dense)
-            return graph.fully_connected_int8(x, weights, dense.bias, *output.even_step())
-
-    def _integer_weights(self, graph: GraphBuilder, dense: Matrix) -> Tensor:
-        """The weights of the layer in whose scope this is called, with a scale for each output."""
-        return self._integer_constant(graph, *self._quantized_weights(graph.path, dense))
-
-    def _integer_constant(self, graph: GraphBuilder, integers: np.ndarray, scales: np.ndarray) -> Tensor:
-        return graph.constant(integers, scale=scales, type=INT4 if self.mode.weights == "int4" else None)
-
-    def _quantized_weights(self, path: str, dense: Matrix) -> tuple[np.ndarray, np.ndarray]:
-        """Integers [out, in] and scales [out, 1] of the layer of this name."""
-        if path not in self._quantized:
-            seen = self.calibration.dense.get(path)
-            bits = INTEGER_BITS[self.mode.weights]
-            moments, sensitivity = (seen.moments, seen.sensitivity) if seen else (None, None)
-            self._quantized[path] = quantized(dense.kernel.T, bits, 0, moments, sensitivity=sensitivity)
-            if sensitivity is not None:
-                self._progress.show(len(self._quantized))
-        return self._quantized[path]
