@@ -46,7 +46,7 @@ docs: .venv/.docs
 	$(BIN)/python -m mkdocs build --strict --quiet
 	@echo "wrote build/docs/index.html"
 
-docs-test: .venv/.dev .venv/.docs .venv/.teacher
+docs-test: .venv/.dev .venv/.docs .venv/.android .venv/.teacher
 	$(BIN)/python -m pytest -m docs tests/docs $(ARGS)
 
 # Outside the checkout, so that nothing but the wheel is imported.
