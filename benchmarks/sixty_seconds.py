@@ -29,7 +29,8 @@ BATCH = 32
 class Clock(keras.callbacks.Callback):
     """Raises the rate in the first tenth of a stage's time, then lowers it with the time that is left, and ends the stage.
 
-    Without the rise Adam's first step moves every weight by the whole rate, and a stage may have time for few.
+    Without the rise Adam's first step moves every weight by the whole rate, and a stage may have time for few. The first step,
+    which is traced, has a rate of zero; the rise begins behind it.
     """
 
     def __init__(self, begin: float, end: float):
@@ -37,15 +38,18 @@ class Clock(keras.callbacks.Callback):
         self.begin, self.end, self.steps = begin, end, 0
 
     def on_train_batch_begin(self, batch, logs=None):
-        left = (self.end - time.process_time()) / (self.end - self.begin)
-        self.model.optimizer.learning_rate = self.peak * min(max(left, 0.0), 10 * (1 - left))
+        left = max(self.end - time.process_time(), 0.0) / (self.end - self.begin) if self.steps else 1.0
+        self.model.optimizer.learning_rate = self.peak * min(left, 10 * (1 - left))
 
     def on_train_begin(self, logs=None):
         self.peak = float(self.model.optimizer.learning_rate)
 
     def on_train_batch_end(self, batch, logs=None):
         self.steps += 1
-        if time.process_time() >= self.end:
+        now = time.process_time()
+        if self.steps == 1:
+            self.begin = now
+        if now >= self.end:
             self.model.stop_training = True
 
 
@@ -78,6 +82,9 @@ def measure(task: str) -> list[Measured]:
     steps = []
     for number, (objective, rate) in enumerate(zip(objectives, FLAGS.learning_rates, strict=True)):
         budget = (FLAGS.seconds - spent) / (2 - number)
+        if budget <= 0:
+            steps.append(0)
+            continue
         begin = time.process_time()
         distiller = tb.Distiller(teacher, student, objective, projections if number == 0 else None)
         distiller.compile(AdamW(float(rate), weight_decay=0.01, global_clipnorm=1.0, epsilon=1e-6, undecayed=UNDECAYED))

@@ -147,11 +147,20 @@ def test_special_tokens_count_as_the_most_frequent_word(model_dir, texts):
 
 def test_entries_without_a_use_are_the_last_of_those_that_no_text_has(model_dir, vocabulary):
     """BERT's vocabulary lists 994 of them, and a thousand characters, before its first word."""
-    words = [*vocabulary, "[unused1]", "早", "##早", "common", "##mon"]
-    counts = dict(zip(words, count_tokens(["a"], Tokenizer.from_directory(model_dir(words=words))), strict=True))
+    words = [*vocabulary, "[unused1]", "早", "##早", "common", "##mon", "film"]
+    counts = dict(zip(words, count_tokens(["film"], Tokenizer.from_directory(model_dir(words=words))), strict=True))
     assert not any(counts[word] for word in ("[unused0]", "[unused1]", "早", "##早"))
-    assert counts["a"] == counts["[CLS]"] == 1
+    assert counts["film"] == counts["[CLS]"] == 1
     assert 1 > counts["common"] > counts["##mon"] > 0
+
+
+def test_characters_count_as_words_where_texts_are_made_of_them(model_dir, vocabulary):
+    """As Chinese is in BERT's vocabulary."""
+    words = [*vocabulary, "早", "安", "common"]
+    tokenizer = Tokenizer.from_directory(model_dir(words=words))
+    counts = dict(zip(words, count_tokens(["早 早 早"], tokenizer), strict=True))
+    assert counts["早"] == 3 and 1 > counts["安"] > counts["common"] > 0
+    assert counts["[unused0]"] == 0
 
 
 def test_a_pruned_directory_has_coded_words_and_is_not_pruned_again(model_dir, vocabulary, texts, tmp_path):

@@ -31,13 +31,17 @@ def count_tokens(texts: Iterable[Text], tokenizer: Tokenizer) -> np.ndarray:
     """How often each id [V] occurs in texts; special tokens as often as the most frequent one.
 
     An entry that no text has counts less than once, the later the vocabulary lists it the less: vocabularies are sorted by
-    frequency. Entries without a use and single characters, which many vocabularies list first, count nothing.
+    frequency. Entries without a use count nothing, and where texts have words, neither do single characters: many vocabularies
+    list both first.
     """
     counts, texts = np.zeros(tokenizer.vocab_size), parts(texts)
     while chunk := list(itertools.islice(texts, _TEXTS_AT_A_TIME)):
         counts += np.bincount(tokenizer.tokenize(chunk).flat_values.numpy(), minlength=len(counts))
     words = tokenizer.vocabulary
-    likely = np.array([not word.startswith("[") and len(word.removeprefix("##")) > 1 for word in words])
+    characters = np.array([len(word.removeprefix("##")) == 1 for word in words])
+    likely = np.array([not word.startswith("[") for word in words])
+    if counts[characters].sum() <= counts.sum() / 2:  # unlike Chinese, whose words are characters
+        likely &= ~characters
     counts = np.where((counts == 0) & likely, 1 / (2 + np.arange(len(counts))), counts)
     special = [number for number, word in enumerate(words) if word in SPECIAL_TOKENS]
     counts[special] = counts.max()

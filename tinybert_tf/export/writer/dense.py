@@ -26,11 +26,21 @@ class DenseWriter:
         self.mode, self.seen = mode, seen or {}
         self._quantized: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         # Rounding for the answers is what takes time.
-        self._slow = {name for name, layer in self.seen.items() if layer.sensitivity is not None}
+        self._slow = {name for name, layer in self.seen.items() if _is_rounded_for_answers(layer)}
         self._progress = Progress("rounding", len(self._slow), "layer")
 
     def write(self, graph: GraphBuilder, name: str, dense: Matrix, x: Tensor) -> Tensor:
-        """float32 -> float32."""
+        """A layer whose products are float32.
+
+        Args:
+            graph: to write into.
+            name: of the layer, below the present scope.
+            dense: its weights.
+            x: float32 [*, in].
+
+        Returns:
+            float32 [*, out].
+        """
         stored = self.mode.weights if dense.kernel.size >= FEWEST_QUANTIZED else "float32"
         with graph.scope(name):
             if stored in INTEGER_BITS and self.mode.scales_behind:
@@ -44,7 +54,7 @@ class DenseWriter:
             return graph.fully_connected(x, weights, None if dense.bias is None else graph.constant(dense.bias))
 
     def write_int8(self, graph: GraphBuilder, name: str, dense: Matrix, x: Tensor, output: Range) -> Tensor:
-        """int8 -> int8."""
+        """As `write`, from int8 [*, in] to int8 [*, out], whose values lie in the range `output`."""
         with graph.scope(name):
             weights = self._constant(graph, *self._integers(graph.path, dense))
             return graph.fully_connected_int8(x, weights, dense.bias, *output.even_step())
@@ -73,3 +83,7 @@ class DenseWriter:
             if path in self._slow:
                 self._progress.show(len(self._slow & self._quantized.keys()))
         return self._quantized[path]
+
+
+def _is_rounded_for_answers(seen: SeenInput) -> bool:
+    return seen.sensitivity is not None and len(seen.moments) * len(seen.sensitivity) >= FEWEST_QUANTIZED
