@@ -7,9 +7,13 @@ Both are measured in turn on SST-2's first rows, the loop on an even selection o
 head's.
 """
 
+import collections
+import functools
 import logging
 import statistics
 import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -21,12 +25,13 @@ from tinybert_tf.augmentation import Augmentation, Augmenter, MaskedLM, WordVect
 from tinybert_tf.augmentation.algorithm import replaceable, words_for_vectors
 from tinybert_tf.augmentation.masked_lm import Query
 from tinybert_tf.augmentation.words import is_one_piece, kind, split_sentences
-from tinybert_tf.bert import INPUT_NAMES, logits_model
+from tinybert_tf.bert import INPUT_NAMES, BertModel, logits_model
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Tokenizer, load_task
 
 FLAGS = flags.FLAGS
 GOAL_ROWS = 5000
+REFERENCE = "loop, tf.function"
 flags.DEFINE_string("data_dir", None, "folder of GLUE files", required=True)
 flags.DEFINE_string("masked_lm", None, "model directory; absent: MiniLM with a random head")
 flags.DEFINE_string("word_vectors", None, "GloVe or word2vec text file; absent: none")
@@ -73,6 +78,38 @@ def queries(rows, tokenizer: Tokenizer, settings: Augmentation) -> list[Query]:
     ]
 
 
+def masked_lms(tokenizer: Tokenizer, directory: Path, candidates: int) -> dict[str, MaskedLM]:
+    """The same network in single precision and in bfloat16."""
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        keras.utils.set_random_seed(0)  # of the random head, if it is one
+        model = load_model(directory, head="masked_lm", dtype=dtype)
+        found[dtype] = MaskedLM(model, tokenizer, candidates=candidates)
+    return found
+
+
+def loops(model: BertModel, tokenizer: Tokenizer, candidates: int) -> dict[str, OneAtATime]:
+    """The straightforward way, with Keras' own call and with a compiled one."""
+    network = logits_model(model)
+    spec = {name: tf.TensorSpec([1, None], tf.int32) for name in INPUT_NAMES}
+    call = functools.partial(network, training=False)
+    forwards = {"loop, Keras calls": call, REFERENCE: tf.function(call, input_signature=[spec])}
+    return {name: OneAtATime(forward, tokenizer, candidates) for name, forward in forwards.items()}
+
+
+def print_agreement(found: Mapping[str, Sequence[set]], models: Mapping[str, MaskedLM], asked: Sequence[Query]) -> None:
+    """How many candidates of the loops are those of the batches."""
+    for dtype, masked_lm in models.items():
+        candidates = [set(many) for many in masked_lm(asked)]
+        for name, sets in found.items():
+            equal = sum(one == many for one, many in zip(sets, candidates, strict=True)) / len(asked)
+            shared = sum(len(one & many) / len(one) for one, many in zip(sets, candidates, strict=True)) / len(asked)
+            print(
+                f"{dtype} against {name}: of {len(asked)} words {equal:.1%} have the same set of candidates, "
+                f"{shared:.1%} of the candidates are shared"
+            )
+
+
 def main(argv: list[str]) -> None:
     del argv
     logging.basicConfig(level=logging.ERROR, force=True)
@@ -85,75 +122,50 @@ def main(argv: list[str]) -> None:
     if FLAGS.word_vectors:
         words = words_for_vectors([row.text for row in rows], tokenizer, settings)
         neighbors = WordVectors.read(FLAGS.word_vectors).neighbors(words, settings.candidates)
+    models = masked_lms(tokenizer, directory, settings.candidates)
+    batched = {dtype: Augmenter(settings, masked_lm, neighbors) for dtype, masked_lm in models.items()}
+    looped = loops(models["float32"].model, tokenizer, settings.candidates)
 
-    masked_lms = {}
-    for dtype in ("float32", "bfloat16"):
-        keras.utils.set_random_seed(0)  # of the random head, if it is one
-        model = load_model(directory, head="masked_lm", dtype=dtype)
-        masked_lms[dtype] = MaskedLM(model, tokenizer, candidates=settings.candidates)
-    batched = {dtype: Augmenter(settings, masked_lm, neighbors) for dtype, masked_lm in masked_lms.items()}
-    network = logits_model(masked_lms["float32"].model)
-    spec = {name: tf.TensorSpec([1, None], tf.int32) for name in INPUT_NAMES}
-    compiled = tf.function(lambda features: network(features, training=False), input_signature=[spec])
-    looped = {
-        "loop, Keras calls": OneAtATime(
-            lambda features: network(features, training=False), tokenizer, settings.candidates
-        ),
-        "loop, tf.function": OneAtATime(compiled, tokenizer, settings.candidates),
-    }
+    # Traces; among a large vocabulary's scores there are near ties, which trace the float64 model too.
     for augmenter in batched.values():
-        augmenter(
-            warm_up
-        )  # traces; among a large vocabulary's scores there are near ties, which trace the float64 model too
+        augmenter(warm_up)
     for loop in looped.values():
         for query in queries(warm_up, tokenizer, settings)[:20]:
             loop(query)
 
     loop_rows = rows[:: max(1, len(rows) // FLAGS.loop_rows)]
-    asked = queries(loop_rows, tokenizer, settings)
-    words = {name: len(asked) for name in looped} | dict.fromkeys(batched, len(queries(rows, tokenizer, settings)))
-    seconds, found, copies = {name: [] for name in words}, {name: [] for name in looped}, 0
+    asked, all_asked = queries(loop_rows, tokenizer, settings), len(queries(rows, tokenizer, settings))
+    spent, found, copies = collections.defaultdict(list), {name: [] for name in looped}, 0
 
-    def timed(name: str, work):
+    def timed(name: str, work: Callable, *args):
         wall, cpu = time.perf_counter(), time.process_time()
-        result = work()
-        seconds[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+        result = work(*args)
+        spent[name].append((time.perf_counter() - wall, time.process_time() - cpu))
         return result
 
     for number in range(FLAGS.rounds):
-        part = rows[number :: FLAGS.rounds]
         for name, augmenter in batched.items():
-            copies += len(timed(name, lambda augmenter=augmenter, part=part: augmenter(part).copies))
+            copies += len(timed(name, augmenter, rows[number :: FLAGS.rounds]).copies)
         for name, loop in looped.items():
-            some = asked[number :: FLAGS.rounds]
-            found[name] += timed(name, lambda loop=loop, some=some: [loop(query) for query in some])
-    in_turn = [query for number in range(FLAGS.rounds) for query in asked[number :: FLAGS.rounds]]
+            found[name] += timed(
+                name, lambda some, loop=loop: [loop(query) for query in some], asked[number :: FLAGS.rounds]
+            )
 
     # Seconds a word, the rounds' total over the words of all rounds.
-    each = {name: [sum(values) / words[name] for values in zip(*spent, strict=True)] for name, spent in seconds.items()}
-    reference = "loop, tf.function"
+    words = dict.fromkeys(looped, len(asked)) | dict.fromkeys(batched, all_asked)
+    each = {name: [sum(values) / words[name] for values in zip(*times, strict=True)] for name, times in spent.items()}
     table = [
         Measured(
             "SST-2, words that the masked LM is asked about", name, 1 / wall, "words",
-            statistics.median(round_wall for round_wall, _ in seconds[name]), statistics.median(c for _, c in seconds[name]),
-            reference, each[reference][0] / wall, each[reference][1] / cpu,
-            note=f"{GOAL_ROWS * words['float32'] / len(rows) * wall / 60:.1f} min for {GOAL_ROWS} rows",
+            statistics.median(round_wall for round_wall, _ in spent[name]), statistics.median(c for _, c in spent[name]),
+            REFERENCE, each[REFERENCE][0] / wall, each[REFERENCE][1] / cpu,
+            note=f"{GOAL_ROWS * all_asked / len(rows) * wall / 60:.1f} min for {GOAL_ROWS} rows",
         )
         for name, (wall, cpu) in each.items()
     ]  # fmt: skip
-    report(
-        "augmentation",
-        table,
-        f"{len(rows)} rows, {words['float32']} masked words, {copies // 2} copies; loops: {len(loop_rows)} rows",
-    )
-    for name, sets in found.items():
-        for dtype, masked_lm in masked_lms.items():
-            equal = sum(one == set(many) for one, many in zip(sets, masked_lm(in_turn), strict=True)) / len(in_turn)
-            shared = sum(len(one & set(many)) / len(one) for one, many in zip(sets, masked_lm(in_turn), strict=True))
-            print(
-                f"{dtype} against {name}: of {len(in_turn)} words {equal:.1%} have the same set of candidates, "
-                f"{shared / len(in_turn):.1%} of the candidates are shared"
-            )
+    note = f"{len(rows)} rows, {all_asked} masked words, {copies // 2} copies; loops: {len(loop_rows)} rows"
+    report("augmentation", table, note)
+    print_agreement(found, models, [query for number in range(FLAGS.rounds) for query in asked[number :: FLAGS.rounds]])
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def measure_importance(model: BertModel, batches: Iterable[Mapping], seed: int =
 
     signature = {name: tf.TensorSpec([None, None], tf.int32) for name in INPUT_NAMES}
 
-    @tf.function(input_signature=[signature])
+    @tf.function(input_signature=[signature], autograph=False)
     def gates(features):  # the derivative by the gate of each row of each kernel
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(kernels)

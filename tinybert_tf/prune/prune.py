@@ -103,11 +103,7 @@ def prune(
     """
     changes, output_dir = Sizes(**sizes), Path(output_dir)
     has_target = target_mb is not None or target_ms is not None
-    if not changes.given and not has_target and whole_rows is None:
-        names = [*(field.name for field in dataclasses.fields(Sizes)), "whole_rows"]
-        raise InputError(f"nothing to prune: give one of {', '.join(f'`{name}`' for name in names)}, or a target")
-    if has_target and whole_rows is not None:
-        raise InputError("is not chosen with a target; give the sizes", "whole_rows", whole_rows)
+    _check_request(changes, has_target, whole_rows)
     sources = {"": resolve_directory(model_dir, "--model_dir")}
     if teacher is not None:
         sources[TEACHER] = resolve_directory(teacher, "--teacher")
@@ -116,17 +112,7 @@ def prune(
     for source in sources.values():
         check_same_words(tokenizer, Tokenizer.from_directory(source))
     texts, held_out = with_held_out(texts, held_out)
-    models = {name: load_model(source) for name, source in sources.items()}
-    for name, model in models.items():
-        if isinstance(model, BiLstmModel):
-            raise InputError(f"{sources[name]}: is a BiLSTM, which has no layers to prune")
-    config = changes.applied(models[""].config)
-    if whole_rows is not None:
-        check_codes(changes.vocab_size or config.vocab_size, config.embedding_width, whole_rows)
-    for name, model in models.items():
-        if model.word_codes is not None:
-            raise InputError(f"{sources[name]}: its words are coded already; prune the model that it was made from")
-
+    models = _load(sources, changes, whole_rows)
     rows = uniform_sample(texts, _ROWS, seed)
     seq_len = min(seq_len, changes.max_position_embeddings or models[""].config.max_position_embeddings)
     work = _Work(
@@ -223,6 +209,30 @@ def _first_tokens(batches: Iterable[Mapping]) -> Iterator[Mapping]:
 def _projections(source: Path, model: BertModel) -> list[Projection | None] | None:
     """The projections in a student's directory, if any."""
     return read_projections(source, model.config.num_hidden_layers + 1) if (source / PROJECTIONS).is_file() else None
+
+
+def _check_request(changes: Sizes, has_target: bool, whole_rows: int | None) -> None:
+    """Raises InputError where nothing is asked for, or two things that exclude each other."""
+    if not changes.given and not has_target and whole_rows is None:
+        names = [*(field.name for field in dataclasses.fields(Sizes)), "whole_rows"]
+        raise InputError(f"nothing to prune: give one of {', '.join(f'`{name}`' for name in names)}, or a target")
+    if has_target and whole_rows is not None:
+        raise InputError("is not chosen with a target; give the sizes", "whole_rows", whole_rows)
+
+
+def _load(sources: Mapping[str, Path], changes: Sizes, whole_rows: int | None) -> dict[str, BertModel]:
+    """The networks of some directories. Raises InputError for those that cannot be pruned to the sizes asked for."""
+    models = {name: load_model(source) for name, source in sources.items()}
+    for name, model in models.items():
+        if isinstance(model, BiLstmModel):
+            raise InputError(f"{sources[name]}: is a BiLSTM, which has no layers to prune")
+    config = changes.applied(models[""].config)
+    if whole_rows is not None:
+        check_codes(changes.vocab_size or config.vocab_size, config.embedding_width, whole_rows)
+    for name, model in models.items():
+        if model.word_codes is not None:
+            raise InputError(f"{sources[name]}: its words are coded already; prune the model that it was made from")
+    return models
 
 
 def _check_output(output_dir: Path, sources: Mapping[str, Path]) -> None:
