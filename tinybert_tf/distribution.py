@@ -218,7 +218,7 @@ def all_reduce_sum(values):
     return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
-@tf.function
+@tf.function(autograph=False)
 def _sum_over_workers(value: tf.Tensor) -> tf.Tensor:
     """The sum over all replicas of their workers' values."""
     strategy = tf.distribute.get_strategy()
@@ -282,7 +282,7 @@ def on_all_replicas(function: Callable[[Any], tf.Tensor], signature: Any = None)
         return strategy.gather(strategy.run(of_this_replica, args=(batch,)), axis=0)
 
     options = {"reduce_retracing": True} if signature is None else {"input_signature": [signature]}
-    return tf.function(function if replicas == 1 else of_all, **options)
+    return tf.function(function if replicas == 1 else of_all, autograph=False, **options)
 
 
 def prepare_for_fit(model: keras.Model) -> None:

@@ -152,7 +152,7 @@ class MaskedLM:
         count = min(self.count + 1, len(self._groups))
         vector = tf.TensorSpec([None], tf.int32)
 
-        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), vector, vector, vector, vector])
+        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), *[vector] * 4], autograph=False)
         def top(word_ids, lengths, positions, own, kinds):
             scores = scores_of(word_ids, lengths, positions)
             if scores.dtype == tf.float64:

@@ -2,13 +2,13 @@
 
 import collections
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tinybert_tf.data.encoding import Rows, encoded_rows
+from tinybert_tf.data.encoding import Rows, as_graph, encoded_rows
 from tinybert_tf.data.split import Split, TaskData
 from tinybert_tf.data.tasks import Task, label_ids
 from tinybert_tf.data.tokenizer import Tokenizer
@@ -83,16 +83,10 @@ def batches(
     """
     task = getattr(task, "task", task)
     _check_sizes(batch_size, seq_len, epochs)
+    if in_order and shuffle_seed is not None:
+        raise InputError("a shuffled order is not that of the file; leave out `shuffle_seed`", "in_order", in_order)
     if model is not None:
-        head = getattr(model, "head", None)
-        if head in _TASK_HEADS and head != task.head:
-            raise InputError(f"has the head {head!r}, but task {task.name} needs {task.head!r}", "model")
-        check_fits(tokenizer, model.config, seq_len)
-        if task.has_pairs and getattr(model.config, "type_vocab_size", 2) == 1:
-            raise InputError(
-                "the model has type_vocab_size=1, but the task's pairs of texts need 2 token types; take a model that was built "
-                "with two"
-            )
+        _check_model(model, tokenizer, task, seq_len)
         seq_len = seq_len or min(task.seq_len, model.config.max_position_embeddings)
     if ids is None:
         ids = label_ids(task, None if model is None else model.config.label2id)
@@ -104,26 +98,47 @@ def batches(
     lengths = tf.constant(checked_buckets(buckets, seq_len), tf.int64)
     rows = encoded_rows(split, tokenizer, task, seq_len, ids, label_weights)
     if shuffle_seed is not None:
-        if in_order:
-            raise InputError("a shuffled order is not that of the file; leave out `shuffle_seed`", "in_order", in_order)
         rows = rows.shuffle(SHUFFLE_BUFFER, seed=shuffle_seed, reshuffle_each_iteration=True)
     rows = rows.repeat(epochs)
+    if in_order:
+        chosen = rows.ragged_batch(batch_size)
+    else:
+        windows = rows.ragged_batch(WINDOW_BATCHES * batch_size).enumerate()
+        chosen = windows.flat_map(_cutter(lengths, batch_size, shuffle_seed))
+    pad = _padder(lengths, tokenizer.pad_id, None if in_order else batch_size, row_numbers)
+    dataset = chosen.map(pad, tf.data.AUTOTUNE, deterministic=True)
+    count = -(-len(split) * epochs // batch_size)
+    return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
 
+
+def _cutter(
+    lengths: tf.Tensor, batch_size: int, shuffle_seed: int | None
+) -> Callable[[tf.Tensor, Rows], tf.data.Dataset]:
+    """A function that sorts the examples of a numbered window by length and cuts them into batches, these in random order."""
+
+    @as_graph
     def cut(number, window: Rows) -> tf.data.Dataset:
-        """A window's batches: examples sorted by length and cut into batches, the batches in random order."""
         order = tf.argsort(tf.searchsorted(lengths, window.word_ids.row_lengths()), stable=True)
         begins = tf.range(0, tf.size(order), batch_size)
         if shuffle_seed is not None:
             keys = tf.random.stateless_uniform(tf.shape(begins), [shuffle_seed, number])
             begins = tf.gather(begins, tf.argsort(keys))
-        chosen = tf.data.Dataset.from_tensor_slices(begins).map(lambda begin: order[begin : begin + batch_size])
-        return chosen.map(lambda places: Rows(*(tf.gather(values, places) for values in window)))
+        chosen = tf.data.Dataset.from_tensor_slices(begins).map(
+            as_graph(lambda begin: order[begin : begin + batch_size])
+        )
+        return chosen.map(as_graph(lambda places: Rows(*(tf.gather(values, places) for values in window))))
 
+    return cut
+
+
+def _padder(lengths: tf.Tensor, pad_id: int, static_size: int | None, row_numbers: bool) -> Callable[[Rows], tuple]:
+    """A function that pads a batch to the next of `lengths`, and to `static_size` rows where it is not None."""
+
+    @as_graph
     def pad(batch: Rows):
         longest = batch.word_ids.bounding_shape(axis=1)
         length = lengths[tf.searchsorted(lengths, [longest])[0]]
-        size = tf.size(batch.number, tf.int64) if in_order else batch_size
-        static_size = None if in_order else batch_size
+        size = tf.size(batch.number, tf.int64) if static_size is None else static_size
 
         def filled(values, filling=0):
             """Values of tokens become [size, length], values of rows [size]; `filling` where there are none."""
@@ -134,20 +149,14 @@ def batches(
             )
 
         features = {
-            "input_word_ids": filled(batch.word_ids, tokenizer.pad_id),
+            "input_word_ids": filled(batch.word_ids, pad_id),
             "input_mask": filled(tf.ones_like(batch.word_ids)),
             "input_type_ids": filled(batch.type_ids),
         }
         padded = (features, filled(batch.label), filled(batch.weight))
         return (*padded, filled(batch.number, -1)) if row_numbers else padded
 
-    if in_order:
-        chosen = rows.ragged_batch(batch_size)
-    else:
-        chosen = rows.ragged_batch(WINDOW_BATCHES * batch_size).enumerate().flat_map(cut)
-    dataset = chosen.map(pad, tf.data.AUTOTUNE, deterministic=True)
-    count = -(-len(split) * epochs // batch_size)
-    return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
+    return pad
 
 
 def _check_sizes(batch_size: int, seq_len: int | None, epochs: int) -> None:
@@ -155,6 +164,19 @@ def _check_sizes(batch_size: int, seq_len: int | None, epochs: int) -> None:
     for name, (value, lowest) in least.items():
         if value is not None and (not isinstance(value, int | np.integer) or value < lowest):
             raise InputError(f"must be an integer of at least {lowest}", name, value)
+
+
+def _check_model(model: Any, tokenizer: Tokenizer, task: Task, seq_len: int | None) -> None:
+    """Raises InputError for a network of another head, or one that cannot read the task's texts."""
+    head = getattr(model, "head", None)
+    if head in _TASK_HEADS and head != task.head:
+        raise InputError(f"has the head {head!r}, but task {task.name} needs {task.head!r}", "model")
+    check_fits(tokenizer, model.config, seq_len)
+    if task.has_pairs and getattr(model.config, "type_vocab_size", 2) == 1:
+        raise InputError(
+            "the model has type_vocab_size=1, but the task's pairs of texts need 2 token types; take a model that was built "
+            "with two"
+        )
 
 
 def check_fits(tokenizer: Tokenizer, config: Any, seq_len: int | None) -> None:

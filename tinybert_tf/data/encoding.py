@@ -31,6 +31,10 @@ class Rows(NamedTuple):
     number: tf.Tensor
 
 
+# Functions of datasets branch on Python values alone; AutoGraph's conversion would take most of the time to their first batch.
+as_graph = tf.autograph.experimental.do_not_convert
+
+
 def encoded_rows(
     split: Split,
     tokenizer: Tokenizer,
@@ -41,7 +45,7 @@ def encoded_rows(
 ) -> tf.data.Dataset:
     """The rows of a split, encoded, one at a time: `Rows` without their first dimension; see `encoded_chunks`."""
     rows = encoded_chunks(split, tokenizer, task, seq_len, ids, label_weights).unbatch()
-    return rows.map(lambda row: Rows(*map(_as_tensor, row)))
+    return rows.map(as_graph(lambda row: Rows(*map(_as_tensor, row))))
 
 
 def encoded_chunks(
@@ -66,6 +70,7 @@ def encoded_chunks(
         label = tf.RaggedTensorSpec([None, None], tf.int32, ragged_rank=1)
     signature = (text, text, label, tf.TensorSpec([None], tf.int32))
 
+    @as_graph
     def encode(texts, pairs, labels, numbers):
         if per_word:
             return Rows(*encode_words(tokenizer, texts, labels, seq_len, len(task.labels)), numbers)

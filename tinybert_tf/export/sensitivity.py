@@ -61,7 +61,9 @@ def measure_sensitivity(
     table, kernels = model.embeddings.word_embeddings.embeddings.value, _kernels(model)
     signs = tf.random.Generator.from_seed(seed)
 
-    @tf.function(input_signature=[{name: tf.TensorSpec([None, None], tf.int32) for name in INPUT_NAMES}])
+    @tf.function(
+        input_signature=[{name: tf.TensorSpec([None, None], tf.int32) for name in INPUT_NAMES}], autograph=False
+    )
     def moments(features):
         sources = [table, *kernels.values()]
         with tf.GradientTape(watch_accessed_variables=False) as tape:

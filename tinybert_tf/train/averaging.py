@@ -46,7 +46,7 @@ class AveragedWeights(keras.callbacks.Callback):
         finally:
             _assign(self._weights, self._latest)
 
-    @tf.function
+    @tf.function(autograph=False)
     def _add(self):
         self._steps.assign_add(1.0)
         kept = tf.minimum(self._decay, (1.0 + self._steps) / (10.0 + self._steps))

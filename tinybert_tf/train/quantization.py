@@ -164,7 +164,7 @@ class QuantizeAware(keras.callbacks.Callback):
         write_grid(Grid(self.mode, scaling), directory)
 
     # Of TinyBERT4 with a coded table: 96 ms of one core, 221 without XLA, the same bits.
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def _round(self):
         values = [
             _unfolded(weight, fake_quantized(_folded(weight), scales, weight.bits))
@@ -177,7 +177,7 @@ class QuantizeAware(keras.callbacks.Callback):
             rounded.assign(value)
             variable.assign(rounded)
 
-    @tf.function
+    @tf.function(autograph=False)
     def _step(self):
         for variable, exact, rounded in zip(self._variables, self._exact, self._rounded, strict=True):
             variable.assign(exact + (variable - rounded))

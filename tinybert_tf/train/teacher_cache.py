@@ -85,7 +85,7 @@ class TeacherCache:
             return
         missing = missing[np.argsort(self.shards.lengths[missing], kind="stable")]
         signature = {name: tf.TensorSpec([None, None], tf.int32) for name in INPUT_NAMES}
-        forward = tf.function(self._teacher, input_signature=[signature])
+        forward = tf.function(self._teacher, input_signature=[signature], autograph=False)
         begun = shown = time.perf_counter()
         for place in range(0, len(missing), _BATCH_SIZE):
             numbers = missing[place : place + _BATCH_SIZE]

@@ -72,7 +72,7 @@ def held_out_means(
         raise InputError("the corpus has no held-out examples; make it again with some (`held_out`)")
     dataset = read(batch_size=_HELD_OUT_BATCH, held_out=True, **reading).take(_HELD_OUT // _HELD_OUT_BATCH)
     dataset = (dataset if prepare is None else dataset.map(prepare)).cache()
-    measure = tf.function(model.measure)
+    measure = tf.function(model.measure, autograph=False)
 
     def evaluate() -> dict[str, float]:
         batches = [measure(batch) for batch in dataset]

@@ -72,7 +72,7 @@ def _rounded_in_turn(size: int, largest: int) -> Callable[[tf.Tensor, tf.Tensor]
     """
     signature = [tf.TensorSpec([size], tf.float64), tf.TensorSpec([size, size], tf.float64)]
 
-    @tf.function(input_signature=signature, jit_compile=True)
+    @tf.function(input_signature=signature, autograph=False, jit_compile=True)
     def compute(values, feedback):
         def step(number, values):
             value = values[number]
