@@ -33,13 +33,13 @@ def _seeded(seed):
 
 
 @pytest.fixture
-def eagerly():
+def eagerly(request):
     """Runs what Keras and TensorFlow would compile operation by operation: tracing a step of a small network takes seconds, the
-    step itself milliseconds. Not for tests about compiled steps or replicas.
+    step itself a tenth of one. Not for tests about compiled steps or replicas, nor for those with the mark `compiled`.
     """
     import tensorflow as tf
 
-    tf.config.run_functions_eagerly(True)
+    tf.config.run_functions_eagerly(request.node.get_closest_marker("compiled") is None)
     yield
     tf.config.run_functions_eagerly(False)
 

@@ -87,17 +87,18 @@ def test_a_loaded_masked_lm_still_shares_its_word_table(features, tmp_path):
     assert len(again.weights) == len(model.weights)
 
 
-@pytest.mark.parametrize("make", [classifier, distiller])
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", *map(slow, ("mixed_float16", "float64"))])
+@pytest.mark.parametrize("make", [slow(classifier), distiller])
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", *map(slow, ("float32", "mixed_float16", "float64"))])
 def test_models_fit_evaluate_and_predict_in_every_precision(make, dtype, features):
     checks.check_fit_evaluate_predict(compiled(make(dtype)), features, LABELS)
 
 
-@pytest.mark.parametrize("teacher_dtype", ["bfloat16", *map(slow, ("float64", "float16", "mixed_float16"))])
+@pytest.mark.parametrize("teacher_dtype", map(slow, ("bfloat16", "float64", "float16", "mixed_float16")))
 def test_a_teacher_has_a_precision_of_its_own(teacher_dtype, features):
     checks.check_fit_evaluate_predict(compiled(distiller(teacher_dtype=teacher_dtype)), features, LABELS)
 
 
+@pytest.mark.slow
 def test_models_load_in_a_process_that_only_imports_the_package_and_train_on_replicas(features, tmp_path):
     models = {
         "distiller": (compiled(distiller(teacher_dtype="bfloat16"), metrics=["accuracy"]), LABELS),

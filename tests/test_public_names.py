@@ -107,7 +107,7 @@ def directory(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", [*CALLABLES, *MODULES, "tinybert_tf"])
+@pytest.mark.parametrize("name", [*CALLABLES, *MODULES, pytest.param("tinybert_tf", marks=pytest.mark.slow)])
 def test_the_example_of_a_name_runs(name, directory, tmp_path, monkeypatch):
     value = tb if name == "tinybert_tf" else getattr(tb, name)
     docstring = inspect.getdoc(value)

@@ -110,6 +110,7 @@ def test_a_mode_that_older_results_lack_counts_as_one_that_does_not_run(load):
     assert line.startswith("| TF Lite (2.8.0) | 2.8.0 | \u2014 |")
 
 
+@pytest.mark.slow
 def test_the_gpu_benchmark_without_time_for_anything_says_so_in_one_line(tmp_path):
     command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--cpu", "--minutes=-1", f"--results={tmp_path}"]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -12,6 +12,8 @@ from tinybert_tf.bert.config import FAMILIES
 from tinybert_tf.bert.layers import relative_position_buckets
 from tinybert_tf.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 LOGIT_SHAPES = {
     "classification": (3, 3),
     "regression": (3, 1),

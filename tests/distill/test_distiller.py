@@ -12,6 +12,8 @@ from tinybert_tf.checkpoints import read_projections
 from tinybert_tf.distill import Distiller, TinyBertObjective
 from tinybert_tf.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 ALL_TERMS = TinyBertObjective(prediction_weight=1.0)
 NAMES = ("attention_loss", "hidden_loss", "embedding_loss", "prediction_loss")
 
@@ -38,6 +40,7 @@ def layer_names(model) -> set[str]:
     return {layer.name for layer in model.layers}
 
 
+@pytest.mark.compiled
 def test_fit_and_evaluate_take_a_dataset_and_the_loss_falls(distiller, batch):
     made = distiller(metrics=["accuracy"])
     data = tf.data.Dataset.from_tensor_slices(batch(8)).batch(3)  # the last batch is smaller
@@ -129,7 +132,11 @@ def test_training_changes_the_student_and_not_the_teacher(distiller, batch):
     assert not any(id(w) in theirs for w in made.trainable_variables)
 
 
-@pytest.mark.parametrize("objective", [TinyBertObjective.intermediate(), TinyBertObjective.prediction()])
+@pytest.mark.compiled
+@pytest.mark.parametrize(
+    "objective",
+    [TinyBertObjective.intermediate(), pytest.param(TinyBertObjective.prediction(), marks=pytest.mark.slow)],
+)
 def test_both_stages_train_a_student_of_another_width_and_an_uneven_depth(distiller, network, batch, objective):
     """768 hidden units and N % M == 0 are the original's conditions."""
     made = distiller(objective, student=network(layers=3, hidden=10), teacher=network(layers=4, hidden=14))

@@ -56,6 +56,7 @@ def test_an_mpnet_s_student_has_its_bias_by_relative_position(network, batches):
     )
 
 
+@pytest.mark.slow
 def test_an_electra_s_student_has_its_narrow_embeddings(network, batches):
     electra = {"model_type": "electra", "embedding_size": 4}
     teacher, student, copy = network(layers=3, **electra), network(layers=3, **electra), network(layers=3, **electra)

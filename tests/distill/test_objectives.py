@@ -10,6 +10,8 @@ import tensorflow as tf
 from tinybert_tf.distill import Distiller, Match, TinyBertObjective, objectives
 from tinybert_tf.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 def rows(objective, student, teacher):
     """(term, student's output, teacher's output, weight) of each row."""
@@ -173,6 +175,7 @@ def test_labels_are_mixed_in_with_a_weight(network, batch):
         distiller.evaluate(features, verbose=0)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("head", ["regression", "token_classification", "span", "classification"])
 def test_labels_of_every_head_can_be_learned_without_reading_the_teacher(network, batch, head):
     kind = {"regression": {"label2id": None}, "span": {"label2id": None}}.get(head, {})
@@ -189,6 +192,7 @@ def test_labels_of_every_head_can_be_learned_without_reading_the_teacher(network
     assert history["label_loss"][-1] < history["label_loss"][0]
 
 
+@pytest.mark.compiled
 def test_terms_read_the_inside_of_the_networks_by_name(network, batch):
     student, teacher = network(layers=2, hidden=8), network(layers=4, hidden=12, heads=3)
     objective = [

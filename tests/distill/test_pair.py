@@ -7,6 +7,8 @@ import pytest
 from tinybert_tf.distill import Distiller, TinyBertObjective, check_inputs, check_vocabulary
 from tinybert_tf.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 PREDICTION = TinyBertObjective.prediction()
 
 
@@ -109,7 +111,9 @@ def bag_of_words(activation=None, names=("input_word_ids",)):
     return keras.Model(inputs, keras.layers.Dense(3, activation=activation, name="answer")(hidden))
 
 
-@pytest.mark.parametrize("names", [("input_word_ids",), ("token_ids", "padding_mask")])
+@pytest.mark.parametrize(
+    "names", [("input_word_ids",), pytest.param(("token_ids", "padding_mask"), marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("role", ["student", "teacher"])
 def test_any_keras_classifier_takes_part_in_the_prediction_stage(network, batch, role, names):
     """With TF-Models' names of the inputs, or with KerasHub's."""

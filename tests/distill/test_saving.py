@@ -55,6 +55,7 @@ def test_weights_are_those_of_what_is_trained(distiller, batch, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_keras_callbacks_save_and_restore(distiller, batch, tmp_path):
     made = distiller()
     callbacks = [
@@ -87,7 +88,8 @@ def test_a_copy_has_the_networks_and_the_objective(distiller):
     assert again.student.config == made.student.config and again.teacher is not made.teacher
 
 
-@pytest.mark.parametrize("rows", [pytest.param(7, marks=pytest.mark.slow), None])
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [7, None])
 def test_a_batch_that_does_not_divide_into_parts_trains_as_a_whole_one(distiller, batch, rows):
     """`accumulation_steps` and a last batch of any size, of a known or an unknown number of rows."""
     features, labels, _ = batch(7)

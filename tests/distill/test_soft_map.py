@@ -32,7 +32,8 @@ def features():
     return {"input_word_ids": ids * mask, "input_mask": mask, "input_type_ids": np.zeros_like(ids)}
 
 
-@pytest.mark.parametrize("known", [pytest.param([1, 2], marks=pytest.mark.slow), [1, 3]])
+@pytest.mark.slow
+@pytest.mark.parametrize("known", [[1, 2], [1, 3]])
 def test_the_layers_that_a_student_was_copied_from_are_found(features, known):
     """Its first layer computes what the teacher's first computes; [1, 3]: the teacher's second layer changes nothing."""
     teacher, student = network(4, 1), network(2, 2)

@@ -155,6 +155,7 @@ def test_a_model_without_an_answer_is_refused(make_model):
         predict(compose(PredictSettings, model_dir=str(make_model("m", "encoder")), text="a"))
 
 
+@pytest.mark.slow
 def test_raw_text_is_normalized_as_the_settings_say(make_model):
     """MediaPipe's tokenizer keeps a soft hyphen, so the word is an unknown one; BERT's removes it."""
     common = {"model_dir": str(make_model("m", label2id={"a": 0, "b": 1})), "text": "the go\u00adod film"}

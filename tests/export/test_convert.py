@@ -110,6 +110,7 @@ def test_a_span_file_is_what_the_task_library_asks_for(model_dir, exported, feat
     np.testing.assert_allclose(start, expected["start_logits"][:1], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_fewer_bits_make_a_smaller_file(exported):
     sizes = [exported(quantize=mode).mb for mode in ("none", "float16", "dynamic", "int4_embeddings", "int4")]
     assert sizes == sorted(set(sizes), reverse=True)

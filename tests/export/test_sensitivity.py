@@ -52,6 +52,7 @@ def test_an_error_of_a_word_costs_the_square_of_what_it_changes(regressor, direc
     assert costs[0] / costs[1] == pytest.approx(slopes[0] / slopes[1], rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["layer_0/attention/query", "layer_1/attention/output", "pooler"])
 def test_an_error_of_an_output_costs_the_square_of_what_it_changes(regressor, directions, name):
     model, features = regressor

@@ -163,6 +163,7 @@ def test_characters_count_as_words_where_texts_are_made_of_them(model_dir, vocab
     assert counts["[unused0]"] == 0
 
 
+@pytest.mark.slow
 def test_a_pruned_directory_has_coded_words_and_is_not_pruned_again(model_dir, vocabulary, texts, tmp_path):
     # 255 vectors need more rows than the small vocabulary has.
     words = [*vocabulary, *(f"word{number}" for number in range(500))]

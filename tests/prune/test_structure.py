@@ -28,12 +28,16 @@ def batches(model_dir, texts):
     return list(feature_batches(texts[:40], Tokenizer.from_directory(model_dir("for_words")), 16, batch_size=1))
 
 
+def slow(value):
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 def outputs(model, features):
     found = model(features)
     return np.asarray(found.get("logits", found["sequence_output"]))
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", ["classification", *(slow(head) for head in HEADS if head != "classification")])
 def test_what_adds_nothing_has_no_importance(model_dir, batches, head):
     model = load_model(model_dir(head=head))
     layer = model.transformer_layers[1]
@@ -49,6 +53,7 @@ def test_what_adds_nothing_has_no_importance(model_dir, batches, head):
     assert np.sort(heads.ravel())[1] > 0 and np.sort(neurons.ravel())[1] > 0
 
 
+@pytest.mark.slow
 def test_importance_is_the_derivative_by_a_gate(model_dir, batches):
     """By differences: a neuron's outgoing weights scaled by 1 + step and 1 - step."""
     model = load_model(model_dir(head="regression"))
@@ -91,7 +96,7 @@ def with_zeroed_parts(folder, tokenizer_dir, head):
     return folder
 
 
-@pytest.mark.parametrize("head", ["classification", "span", "encoder"])
+@pytest.mark.parametrize("head", ["classification", *map(slow, ("span", "encoder"))])
 def test_neurons_that_add_nothing_leave_without_a_trace(model_dir, texts, head, tmp_path):
     folder = model_dir(head=head)
     with_zeroed_parts(folder, folder, head)
@@ -104,6 +109,7 @@ def test_neurons_that_add_nothing_leave_without_a_trace(model_dir, texts, head, 
     assert (difference[real] if difference.ndim == 3 else difference).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_a_narrower_network_is_nearer_to_its_source_than_a_random_one(model_dir, texts, tmp_path):
     folder = model_dir()
     sizes = {"num_hidden_layers": 2, "hidden_size": 12, "num_attention_heads": 3, "intermediate_size": 24}

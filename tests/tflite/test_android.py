@@ -165,7 +165,7 @@ def test_what_a_model_file_holds_is_read_from_it(check, tmp_path, lower_case, ve
         assert done.returncode == 0 and "model: 2 signatures" in done.stdout, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("head", ["span", "token_classification"])
+@pytest.mark.parametrize("head", ["span", pytest.param("token_classification", marks=pytest.mark.slow)])
 def test_outputs_of_each_position_are_those_of_the_length_that_ran(tmp_path, head, vectors_module):
     labels = {"no": 0, "yes": 1, "so so": 2} if head == "token_classification" else None
     model = export_tiny(tmp_path / "model.tflite", vectors_module, labels, lower_case=True, head=head)

@@ -25,7 +25,7 @@ def test_the_tokenizer_gives_the_ids_of_training(written_vectors):
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize("vocab_size", [None, 6000])
+@pytest.mark.parametrize("vocab_size", [None, pytest.param(6000, marks=pytest.mark.slow)])
 def test_real_text(real_data, tmp_path, vectors_module, vocab_size):
     """5,000 lines, with the whole vocabulary and with one that was cut."""
     vectors_module.write_real(tmp_path / "real", real_data, vocab_size)

@@ -43,7 +43,14 @@ def check(directory, coded_dir, is_table_trained=False):
         assert np.array_equal(old, new) == is_kept or "bias" in old.path, old.path
 
 
-@pytest.mark.parametrize(("quantize_aware", "train_integers"), [(None, True), ("int8", True), ("int8", False)])
+@pytest.mark.parametrize(
+    ("quantize_aware", "train_integers"),
+    [
+        pytest.param(None, True, marks=pytest.mark.slow),
+        ("int8", True),
+        pytest.param("int8", False, marks=pytest.mark.slow),
+    ],
+)
 def test_distillation_keeps_the_codes_and_trains_the_table_through_its_rounding(
     glue, make_directory, coded_dir, tmp_path, quantize_aware, train_integers
 ):
@@ -112,6 +119,7 @@ def test_theseus_refuses_a_coded_student(make_directory, coded_dir):
         Theseus(load_model(make_directory("teacher")), load_model(coded_dir), replacing_steps=1)
 
 
+@pytest.mark.slow
 def test_a_coded_teacher_teaches_in_bfloat16(glue, coded_dir, tmp_path):
     values = {
         "task": "sst2", "data_dir": str(glue), "output_dir": str(tmp_path / "run"), "seq_len": 16, "train_batch_size": 8,
@@ -121,6 +129,7 @@ def test_a_coded_teacher_teaches_in_bfloat16(glue, coded_dir, tmp_path):
     assert load_model(distill_task(build(DistillSettings, values))["model"]).word_codes is None
 
 
+@pytest.mark.slow
 def test_fine_tuning_keeps_the_table_and_its_codes(glue, coded_dir, tmp_path):
     values = {
         "task": "sst2", "data_dir": str(glue), "output_dir": str(tmp_path / "run"), "seq_len": 16, "train_batch_size": 8,

@@ -35,6 +35,7 @@ def test_a_teacher_at_chance_is_stopped_unless_it_is_allowed(glue, make_director
     assert json.loads((tmp_path / "d" / "run.json").read_text())["resolved"]["teacher_score"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_trained_student_is_kept_where_no_step_is_better(glue, make_directory, tmp_path, caplog):
     teacher, student = make_directory("t"), make_directory("s", num_hidden_layers=1)
     dev = glue / "SST-2" / "dev.tsv"

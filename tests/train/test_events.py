@@ -32,6 +32,7 @@ def run(glue, make_directory, tmp_path):
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_tensorboard_reads_measurements_and_attention_maps(run, tmp_path):
     events = EventAccumulator(str(run / "events"), size_guidance={"images": 0, "tensors": 0})
     events.Reload()

@@ -71,6 +71,7 @@ def test_the_intermediate_stage_alone_leaves_out_what_belongs_to_the_other(setti
     assert (whole.stage, whole.quantize_aware, whole.weight_averaging) == ("both", "int4", 0.9)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_with_pruning_resumes(settings, tmp_path, monkeypatch):
     from tests.train.test_resume import interrupt_after
 
@@ -85,6 +86,7 @@ def test_an_interrupted_run_with_pruning_resumes(settings, tmp_path, monkeypatch
     assert len(result["layer_map"]) == 2
 
 
+@pytest.mark.slow
 def test_a_network_that_was_pruned_from_other_weights_is_made_again(settings, tmp_path, make_directory):
     settings = replace(settings, prune_to="2x8x2x16", stage="prediction", max_steps=1, student=str(make_directory("s")))
     kept = tmp_path / "run" / "pruning" / "pruned_1"

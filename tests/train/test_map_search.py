@@ -118,6 +118,7 @@ def test_a_search_trains_with_the_map_that_it_found(glue, make_directory, tmp_pa
     assert distill_task(searching) == result
 
 
+@pytest.mark.slow
 def test_a_learned_map_is_read_out(glue, make_directory, tmp_path):
     teacher = make_directory("teacher", label2id=LABELS)
     result = distill_task(settings(tmp_path, glue, teacher, layer_map="learned", stage="intermediate"))

@@ -41,6 +41,7 @@ def test_a_method_is_a_flag(name, glue, make_directory, tmp_path):
     assert 0 <= result["score"] <= 1 and result["steps"] == (4 if name == "minilmv2" else 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "states"), [("pkd", [1]), pytest.param("distilbert", [2], marks=pytest.mark.slow)])
 def test_states_of_a_student_made_from_its_teacher_are_projected_as_it_was_made(
     name, states, glue, make_directory, tmp_path, monkeypatch
@@ -82,6 +83,7 @@ def test_a_chain_leads_from_a_teacher_of_16_heads_through_an_assistant_of_12(glu
         distill_task(settings(glue, teacher, tmp_path, output_dir=str(tmp_path / "plain"), **common))
 
 
+@pytest.mark.slow
 def test_a_bilstm_learns_logits_and_is_scored_and_exported_as_a_directory(glue, make_directory, tmp_path):
     teacher = make_directory("teacher", "classification", label2id=LABELS)
     changes = {"objective": "bilstm_soft", "stage": "prediction", "student": "bilstm", "init": "auto"}

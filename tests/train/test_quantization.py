@@ -99,7 +99,7 @@ def test_the_exporter_finds_the_scales_of_rounded_weights(network, head, mode, b
     assert np.array_equal(folded_weights(model).word, before.word)  # as it was before
 
 
-@pytest.mark.parametrize("head", ["classification", "span"])
+@pytest.mark.parametrize("head", ["classification", pytest.param("span", marks=pytest.mark.slow)])
 def test_training_starts_with_the_integers_of_the_file(network, head, tmp_path):
     """Those that the exporter chooses for texts, which the nearest ones of the moved weights are."""
     model = network(head)

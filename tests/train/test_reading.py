@@ -34,6 +34,7 @@ def interrupted(monkeypatch, settings, steps: int) -> None:
         finetune(settings)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 def test_a_restart_reads_no_example_again(settings, tmp_path, monkeypatch):
     passes = []

@@ -25,7 +25,7 @@ TASK = {"task": "sst2", "train_batch_size": 8, "seq_len": 16, "evaluations": 2}
 
 
 def slow(*values):
-    return pytest.param(*values, marks=pytest.mark.slow)
+    return pytest.param(*values, marks=[pytest.mark.slow, pytest.mark.compiled])
 
 
 @pytest.fixture
@@ -120,6 +120,7 @@ def measurements(run):
     return [{name: value for name, value in row.items() if name != "examples_per_second"} for row in rows]
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize(
     "program",
     [
@@ -178,8 +179,9 @@ def as_the_first_version_wrote(run, program: str) -> None:
     path.write_text(json.dumps(description))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
-@pytest.mark.parametrize(("program", "steps"), [("finetune", 2), slow("distill_task", 7), slow("distill_general", 2)])
+@pytest.mark.parametrize(("program", "steps"), [("finetune", 2), ("distill_task", 7), ("distill_general", 2)])
 def test_a_run_of_the_first_version_is_resumed_exactly(programs, program, steps, tmp_path, monkeypatch):
     """It read its rows in another order, and knew half of today's settings."""
     run, whole, parts = programs[program], tmp_path / "whole", tmp_path / "parts"

@@ -101,6 +101,7 @@ def test_the_papers_epochs_and_lengths_are_used(glue, make_directory, tmp_path):
     assert 3 <= steps["prediction"] <= 5
 
 
+@pytest.mark.slow
 def test_the_model_after_the_last_step_is_kept(glue, make_directory, tmp_path):
     """The published code never saves the steps after the last evaluation of a stage."""
     settings = finetune_settings(glue, make_directory("m"), tmp_path / "t", epochs=3, evaluations=2)

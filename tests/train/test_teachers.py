@@ -55,6 +55,7 @@ def test_several_teachers_teach_the_weighted_mean_in_the_order_of_the_first_ones
         np.testing.assert_allclose(features["teacher/logits"], expected, atol=0.02)
 
 
+@pytest.mark.slow
 def test_a_student_with_other_words_learns_its_teachers_logits(glue, make_directory, tmp_path, learned):
     """In the prediction stage alone: each network reads the texts in its own vocabulary."""
     teacher = make_directory("teacher", label2id=LABELS)

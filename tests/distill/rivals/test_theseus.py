@@ -61,6 +61,7 @@ def test_only_the_successor_s_layers_are_trained(features):
     )
 
 
+@pytest.mark.slow
 def test_the_schedule_ends_with_pure_successor_modules_that_have_learned(features):
     teacher, student = networks()
     trained = compiled(teacher, student, replacing_steps=5)
@@ -84,6 +85,7 @@ def test_networks_without_modules_to_replace_are_refused(arguments, message):
         Theseus(*networks(**arguments), replacing_steps=1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 def test_a_scaled_loss_takes_the_same_steps(features):
     weights = []
