@@ -7,7 +7,6 @@ Both are measured in turn on SST-2's first rows, the loop on an even selection o
 head's.
 """
 
-import collections
 import functools
 import logging
 import statistics
@@ -135,7 +134,8 @@ def main(argv: list[str]) -> None:
 
     loop_rows = rows[:: max(1, len(rows) // FLAGS.loop_rows)]
     asked, all_asked = queries(loop_rows, tokenizer, settings), len(queries(rows, tokenizer, settings))
-    spent, found, copies = collections.defaultdict(list), {name: [] for name in looped}, 0
+    spent = {name: [] for name in (*looped, *batched)}
+    found, copies = {name: [] for name in looped}, 0
 
     def timed(name: str, work: Callable, *args):
         wall, cpu = time.perf_counter(), time.process_time()

@@ -34,7 +34,7 @@ def _seeded(seed):
 
 @pytest.fixture
 def eagerly(request):
-    """Runs what Keras and TensorFlow would compile operation by operation: tracing a step of a small network takes seconds, the
+    """Runs operation by operation what Keras and TensorFlow would compile: tracing a step of a small network takes seconds, the
     step itself a tenth of one. Not for tests about compiled steps or replicas, nor for those with the mark `compiled`.
     """
     import tensorflow as tf

@@ -69,7 +69,7 @@ def test_a_run_that_was_killed_resumes_to_the_same_bytes(settings, contents, see
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_processes", [1, 2])
 def test_a_program_in_a_script_s_background_can_be_ended(settings, num_processes):
     """A shell has such a program ignore SIGINT."""
     ignore = lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -110,7 +110,6 @@ def test_accents_and_case_are_treated_as_in_the_tokenizers_package(lower_case, s
         assert places == encoding.offsets
 
 
-@pytest.mark.slow
 def test_added_tokens_stay_whole_in_a_graph_and_in_encoded_pairs():
     tokenizer = Tokenizer(Vocabulary("vocab.txt", tuple(WORDS), True, True, (AddedToken("[URL]"),)))
     url, a, b = (tokenizer.vocabulary.index(word) for word in ("[URL]", "a", "b"))

@@ -99,6 +99,7 @@ def test_a_teachers_dropout_is_off_while_it_teaches(distiller, network, batch):
             np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.compiled
 def test_two_training_steps_without_learning_have_one_loss(distiller, network, batch):
     """The same in a graph: nothing of a dropout teacher is random."""
     teacher = network(layers=4, hidden=12, hidden_dropout_prob=0.5, attention_probs_dropout_prob=0.5)
@@ -219,6 +220,7 @@ def test_rows_of_weight_zero_change_nothing(distiller, batch):
 
 
 @pytest.mark.slow
+@pytest.mark.compiled
 def test_xla_gives_the_same_loss(distiller, batch):
     made = distiller()
     plain = loss_of(made, batch())

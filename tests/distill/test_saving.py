@@ -89,6 +89,7 @@ def test_a_copy_has_the_networks_and_the_objective(distiller):
 
 
 @pytest.mark.slow
+@pytest.mark.compiled
 @pytest.mark.parametrize("rows", [7, None])
 def test_a_batch_that_does_not_divide_into_parts_trains_as_a_whole_one(distiller, batch, rows):
     """`accumulation_steps` and a last batch of any size, of a known or an unknown number of rows."""

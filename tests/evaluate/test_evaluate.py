@@ -8,7 +8,6 @@ from tinybert_tf.settings import compose
 HEADER = "index\tsentence1\tsentence2\tgold_label\n"
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 def test_mnlis_matched_set_decides_and_the_mismatched_stands_beside_it(make_model, tmp_path):
     """The published code mixes them up after its first save."""

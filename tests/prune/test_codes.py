@@ -177,6 +177,11 @@ def test_a_pruned_directory_has_coded_words_and_is_not_pruned_again(model_dir, v
     assert 0 < error < 0.5 * np.abs(before).mean()
     with pytest.raises(InputError, match=r"coded: its words are coded already; prune the model that it was made from"):
         prune(tmp_path / "coded", tmp_path / "again", texts, intermediate_size=8)
+    assert not (tmp_path / "again").exists()
+
+
+def test_whole_rows_that_cannot_be_are_refused(model_dir, texts, tmp_path):
+    source = model_dir()
     with pytest.raises(InputError, match=r"whole_rows=900: must be between 1 and"):
         prune(source, tmp_path / "again", texts, whole_rows=900, intermediate_size=8)
     with pytest.raises(InputError, match="whole_rows=300: is not chosen with a target"):

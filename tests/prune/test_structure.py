@@ -53,10 +53,9 @@ def test_what_adds_nothing_has_no_importance(model_dir, batches, head):
     assert np.sort(heads.ravel())[1] > 0 and np.sort(neurons.ravel())[1] > 0
 
 
-@pytest.mark.slow
 def test_importance_is_the_derivative_by_a_gate(model_dir, batches):
     """By differences: a neuron's outgoing weights scaled by 1 + step and 1 - step."""
-    model = load_model(model_dir(head="regression"))
+    model, batches = load_model(model_dir(head="regression")), batches[:10]
     _, neurons = measure_importance(model, batches)
     dense = model.transformer_layers[1].output_dense
     kernel, bias = dense.get_weights()

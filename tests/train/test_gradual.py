@@ -86,7 +86,6 @@ def test_an_interrupted_run_with_pruning_resumes(settings, tmp_path, monkeypatch
     assert len(result["layer_map"]) == 2
 
 
-@pytest.mark.slow
 def test_a_network_that_was_pruned_from_other_weights_is_made_again(settings, tmp_path, make_directory):
     settings = replace(settings, prune_to="2x8x2x16", stage="prediction", max_steps=1, student=str(make_directory("s")))
     kept = tmp_path / "run" / "pruning" / "pruned_1"

@@ -76,6 +76,7 @@ def test_an_interrupted_search_resumes_with_the_trial_that_it_was_in(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.compiled
 @pytest.mark.parametrize("changes", [{}, {"prediction_target": "label"}, {"stage": "prediction"}])
 def test_a_trial_is_a_short_run_with_its_map(glue, make_directory, tmp_path, monkeypatch, changes):
     """The trials share networks and compiled steps: each still ends with the weights of a run of its own."""
@@ -118,7 +119,6 @@ def test_a_search_trains_with_the_map_that_it_found(glue, make_directory, tmp_pa
     assert distill_task(searching) == result
 
 
-@pytest.mark.slow
 def test_a_learned_map_is_read_out(glue, make_directory, tmp_path):
     teacher = make_directory("teacher", label2id=LABELS)
     result = distill_task(settings(tmp_path, glue, teacher, layer_map="learned", stage="intermediate"))

@@ -42,7 +42,7 @@ def test_a_method_is_a_flag(name, glue, make_directory, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "states"), [("pkd", [1]), pytest.param("distilbert", [2], marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("name", "states"), [("pkd", [1]), ("distilbert", [2])])
 def test_states_of_a_student_made_from_its_teacher_are_projected_as_it_was_made(
     name, states, glue, make_directory, tmp_path, monkeypatch
 ):

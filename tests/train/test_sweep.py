@@ -65,7 +65,6 @@ def test_a_list_that_is_none_is_refused_by_its_flag(glue, tmp_path):
         settings(glue, "t", "s", tmp_path, learning_rates="fast").grid()
 
 
-@pytest.mark.slow
 def test_the_users_own_task_can_be_swept(tmp_path, monkeypatch):
     rows = "text,label\ngood,a\nbad,b\n"
     for name in ("train.csv", "dev.csv"):

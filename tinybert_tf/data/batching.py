@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tinybert_tf.data.encoding import Rows, as_graph, encoded_rows
+from tinybert_tf.data.encoding import Rows, encoded_rows
 from tinybert_tf.data.split import Split, TaskData
 from tinybert_tf.data.tasks import Task, label_ids
-from tinybert_tf.data.tokenizer import Tokenizer
+from tinybert_tf.data.tokenizer import Tokenizer, without_autograph
 from tinybert_tf.errors import InputError
 
 SHUFFLE_BUFFER = 100_000
@@ -116,7 +116,7 @@ def _cutter(
 ) -> Callable[[tf.Tensor, Rows], tf.data.Dataset]:
     """A function that sorts the examples of a numbered window by length and cuts them into batches, these in random order."""
 
-    @as_graph
+    @without_autograph
     def cut(number, window: Rows) -> tf.data.Dataset:
         order = tf.argsort(tf.searchsorted(lengths, window.word_ids.row_lengths()), stable=True)
         begins = tf.range(0, tf.size(order), batch_size)
@@ -124,9 +124,9 @@ def _cutter(
             keys = tf.random.stateless_uniform(tf.shape(begins), [shuffle_seed, number])
             begins = tf.gather(begins, tf.argsort(keys))
         chosen = tf.data.Dataset.from_tensor_slices(begins).map(
-            as_graph(lambda begin: order[begin : begin + batch_size])
+            without_autograph(lambda begin: order[begin : begin + batch_size])
         )
-        return chosen.map(as_graph(lambda places: Rows(*(tf.gather(values, places) for values in window))))
+        return chosen.map(lambda places: Rows(*(tf.gather(values, places) for values in window)))
 
     return cut
 
@@ -134,7 +134,7 @@ def _cutter(
 def _padder(lengths: tf.Tensor, pad_id: int, static_size: int | None, row_numbers: bool) -> Callable[[Rows], tuple]:
     """A function that pads a batch to the next of `lengths`, and to `static_size` rows where it is not None."""
 
-    @as_graph
+    @without_autograph
     def pad(batch: Rows):
         longest = batch.word_ids.bounding_shape(axis=1)
         length = lengths[tf.searchsorted(lengths, [longest])[0]]

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tinybert_tf.data.split import Example, Split
 from tinybert_tf.data.tasks import Task
-from tinybert_tf.data.tokenizer import Tokenizer
+from tinybert_tf.data.tokenizer import Tokenizer, without_autograph
 
 # Examples that are read and tokenized at a time: large enough to make Python's overhead negligible.
 CHUNK = 1024
@@ -31,10 +31,6 @@ class Rows(NamedTuple):
     number: tf.Tensor
 
 
-# Functions of datasets branch on Python values alone; AutoGraph's conversion would take most of the time to their first batch.
-as_graph = tf.autograph.experimental.do_not_convert
-
-
 def encoded_rows(
     split: Split,
     tokenizer: Tokenizer,
@@ -45,7 +41,7 @@ def encoded_rows(
 ) -> tf.data.Dataset:
     """The rows of a split, encoded, one at a time: `Rows` without their first dimension; see `encoded_chunks`."""
     rows = encoded_chunks(split, tokenizer, task, seq_len, ids, label_weights).unbatch()
-    return rows.map(as_graph(lambda row: Rows(*map(_as_tensor, row))))
+    return rows.map(without_autograph(lambda row: Rows(*map(_as_tensor, row))))
 
 
 def encoded_chunks(
@@ -70,7 +66,7 @@ def encoded_chunks(
         label = tf.RaggedTensorSpec([None, None], tf.int32, ragged_rank=1)
     signature = (text, text, label, tf.TensorSpec([None], tf.int32))
 
-    @as_graph
+    @without_autograph
     def encode(texts, pairs, labels, numbers):
         if per_word:
             return Rows(*encode_words(tokenizer, texts, labels, seq_len, len(task.labels)), numbers)

@@ -11,6 +11,10 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.presets import locate
 from tinybert_tf.tokenizer_files import AddedToken, Vocabulary, open_vocabulary, read_vocabulary
 
+# The tokenizer and the functions of datasets branch on Python values alone; AutoGraph's conversion would take most of the time
+# to their first batch.
+without_autograph = tf.autograph.experimental.do_not_convert
+
 # Marks added tokens. BERT removes control characters from texts, so replacing one by another changes nothing.
 _MARK, _OTHER_CONTROL = "\x01", "\x02"
 
@@ -63,12 +67,14 @@ class Tokenizer:
         """The tokenizer of a model directory; see `open_vocabulary`."""
         return cls(open_vocabulary(locate(directory) or directory))
 
+    @without_autograph
     def tokenize(self, texts) -> tf.RaggedTensor:
         """Strings [B] -> ragged int32 word pieces [B, (pieces)], no special tokens."""
         if self._added or self._prepares:
             return self.tokenize_with_offsets(texts)[0]
         return self._wordpiece.tokenize(texts)
 
+    @without_autograph
     def tokenize_with_offsets(self, texts) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
         """As `tokenize`, with the begin and end of each token in the UTF-8 bytes of its text: (tokens, begins, ends)."""
         return self._added(texts, self._plain) if self._added else self._plain(texts)
@@ -84,6 +90,7 @@ class Tokenizer:
         ends = ends.with_values(tf.gather(source_end.flat_values, ends.flat_values + first_byte - 1))
         return pieces, begins, ends
 
+    @without_autograph
     def encode(self, texts, text_pairs=None, seq_len: int = 128) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
         """Strings [B], and optionally their second halves [B] -> ragged int32 (word ids, type ids) [B, (<= seq_len)].
 
@@ -107,6 +114,7 @@ class Tokenizer:
         """Rows [B, (length)] -> [B, (<= room)], cut at the vocabulary's `truncation_side`."""
         return rows[:, :room] if self.spec.truncation_side == "right" else _last(rows, room)
 
+    @without_autograph
     def __call__(self, texts, text_pairs=None, seq_len: int = 128) -> dict[str, tf.Tensor]:
         """Model inputs, all int32 [B, seq_len]."""
         word_ids, type_ids = self.encode(texts, text_pairs, seq_len)

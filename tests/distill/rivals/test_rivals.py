@@ -190,7 +190,12 @@ def test_mobilebert_transfers_feature_maps_statistics_and_attention(student, tea
         assert found[term] == pytest.approx(value, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+COMPILED = [
+    pytest.param(name, marks=[pytest.mark.slow, pytest.mark.compiled], id=f"{name}-compiled") for name in OBJECTIVES
+]
+
+
+@pytest.mark.parametrize("name", [*OBJECTIVES, *COMPILED])
 def test_every_objective_trains(name, student, teacher, features):
     network = build_bilstm(40, LABELS, 8, 4, 6) if name == "bilstm_soft" else student
     distiller = Distiller(teacher, network, OBJECTIVES[name]())

@@ -85,7 +85,6 @@ def test_networks_without_modules_to_replace_are_refused(arguments, message):
         Theseus(*networks(**arguments), replacing_steps=1)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 def test_a_scaled_loss_takes_the_same_steps(features):
     weights = []
