@@ -26,9 +26,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check $(if $(CI),--quiet)
 quickstart: .venv/.run .venv/.teacher
 	$(BIN)/python bin/quickstart.py --output_dir=runs/quickstart $(ARGS)
 
-# Two workers: importing TensorFlow takes a worker about six seconds and half a gigabyte.
+# Two workers: importing TensorFlow takes a worker about six seconds and half a gigabyte. Files stay in their order: sorted by their
+# number of tests, those with one long test would run last, beside an idle worker.
 test: .venv/.dev .venv/.android .venv/.teacher
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check .
