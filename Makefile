@@ -28,8 +28,10 @@ quickstart: .venv/.run .venv/.teacher
 
 # Two workers: importing TensorFlow takes a worker about six seconds and half a gigabyte. Files stay in their order: sorted by their
 # number of tests, those with one long test would run last, beside an idle worker.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: .venv/.dev .venv/.android .venv/.teacher
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check .
@@ -41,7 +43,7 @@ format: .venv/.dev
 	$(BIN)/ruff format .
 
 coverage: .venv/.dev .venv/.android .venv/.teacher
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov=tinybert_tf --cov-report=term:skip-covered $(ARGS)
+	$(PYTEST) --cov=tinybert_tf --cov-report=term:skip-covered $(ARGS)
 
 docs: .venv/.docs
 	$(BIN)/python -m mkdocs build --strict --quiet

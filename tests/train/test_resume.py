@@ -25,8 +25,7 @@ TASK = {"task": "sst2", "train_batch_size": 8, "seq_len": 16, "evaluations": 2}
 
 
 def slow(*values):
-    """Of a test that runs eagerly: slow, and compiled."""
-    return pytest.param(*values, marks=[pytest.mark.slow, pytest.mark.compiled])
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.fixture
@@ -121,7 +120,6 @@ def measurements(run):
     return [{name: value for name, value in row.items() if name != "examples_per_second"} for row in rows]
 
 
-@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize(
     "program",
     [
@@ -315,7 +313,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_batch(glue, make
 
 
 @pytest.mark.usefixtures("eagerly")
-@pytest.mark.parametrize("value", [np.nan, pytest.param(np.inf, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("value", [np.nan, slow(np.inf)])
 def test_the_batch_of_the_step_that_went_wrong_is_the_one_that_is_left(
     glue, make_directory, tmp_path, monkeypatch, value
 ):
