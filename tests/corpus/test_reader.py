@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tinybert_tf.corpus import read_corpus, reader
+from tests.corpus.conftest import WORDS
+from tinybert_tf.corpus import make_corpus, read_corpus, reader
 from tinybert_tf.corpus.shards import read_records
 from tinybert_tf.errors import InputError
 
@@ -195,3 +196,18 @@ def test_a_corpus_in_a_bucket_has_its_tokenizer(corpus):
     assert found.tokenizer.spec.settings() == corpus.tokenizer.spec.settings()
     assert found.vocab_file.read_bytes() == corpus.vocab_file.read_bytes()
     assert found.tokenizer.vocabulary == corpus.tokenizer.vocabulary
+
+
+def test_filling_rows_are_padding_whatever_the_ids_of_the_special_tokens_are(settings, tmp_path):
+    """Rows of zeros would be rows of [CLS] here."""
+    vocabulary = tmp_path / "turned" / "vocab.txt"
+    vocabulary.parent.mkdir()
+    vocabulary.write_text("".join(f"{word}\n" for word in ("[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]", *WORDS[5:])))
+    make_corpus(settings("turned_corpus", vocab=str(vocabulary)))
+    corpus = read_corpus(tmp_path / "turned_corpus")
+    missing = -corpus.examples % 16
+    assert missing
+    *_, last = corpus.batches(batch_size=16)
+    assert not last["input_mask"].numpy()[-missing:].any() and np.all(last["input_word_ids"][-missing:] == 3)
+    *_, (features, _, weights) = corpus.masked_batches(batch_size=16)
+    assert not features["input_mask"].numpy()[-missing:].any() and not weights.numpy()[-missing:].any()

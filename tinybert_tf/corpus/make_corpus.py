@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import hashlib
-import importlib.metadata
 import json
 import logging
 import os
@@ -31,6 +30,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.files import writing
 from tinybert_tf.processes import map_in_processes
 from tinybert_tf.tokenizer_files import FAST_FILE, SETTINGS_FILE, VOCABULARY_FILE, open_vocabulary, read_vocabulary
+from tinybert_tf.versions import version
 
 _FURTHER = ("strip_accents", "normalization", "added_tokens_decoder")  # of tokenizer_config.json
 _PACKAGES = ("tinybert_tf", "tensorflow", "tensorflow-text", "numpy")
@@ -94,7 +94,7 @@ def _describe(job: Job, source) -> dict[str, Any]:
             # Only non-default values, so that manifests of earlier versions stay equal.
             **{name: value for name, value in job.vocabulary.settings().items() if name in _FURTHER},
         },
-        "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
+        "versions": {package: version(package) for package in _PACKAGES},
     }
 
 

@@ -164,7 +164,7 @@ class Corpus:
     def batches(self, *, batch_size: int, **reading) -> tf.data.Dataset:
         """Batches of model inputs: `input_word_ids`, `input_mask`, `input_type_ids`, all int32 [batch_size, seq_len].
 
-        The passes follow one another without a gap; the last batch is filled up with rows of zeros.
+        The passes follow one another without a gap; the last batch is filled up with rows of padding.
 
         Args:
             batch_size: rows of a batch.
@@ -216,7 +216,7 @@ class Corpus:
 
         def batches():
             pieces = self._pieces(files, shuffle_seed, epochs, first_batch * batch_size)
-            return map(prepare, _rebatched(pieces, batch_size))
+            return map(prepare, _rebatched(pieces, batch_size, self.tokenizer.pad_id))
 
         dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(max(0, count - first_batch)))
@@ -256,8 +256,8 @@ def _windows(sizes: np.ndarray, random: np.random.Generator | None) -> Iterator[
         yield window
 
 
-def _rebatched(pieces: Iterator[_Rows], batch_size: int) -> Iterator[_Rows]:
-    """Batches; what is missing in the last one are rows of zeros."""
+def _rebatched(pieces: Iterator[_Rows], batch_size: int, pad_id: int) -> Iterator[_Rows]:
+    """Batches; what is missing in the last one are rows of padding, with zeros in the other columns."""
     rest: tuple[np.ndarray, ...] | None = None
     for piece in pieces:
         rows = piece if rest is None else [np.concatenate(parts) for parts in zip(rest, piece, strict=True)]
@@ -267,7 +267,9 @@ def _rebatched(pieces: Iterator[_Rows], batch_size: int) -> Iterator[_Rows]:
         rest = tuple(column[full:] for column in rows)
     if rest is not None and len(rest[0]):
         missing = batch_size - len(rest[0])
-        yield _Rows(*(np.pad(column, [(0, missing)] + [(0, 0)] * (column.ndim - 1)) for column in rest))
+        filled = _Rows(*(np.pad(column, [(0, missing)] + [(0, 0)] * (column.ndim - 1)) for column in rest))
+        filled.ids[-missing:] = pad_id
+        yield filled
 
 
 def _features(ids: np.ndarray, rows: _Rows, tokenizer: Tokenizer) -> dict[str, np.ndarray]:

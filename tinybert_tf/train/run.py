@@ -1,6 +1,5 @@
 """A run directory: settings, measurements, checkpoints and models."""
 
-import importlib.metadata
 import json
 import logging
 import os
@@ -23,6 +22,7 @@ from tinybert_tf.tokenizer_files import Vocabulary
 from tinybert_tf.train.checkpoint import CheckpointFolder, StageCheckpoint
 from tinybert_tf.train.plan import StagePlan
 from tinybert_tf.train.settings import FORMER_DEFAULTS
+from tinybert_tf.versions import version
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Run:
             **({"reading": "shards"} if reads_shards(settings) else {}),
             "seed": settings.run.seed,
             "command": sys.argv,
-            "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+            "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
         }
         if not self.writes:
             return
@@ -220,10 +220,3 @@ def _earlier_run(settings: Any) -> dict[str, Any]:
 
 def _same(name: str, then: Any, now: Any) -> bool:
     return then == now or (now is None and name in FORMER_DEFAULTS and then == FORMER_DEFAULTS[name])
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
