@@ -92,6 +92,8 @@ def test_a_run_that_fails_does_not_stop_the_others(methods, calls, tmp_path):
         ({"minutes": 1.0}, "either `steps` or `minutes`"),
         ({"steps": None, "minutes": 1.0, "processes": 2}, "processes=2: must be 1 with `minutes`"),
         ({"seeds": "one"}, "seeds=one: must be integers"),
+        ({"seeds": "0,1,0"}, "seeds=0,1,0: names 0 2 times"),
+        ({"tasks": "mrpc,mrpc"}, "tasks=mrpc,mrpc: names mrpc 2 times"),
         ({"student": None}, "alone.yaml fine-tunes a student: give one as `student`"),
     ],
 )
@@ -107,12 +109,15 @@ def test_bad_settings_are_refused(methods, calls, tmp_path, changes, message):
         ("method: {program: format_disk}\n", "program is 'format_disk'"),
         ("method: {papers: 3.0}\n", "method has no entry 'papers'"),
         ("objective: albert\n", "bad.yaml: objective=albert: must be"),
+        ("method: {paper: n/a}\n", "bad.yaml: paper is 'n/a', but must be a number"),
+        ("method: {paper: {mrpc: good}}\n", "bad.yaml: paper is 'good', but must be a number"),
+        ("method: {paper: \udcff}\n", "bad.yaml: not valid YAML"),
         ("temprature: 2.0\n", "bad.yaml: there is no setting 'temprature'"),
         ("temperature: warm\n", "bad.yaml: temperature is 'warm', but must be a number"),
     ],
 )
 def test_a_file_that_is_no_method_is_refused_before_anything_trains(calls, tmp_path, text, message):
-    (tmp_path / "bad.yaml").write_text(text)
+    (tmp_path / "bad.yaml").write_text(text, errors="surrogateescape")
     with pytest.raises(InputError, match=message):
         compare(settings(f"{tmp_path}/bad.yaml", tmp_path))
     with pytest.raises(InputError, match="no such file"):
@@ -146,3 +151,27 @@ def test_methods_train_side_by_side_in_processes(glue, make_directory, tmp_path)
     assert all(row["encoder_flops"] > 0 and row["ms"] > 0 for row in result["rows"])
     kept = {path.name for path in (tmp_path / "out" / "runs" / "cut_sst2_0").iterdir()}
     assert "model" in kept and not kept & {"last", "intermediate", "checkpoints"}
+
+
+def test_methods_of_one_name_are_refused(methods, calls, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "both.yaml").write_text("stage: both\n")
+    with pytest.raises(InputError, match="names both 2 times; a run's name says method, task and seed once"):
+        compare(settings(f"{methods},{tmp_path}/other/both.yaml", tmp_path))
+    assert not calls
+
+
+def test_a_run_is_repeated_where_a_file_that_it_reads_has_changed(methods, calls, tmp_path):
+    teacher = tmp_path / "teacher"
+    teacher.mkdir()
+    (teacher / "model.safetensors").write_text("one")
+    options = {"tasks": "mrpc", "seeds": "0", "teacher": str(teacher)}
+    compare(settings(methods, tmp_path, **options))
+    left = tmp_path / "out" / "runs" / "both_mrpc_0" / "model"
+    left.mkdir(parents=True)
+    compare(settings(methods, tmp_path, **options))
+    assert len(calls) == 2 and left.exists()
+    (teacher / "model.safetensors").write_text("another")
+    compare(settings(methods, tmp_path, **options))
+    assert len(calls) == 3 and calls[-1][0] == "distill_task", "the fine-tuned student reads no teacher"
+    assert not left.exists(), "its program would give the earlier result"

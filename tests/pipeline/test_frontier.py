@@ -55,3 +55,8 @@ def test_files_are_trained_through_their_own_rounding(settings, tmp_path):
 def test_bad_input_is_named(settings, changes, said):
     with pytest.raises(InputError, match=said):
         frontier(replace(settings, **changes))
+
+
+def test_more_words_than_the_teacher_has_are_refused_before_anything_is_distilled(settings):
+    with pytest.raises(InputError, match="vocab_sizes=100: the teacher has 14 words"):
+        frontier(replace(settings, vocab_sizes="0,100"))

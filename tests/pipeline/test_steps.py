@@ -126,3 +126,13 @@ def test_a_record_without_the_files_of_all_steps_counts_as_made_from_the_present
     calls = []
     Steps(tmp_path / "out", {"data": source}).run("made", lambda output: calls.append(output), 1, {"setting": 0})
     assert len(calls) == 1
+
+
+def test_what_no_step_made_is_left_alone(tmp_path, source):
+    (tmp_path / "out" / "copy").mkdir(parents=True)
+    (tmp_path / "out" / "copy" / "mine.txt").write_text("mine")
+    with pytest.raises(
+        InputError, match="copy: exists, and no step made it; move it away, or give another `output_dir`"
+    ):
+        run(tmp_path, source, calls=[])
+    assert (tmp_path / "out" / "copy" / "mine.txt").read_text() == "mine"

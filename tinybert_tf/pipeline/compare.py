@@ -15,10 +15,12 @@ import numpy as np
 
 from tinybert_tf.bert import encoder_flops, size_of
 from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
+from tinybert_tf.data import TASKS
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import benchmark, export_tflite
 from tinybert_tf.files import read_json, remove, write_json
 from tinybert_tf.pipeline.method import Method
+from tinybert_tf.pipeline.steps import data_files, identity
 from tinybert_tf.processes import map_in_processes
 from tinybert_tf.report.methods import write_methods
 from tinybert_tf.settings import check_at_least_one, compose, setting
@@ -35,6 +37,8 @@ PROGRAMS: dict[str, tuple[type, Callable[[Any], dict]]] = {
 # What a run keeps beside its model: a hundred runs would fill a disk with it.
 _NOT_KEPT = ("last", "intermediate")
 _EVALUATIONS = 3
+# Settings that name what a run reads beside its task's files.
+_READ = ("teacher", "student", "model", "augmented_data_dir")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +85,7 @@ class _Run:
         task: on which task.
         values: settings of the program, without the number of steps.
         root: of the comparison.
+        files: the state of the files that it reads, by name, see `steps.identity`.
         steps: updates; None for as many as `minutes` allow.
         minutes: of training.
     """
@@ -90,6 +95,7 @@ class _Run:
     task: str
     values: dict[str, Any]
     root: Path
+    files: dict[str, list]
     steps: int | None
     minutes: float | None
 
@@ -116,6 +122,12 @@ def compare(settings: CompareSettings) -> dict:
         seeds = [int(seed) for seed in settings.seeds.split(",")]
     except ValueError:
         raise InputError("must be integers separated by commas", "seeds", settings.seeds) from None
+    for name, values in (("configs", [method.name for method in methods]), ("tasks", tasks), ("seeds", seeds)):
+        if repeated := [value for value in values if values.count(value) > 1]:
+            message = (
+                f"names {repeated[0]} {values.count(repeated[0])} times; a run's name says method, task and seed once"
+            )
+            raise InputError(message, name, getattr(settings, name))
     # By task, so that a table that is interrupted has whole tasks.
     runs = [_run(method, task, seed, settings) for task, seed, method in itertools.product(tasks, seeds, methods)]
     results, failures = {}, []
@@ -178,10 +190,13 @@ def _run(method: Method, task: str, seed: int, settings: CompareSettings) -> _Ru
     stages = ("epochs",) if method.program == "finetune" else ("intermediate_epochs", "prediction_epochs")
     values = dict.fromkeys(stages, 1000.0) | values
     try:
-        compose(PROGRAMS[method.program][0], **values)
+        composed = compose(PROGRAMS[method.program][0], **values)
     except InputError as error:
         raise InputError(f"{method.path}: {error}") from None
-    return _Run(name, method, task, values, root, settings.steps, settings.minutes)
+    read = data_files(composed.data, TASKS[task].folder if task in TASKS else task)
+    read |= {key: values[key] for key in _READ if Path(str(values.get(key))).exists()}
+    files = {key: identity(path) for key, path in read.items() if path}
+    return _Run(name, method, task, values, root, files, settings.steps, settings.minutes)
 
 
 def _result(run: _Run) -> tuple[str, dict[str, Any] | None, str | None]:
@@ -189,7 +204,11 @@ def _result(run: _Run) -> tuple[str, dict[str, Any] | None, str | None]:
     record = run.root / "results" / f"{run.name}.json"
     described = {"program": run.method.program, "values": run.values, "steps": run.steps, "minutes": run.minutes}
     earlier = read_json(record) if record.is_file() else {}
-    if earlier.get("run") != described:
+    files = earlier.get("files", run.files)  # records of earlier versions have none
+    if files != run.files:
+        logger.info("%s: a file that it reads has changed; it is trained again", run.name)
+        remove(Path(run.values["output_dir"]))
+    if earlier.get("run") != described or files != run.files:
         earlier = {}
     if "result" in earlier:
         return run.name, earlier["result"], None
@@ -202,12 +221,12 @@ def _result(run: _Run) -> tuple[str, dict[str, Any] | None, str | None]:
         try:
             result = _call(run.method.program, run.values | {"max_steps": max(1, steps // run.method.stages)})
         except KeyboardInterrupt:
-            write_json(record, {"run": described, "minutes": (time.perf_counter() - begin) / 60})
+            write_json(record, {"run": described, "files": run.files, "minutes": (time.perf_counter() - begin) / 60})
             raise
     except (InputError, FloatingPointError) as error:
         return run.name, None, str(error)
     result["minutes"] = (time.perf_counter() - begin) / 60
-    write_json(record, {"run": described, "result": result})
+    write_json(record, {"run": described, "files": run.files, "result": result})
     for name in _NOT_KEPT:
         remove(Path(run.values["output_dir"]) / name)
     return run.name, result, None

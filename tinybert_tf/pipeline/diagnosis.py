@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tinybert_tf.bert import BertModel
-from tinybert_tf.checkpoints import load_model
+from tinybert_tf.bert import BertModel, BiLstmConfig
+from tinybert_tf.checkpoints import load_model, read_config
 from tinybert_tf.data import Example, TaskData, Tokenizer, label_ids
 from tinybert_tf.distill import layer_map
 from tinybert_tf.report.diagnosis import Diagnosis, cka_matrix
@@ -20,7 +20,7 @@ _EXAMPLES, _EXAMPLES_FOR_CKA, _BATCH = 1000, 64, 32
 def diagnose(
     teacher_dir: Path, student_dir: Path, data: TaskData, layers: str | Sequence[int], seq_len: int
 ) -> Diagnosis | None:
-    """A report's comparison of teacher and student on dev; None for tasks of spans and tags.
+    """A report's comparison of teacher and student on dev; None for tasks of spans and tags, and for a BiLSTM.
 
     Args:
         teacher_dir: a model directory.
@@ -29,7 +29,7 @@ def diagnose(
         layers: the layer map; see `layer_map`.
         seq_len: longest length in tokens.
     """
-    if data.task.kind not in ("classification", "regression"):
+    if data.task.kind not in ("classification", "regression") or isinstance(read_config(student_dir)[0], BiLstmConfig):
         return None
     teacher, student = load_model(teacher_dir), load_model(student_dir)
     tokenizer = Tokenizer.from_directory(student_dir)

@@ -164,6 +164,8 @@ class _Frontier:
     def _sizes(self) -> list[_Size]:
         """From small to large, so that an interrupted frontier has its interesting part."""
         found = []
+        if (words := max(self.settings.words)) > self.config.vocab_size:
+            raise InputError(f"the teacher has {self.config.vocab_size} words", "vocab_sizes", words)
         for layers in sorted(integers("layers", self.settings.layers)):
             for width in sorted(integers("widths", self.settings.widths)):
                 heads = self.config.num_attention_heads

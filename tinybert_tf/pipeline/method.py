@@ -46,10 +46,11 @@ class Method:
         """
         if not path.is_file():
             raise InputError("no such file", "configs", path)
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes()
         about = _about(path, text)
         if unknown := sorted(set(about) - set(_ABOUT)):
             raise InputError(f"{path}: method has no entry {unknown[0]!r}; it takes {', '.join(_ABOUT)}")
+        _check_paper(path, about.get("paper"))
         program = about.get("program", next(iter(programs)))
         if program not in programs:
             raise InputError(f"{path}: program is {program!r}, but must be {' or '.join(programs)}")
@@ -67,7 +68,13 @@ class Method:
         return self.paper.get(task) if isinstance(self.paper, Mapping) else self.paper
 
 
-def _about(path: Path, text: str) -> dict[str, Any]:
+def _check_paper(path: Path, paper: Any) -> None:
+    for number in paper.values() if isinstance(paper, dict) else [paper]:
+        if number is not None and type(number) not in (int, float):
+            raise InputError(f"{path}: paper is {number!r}, but must be a number, or one for each task by name")
+
+
+def _about(path: Path, text: bytes) -> dict[str, Any]:
     """The entry `method` of a file."""
     try:
         values = yaml.safe_load(text)

@@ -275,16 +275,18 @@ def verdict_of(rows: list[dict[str, Any]], word_score: float) -> str:
 
 
 def _write_report(job: _Quickstart, models: dict[str, Path], rows: list[dict[str, Any]], verdict: str) -> Path:
-    maps = job.root / "attention.png"
     example = next(iter(job.data.dev))
-    plot_attention_of(models["teacher"], models["student"], example.text, example.text_pair, "uniform", maps)
+    plots = plot_attention_of(
+        models["teacher"], models["student"], example.text, example.text_pair, "uniform", job.seq_len,
+        job.root / "attention.png",
+    )  # fmt: skip
     runs = ("teacher", "general", "student", "no_teacher")
     report = write_report(
         job.root,
         f"TinyBERT quickstart: {job.task}",
         rows,
         {run: job.root / run / "metrics.jsonl" for run in runs},
-        [(f"Attention of teacher and student: “{example.text}”", maps)],
+        [(f"Attention of teacher and student: “{example.text}”", path) for path in plots],
         read_json(job.root / "student" / "run.json")["settings"],
         diagnose(models["teacher"], models["student"], job.data, "uniform", job.seq_len),
         verdict,

@@ -160,18 +160,19 @@ class _TaskSteps:
 
 
 def _write_report(job: _TaskSteps, models: dict[str, Path], rows: list[dict[str, Any]]) -> Path:
-    maps = job.root / "attention.png"
     example = next(iter(job.data.dev))
     # Contexts are too long for a plot.
     text, pair = (example.question, None) if job.data.task.kind == "span" else (example.text, example.text_pair)
-    plot_attention_of(models["teacher"], models["student"], text, pair, job.layers, maps)
+    plots = plot_attention_of(
+        models["teacher"], models["student"], text, pair, job.layers, job.seq_len, job.root / "attention.png"
+    )
     runs = [run for run in ("intermediate", "prediction") if (job.root / run / "metrics.jsonl").is_file()]
     report = write_report(
         job.root,
         f"TinyBERT on {job.data.task.name}",
         rows,
         {run: job.root / run / "metrics.jsonl" for run in runs},
-        [(f"Attention of teacher and student: “{text}”", maps)],
+        [(f"Attention of teacher and student: “{text}”", path) for path in plots],
         read_json(job.root / runs[-1] / "run.json")["settings"] if runs else {},
         diagnose(models["teacher"], models["student"], job.data, job.layers, job.seq_len),
     )

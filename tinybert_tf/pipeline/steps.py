@@ -50,20 +50,25 @@ class Steps:
             settings: what the result depends on besides files; JSON values.
             defaults: values of settings that the record of an earlier version may lack.
             files: the files and directories that the step reads, by name.
+
+        Raises:
+            InputError: the output exists without a record, so that something else made it.
         """
         self._number += 1
         output, record = self.directory / name, self.directory / "steps" / f"{name}.json"
         files = self._files | files
-        inputs = {"settings": settings, "files": {key: _identity(path) for key, path in files.items() if path}}
+        inputs = {"settings": settings, "files": {key: identity(path) for key, path in files.items() if path}}
         kept = read_json_object(record) if record.is_file() else {}
         added = {key: inputs["files"][key] for key in self._files if key in inputs["files"]}
         before = kept if kept.get("inputs") == inputs else _with_defaults(kept, defaults or {}, added)
         head = f"[step {self._number}] {name}"
-        if before.get("inputs") == inputs and "result" in before and before["output"] == _identity(output):
+        if before.get("inputs") == inputs and "result" in before and before["output"] == identity(output):
             logger.info("%s: already done", head)
             if before != kept:
                 write_json(record, before)
             return before["result"]
+        if not record.is_file() and output.exists():
+            raise InputError(f"{output}: exists, and no step made it; move it away, or give another `output_dir`")
         logger.info(head)
         if before.get("inputs") != inputs:
             remove(output)
@@ -71,7 +76,7 @@ class Steps:
         keras.backend.clear_session()  # frees the networks and graphs of the step before
         gc.collect()
         result = make(output)
-        write_json(record, {"inputs": inputs, "output": _identity(output), "result": result})
+        write_json(record, {"inputs": inputs, "output": identity(output), "result": result})
         return result
 
     def run_program(
@@ -135,7 +140,7 @@ def _with_defaults(record: dict[str, Any], defaults: Mapping[str, Any], files: M
     return record | {"inputs": inputs | {"settings": settings}}
 
 
-def _identity(path: str | Path) -> list[list]:
+def identity(path: str | Path) -> list[list]:
     """The state of a file or of a directory's files, to detect changes: [[name, bytes, modification time], ...].
 
     A run's model card is left out: a later step adds its measurements.

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tinybert_tf.bert import encoder_flops
+from tinybert_tf.bert import BiLstmConfig, encoder_flops
 from tinybert_tf.checkpoints import load_model, read_config
 from tinybert_tf.checkpoints.model_card import add_measured
 from tinybert_tf.data import Split, Tokenizer
@@ -66,12 +66,33 @@ def add_to_card(name: str, folder: Path, measured: Mapping[str, dict]) -> None:
 
 
 def plot_attention_of(
-    teacher_dir: Path, student_dir: Path, text: str, text_pair: str | None, layers: str | Sequence[int], path: Path
-) -> None:
-    """Teacher's and student's attention probabilities of one text, over the layers that were matched."""
+    teacher_dir: Path,
+    student_dir: Path,
+    text: str,
+    text_pair: str | None,
+    layers: str | Sequence[int],
+    seq_len: int,
+    path: Path,
+) -> list[Path]:
+    """Teacher's and student's attention probabilities of one text, over the layers that were matched.
+
+    Args:
+        teacher_dir: a model directory.
+        student_dir: another one with the same vocabulary.
+        text: of an example.
+        text_pair: its second text, if it has one.
+        layers: the layer map; see `layer_map`.
+        seq_len: longest length in tokens.
+        path: where the PNG goes.
+
+    Returns:
+        The plots: `path`, or none for a BiLSTM, which has no attention.
+    """
+    if isinstance(read_config(student_dir)[0], BiLstmConfig):
+        return []
     tokenizer = Tokenizer.from_directory(student_dir)
     pair = None if text_pair is None else [text_pair]
-    length = int(tokenizer.encode([text], pair)[0].row_lengths()[0])
+    length = int(tokenizer.encode([text], pair, seq_len)[0].row_lengths()[0])
     features = tokenizer([text], pair, seq_len=length)
     tokens = [tokenizer.vocabulary[index] for index in features["input_word_ids"].numpy()[0]]
     probabilities = []
@@ -81,3 +102,4 @@ def plot_attention_of(
     teacher, student = probabilities
     mapped = layer_map(layers, len(student), len(teacher))
     plot_attention([teacher[n - 1] for n in mapped], student, tokens, list(enumerate(mapped, 1)), path)
+    return [path]
