@@ -9,13 +9,17 @@ import safetensors.numpy
 import tensorflow as tf
 
 from tinybert_tf.checkpoints import read_projections
-from tinybert_tf.distill import Distiller, TinyBertObjective
+from tinybert_tf.distill import Distiller, Match, TinyBertObjective
 from tinybert_tf.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 ALL_TERMS = TinyBertObjective(prediction_weight=1.0)
 NAMES = ("attention_loss", "hidden_loss", "embedding_loss", "prediction_loss")
+
+
+def squared(student, teacher, batch):
+    return tf.reduce_mean(tf.math.squared_difference(student, teacher), axis=-1)
 
 
 @pytest.fixture
@@ -302,3 +306,26 @@ def test_projections_of_other_networks_and_classes_are_refused(distiller):
         distiller(TinyBertObjective.intermediate(), projections=wrong)
     with pytest.raises(InputError, match="not the class TinyBertObjective; call it"):
         distiller(TinyBertObjective)
+
+
+def test_outputs_that_the_features_do_not_hold_are_computed(distiller, network, batch):
+    """Some of a teacher's outputs as features: the others come from the teacher itself."""
+    teacher = network(layers=4, hidden=12)
+    made = distiller([TinyBertObjective.prediction(), TinyBertObjective.intermediate()], teacher=teacher)
+    features, *others = batch()
+    expected = loss_of(made, (features, *others))
+    given = features | {"teacher/logits": np.asarray(teacher(features)["logits"])}
+    assert loss_of(made, (given, *others)) == pytest.approx(expected, rel=1e-6)
+    given["teacher/logits"] = -given["teacher/logits"]
+    assert loss_of(made, (given, *others)) != pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["hidden_states/-1", "hidden_states/2", "sequence_output"])
+def test_every_spelling_of_a_state_has_its_projection(distiller, network, tmp_path, name):
+    teacher, student = network(layers=4, hidden=12), network(layers=2, hidden=8)
+    given = [(np.full((8, 12), number, np.float32), np.zeros(12, np.float32)) for number in range(3)]
+    match = Match("state_loss", squared, name, "hidden_states/-1", over="tokens", project=True)
+    made = distiller(match, teacher=teacher, student=student, projections=given)
+    assert list(made.projections) == ["2"] and np.all(made.projections["2"].kernel == 2)
+    made.save_projections(tmp_path)
+    assert read_projections(tmp_path, 3)[:2] == [None, None] and np.all(read_projections(tmp_path, 3)[2][0] == 2)

@@ -149,3 +149,15 @@ def test_a_projection_without_text_is_refused(network, batches):
     empty = [{name: np.zeros_like(value) for name, value in batches[0].items()}]
     with pytest.raises(InputError, match="hold no token"):
         initialize_student(network(), network(), "teacher_projection", batches=empty)
+
+
+def test_a_masked_lm_head_is_copied_or_left_with_a_warning(network, batches, caplog):
+    teacher, same, narrow = (network(layers=2, hidden=hidden, head="masked_lm") for hidden in (8, 8, 4))
+    features = {name: value[:2] for name, value in batches[0].items()}
+    initialize_student(same, teacher, "teacher_projection", batches=batches)
+    assert largest_difference([same(features)["logits"]], [teacher(features)["logits"]]) < 1e-4
+    assert not caplog.messages
+    before = narrow.head_layer.get_weights()[0]
+    initialize_student(narrow, teacher, "teacher_projection", batches=batches)
+    np.testing.assert_array_equal(narrow.head_layer.get_weights()[0], before)
+    assert "cannot make a masked-LM head narrower" in caplog.text

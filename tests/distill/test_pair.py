@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+import tinybert_tf as tb
 from tinybert_tf.distill import Distiller, TinyBertObjective, check_inputs, check_vocabulary
+from tinybert_tf.distill.rivals import build_bilstm
 from tinybert_tf.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -130,12 +132,13 @@ def test_any_keras_classifier_takes_part_in_the_prediction_stage(network, batch,
 def test_probabilities_teach_what_their_logits_teach(network, batch):
     logits, probabilities = bag_of_words(), bag_of_words("softmax")
     probabilities.set_weights(logits.get_weights())
+    by_operation = keras.Model(logits.input, keras.ops.softmax(logits.output))
     student, found = network(), []
-    for teacher in (logits, probabilities):
+    for teacher in (logits, probabilities, by_operation):
         distiller = Distiller(teacher, student, TinyBertObjective.prediction(temperature=3.0))
         distiller.compile("adam")
         found.append(distiller.evaluate(batch()[0], verbose=0, return_dict=True)["loss"])
-    assert found[1] == pytest.approx(found[0], rel=1e-5)
+    assert found[1:] == pytest.approx([found[0]] * 2, rel=1e-5)
 
 
 def test_a_subclassed_model_can_teach_once_it_has_weights(network, batch):
@@ -166,3 +169,15 @@ def test_features_that_a_network_does_not_find_are_named(network, batch):
     distiller.compile("adam")
     with pytest.raises(InputError, match="reads words, but the features are input_word_ids, .*; words is missing"):
         distiller.evaluate(batch()[0], verbose=0)
+
+
+def test_a_bilstm_s_labels_and_words_are_compared_as_well(network):
+    """Its classes are matched by name, as a BERT's are."""
+    teacher = network()
+    labels = {"yes": 0, "no": 1, "maybe": 2}
+    distiller = Distiller(teacher, build_bilstm(50, labels), tb.objectives.LogitsKD())
+    assert distiller._frozen.order == [2, 0, 1]
+    with pytest.raises(InputError, match="student's labels are a, b, c, the teacher's no, maybe, yes"):
+        Distiller(teacher, build_bilstm(50, {"a": 0, "b": 1, "c": 2}), tb.objectives.LogitsKD())
+    with pytest.raises(InputError, match="vocabulary of 10 words and the teacher of 50"):
+        Distiller(teacher, build_bilstm(10, labels), tb.objectives.LogitsKD())

@@ -17,8 +17,9 @@ devices = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(devices[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
 import keras
-from tinybert_tf.bert import BertConfig, build_model
+from tinybert_tf.bert import BertConfig, build_model, logits_model
 from tinybert_tf.distill import Distiller, TinyBertObjective
+from tinybert_tf.train.trainer import LabelLoss
 
 SIZES = dict(vocab_size=50, num_attention_heads=2, intermediate_size=16, max_position_embeddings=16,
              hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.3, label2id={"a": 0, "b": 1})
@@ -39,8 +40,12 @@ def run(strategy):
         distiller.compile(optimizer=keras.optimizers.SGD(0.05))
     logs = distiller.evaluate(data, return_dict=True, verbose=0)
     history = distiller.fit(data, epochs=3, verbose=0).history
+    with strategy.scope():
+        classifier = logits_model(student)
+        classifier.compile(keras.optimizers.SGD(0.05), LabelLoss("classification"), jit_compile=False)
+    losses = history["loss"] + classifier.fit(data, epochs=2, verbose=0).history["loss"]
     weights = np.concatenate([np.ravel(w) for w in student.get_weights()])
-    return logs, history["loss"], weights
+    return logs, losses, weights
 
 two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 one, many = run(tf.distribute.get_strategy()), run(two)

@@ -9,8 +9,9 @@ error of the layers before it, skipped layers included. Every regression fits th
 change, so between equal sizes the weights stay the same and the student equals its teacher.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -18,11 +19,12 @@ import numpy as np
 from tinybert_tf.bert import BertModel
 from tinybert_tf.bert.layers import LayerStates, SelfAttention, TransformerLayer
 from tinybert_tf.checkpoints.projections import Projection
-from tinybert_tf.errors import InputError
+from tinybert_tf.distill.tokens import Tokens, by_length
+
+logger = logging.getLogger(__name__)
 
 # Strength of the ridge regressions, in units of the mean variance of their inputs.
 _RIDGE = 0.01
-_BATCH_TOKENS = 4096
 
 
 class Kept(NamedTuple):
@@ -56,8 +58,8 @@ def compress_teacher(
     Raises:
         InputError: no token in `batches`.
     """
-    features = _by_length(batches)
-    tokens, source_tokens = _Tokens(student, features), _Tokens(teacher, features)
+    features = by_length(batches)
+    tokens, source_tokens = Tokens(student, features), Tokens(teacher, features)
     hidden = [source_tokens.embed()]
     for layer in teacher.transformer_layers:
         hidden.append(source_tokens.outputs(layer, hidden[-1]))
@@ -76,73 +78,6 @@ def compress_teacher(
         projections.append(_read(states, target.outputs, basis))
     _compress_heads(student, teacher, _read(states, hidden[-1], basis), tokens, states, hidden[-1])
     return [(kernel.astype(np.float32), bias.astype(np.float32)) for kernel, bias in projections]
-
-
-def _by_length(batches: Iterable[Mapping]) -> list[dict[str, np.ndarray]]:
-    """The rows of all batches in batches of similar length and about `_BATCH_TOKENS` tokens: few large operations."""
-    rows = []
-    for batch in batches:
-        arrays = {name: np.asarray(value) for name, value in batch.items()}
-        for number, mask in enumerate(arrays["input_mask"]):
-            if (length := int(np.max(np.flatnonzero(mask), initial=-1)) + 1) > 0:
-                rows.append((length, {name: array[number, :length] for name, array in arrays.items()}))
-    rows.sort(key=lambda row: row[0])
-    found, begin = [], 0
-    while begin < len(rows):
-        end = begin + 1
-        while end < len(rows) and rows[end][0] * (end + 1 - begin) <= _BATCH_TOKENS:
-            end += 1
-        longest, part = rows[end - 1][0], [row for _, row in rows[begin:end]]
-        found.append(
-            {name: np.stack([np.pad(row[name], (0, longest - len(row[name]))) for row in part]) for name in part[0]}
-        )
-        begin = end
-    return found
-
-
-class _Tokens:
-    """The tokens of all batches as one list for `model`, with the indices that restore the batches for attention."""
-
-    def __init__(self, model: BertModel, features: Sequence[Mapping]):
-        self.model, self.features = model, features
-        self.masks = [batch["input_mask"] > 0 for batch in self.features]
-        self.count = sum(int(mask.sum()) for mask in self.masks)
-        if not self.count:
-            raise InputError("teacher_projection: the batches hold no token; give a few hundred rows of real text")
-        # The first token of each row.
-        self.first = np.concatenate([(np.cumsum(mask, axis=1) == 1)[mask] for mask in self.masks])
-
-    def embed(self) -> np.ndarray:
-        """The embedding output [T, hidden]."""
-        states = [self.model.embeddings(x["input_word_ids"], x["input_type_ids"]) for x in self.features]
-        return np.concatenate([np.asarray(x)[mask] for x, mask in zip(states, self.masks, strict=True)])
-
-    def states(self, layer: TransformerLayer, inputs: np.ndarray) -> LayerStates:
-        """The intermediate tensors of a layer for `inputs` [T, hidden], each [T, ...]; without the attention logits."""
-        return LayerStates(None, *self._each(inputs, lambda *batch: layer.intermediates(*batch)[1:]))
-
-    def outputs(self, layer: TransformerLayer, inputs: np.ndarray) -> np.ndarray:
-        """The layer's output for `inputs`, both [T, hidden]."""
-        return self._each(inputs, lambda *batch: [layer.intermediates(*batch).outputs])[0]
-
-    def contexts(self, attention: SelfAttention, inputs: np.ndarray) -> np.ndarray:
-        """What all heads of a layer give together for `inputs`, before the output projection, both [T, hidden]."""
-        return self._each(inputs, lambda hidden, mask: [attention.attend(hidden, hidden, mask, False)[0]])[0]
-
-    def _each(self, inputs: np.ndarray, compute: Callable[[np.ndarray, Any], Sequence]) -> list[np.ndarray]:
-        """What `compute(hidden [B, S, hidden], additive mask)` gives for each batch, for all tokens."""
-        made, begin = None, 0
-        for mask in self.masks:
-            end = begin + int(mask.sum())
-            padded = np.zeros((*mask.shape, inputs.shape[-1]), np.float32)
-            padded[mask] = inputs[begin:end]
-            results = [np.asarray(result) for result in compute(padded, self.model.additive_mask(mask))]
-            if made is None:
-                made = [np.empty((self.count, result.shape[-1]), np.float32) for result in results]
-            for whole, result in zip(made, results, strict=True):
-                whole[begin:end] = result[mask]
-            begin = end
-        return made
 
 
 def _basis(states: Sequence[np.ndarray], size: int) -> np.ndarray:
@@ -167,7 +102,7 @@ def _basis(states: Sequence[np.ndarray], size: int) -> np.ndarray:
     return (ones @ np.full((1, size), size**-0.5) + components @ (left @ right)).astype(np.float32)
 
 
-def _compress_embeddings(student: BertModel, teacher: BertModel, basis, tokens: _Tokens, target: np.ndarray) -> None:
+def _compress_embeddings(student: BertModel, teacher: BertModel, basis, tokens: Tokens, target: np.ndarray) -> None:
     transfer_embeddings(student, teacher, basis)
     if student.embeddings.project is None:
         _correct_norm(student.embeddings.layer_norm, tokens.embed(), target @ basis)
@@ -292,7 +227,7 @@ def _compress_attention(
     student.output_dense.set_weights([np.concatenate(outputs), output_bias @ basis])
 
 
-def _compress_heads(student: BertModel, teacher: BertModel, read: Projection, tokens: _Tokens, states, target) -> None:
+def _compress_heads(student: BertModel, teacher: BertModel, read: Projection, tokens: Tokens, states, target) -> None:
     """The pooler, and a head of the same kind."""
     kernel, shift = read
     weight, bias = teacher.pooler.dense.get_weights()
@@ -315,6 +250,12 @@ def _compress_heads(student: BertModel, teacher: BertModel, read: Projection, to
     elif same_head and student.head in ("token_classification", "span"):
         head, head_bias = teacher.head_layer.get_weights()
         student.head_layer.set_weights([kernel @ head, shift @ head + head_bias])
+    elif same_head and student.head == "masked_lm":
+        # Its activation works coordinate by coordinate, which no basis of another width keeps.
+        if student.config.hidden_size == teacher.config.hidden_size:
+            student.head_layer.set_weights(teacher.head_layer.get_weights())
+        else:
+            logger.warning("teacher_projection cannot make a masked-LM head narrower: the student's is left as it is")
 
 
 def _cut(left: np.ndarray, right: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tinybert_tf.checkpoints.projections import Projection, write_projections
 from tinybert_tf.distill import losses
 from tinybert_tf.distill.batch import Batch
-from tinybert_tf.distill.networks import TEACHER, Reader, is_functional, output, reader, width
+from tinybert_tf.distill.networks import TEACHER, Reader, is_functional, output, reader
 from tinybert_tf.distill.objectives import Match, Objective, TinyBertObjective, table
 from tinybert_tf.distill.pair import check_pair, label_order
+from tinybert_tf.distill.projecting import names_of, projection_key, projections_for
 from tinybert_tf.distribution import all_reduce_sum, logs_per_worker, several_workers
 from tinybert_tf.errors import InputError
 
@@ -46,11 +46,11 @@ class Distiller(keras.Model):
     computes the whole teacher. `save("x.keras")` includes the teacher; `save_weights` stores only what is trained.
 
     Args:
-        teacher: a `BertModel`, or for objectives that read its logits alone any Keras model that gives logits (or ends in a
-            softmax), such as KerasHub's `BertTextClassifier`. Its inputs are found in the features by name.
+        teacher: a `BertModel`, or for objectives that read its logits alone any Keras model that gives logits, such as KerasHub's
+            `BertTextClassifier`; a functional one may also end in a softmax. Its inputs are found in the features by name.
         student: a `BertModel` or any Keras model with logits, whose inputs are found in the same way.
-        objective: a `TinyBertObjective` (the default), another object with `matches`, a `Match`, or a list of them, see
-            `tinybert_tf.distill.objectives`.
+        objective: a `TinyBertObjective`, another object with `matches`, a `Match`, or a list of them, see
+            `tinybert_tf.distill.objectives`. The default, `TinyBertObjective()`, compares layers and does not train the head.
         projections: starting values (kernel [student width, teacher width], bias), one for each of the student's hidden
             states, the embedding output first; random by default, and the identity between networks of equal width.
         name: of the model.
@@ -80,7 +80,7 @@ class Distiller(keras.Model):
         super().__init__(name=name, dtype=dtype or student.dtype_policy, **kwargs)
         objective = TinyBertObjective() if objective is None else objective
         matches = table(objective, student, teacher)
-        compares_logits = any("logits" in _names(m.student) and "logits" in _names(m.teacher) for m in matches)
+        compares_logits = any("logits" in names_of(m.student) and "logits" in names_of(m.teacher) for m in matches)
         check_pair(student, teacher, reads_logits=compares_logits)
         teacher.trainable = False
         self.student = student
@@ -93,7 +93,7 @@ class Distiller(keras.Model):
         )
         self.objective = objective
         self.matches = matches
-        self.projections = _projections(student, teacher, matches, projections)
+        self.projections = projections_for(student, teacher, matches, projections)
         self.learned_losses = [m.loss for m in matches if isinstance(m.loss, keras.Layer)]
         self.term_trackers = {term: keras.metrics.Mean(name=term) for term in dict.fromkeys(m.term for m in matches)}
         self.built = True
@@ -196,7 +196,7 @@ class Distiller(keras.Model):
         for match in self.matches:
             state = _pick(student, match.student)
             if match.project:
-                state = self.projections[_projection_key(match)](state)
+                state = self.projections[projection_key(match.student, self.student)](state)
             values = match.loss(state, _pick(teacher, match.teacher), batch=batch)
             total = losses.mean(values, batch.weights(match.over)).total
             share = tf.math.divide_no_nan(total, counts[match.over])
@@ -331,21 +331,16 @@ class _Frozen:
         given = {}
         if isinstance(features, Mapping):
             given = {name: features[TEACHER + name] for name in self.teacher_reader.names if TEACHER + name in features}
-        outputs = given or dict(self.teacher_reader(features))
+        whole = len(given) == len(self.teacher_reader.names)
+        outputs = given if whole else dict(self.teacher_reader(features)) | given
         if self.order is not None:
             outputs["logits"] = tf.gather(outputs["logits"], self.order, axis=-1)
         return outputs
 
 
-def _names(named: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    if named is None:
-        return ()
-    return (named,) if isinstance(named, str) else tuple(named)
-
-
 def _read_by(outputs) -> list[str]:
     """The distinct output names in some rows."""
-    return list(dict.fromkeys(name for named in outputs for name in _names(named)))
+    return list(dict.fromkeys(name for named in outputs for name in names_of(named)))
 
 
 def _pick(outputs: dict[str, tf.Tensor], named: str | tuple[str, ...] | None):
@@ -361,45 +356,3 @@ def _own_output(student: keras.Model) -> tuple[str]:
 
 def _total_weight(batch: Batch) -> tf.Tensor:
     return tf.cast(batch.rows if batch.weight is None else tf.reduce_sum(batch.weight), tf.float32)
-
-
-def _projection_key(match: Match) -> str:
-    return match.student.removeprefix("hidden_states/")
-
-
-def _checked_projection(values: Sequence[Projection], index: int, inputs: int, outputs: int) -> Projection:
-    """The starting value for a hidden state; InputError where there is none of its shape."""
-    found = [value and tuple(tuple(np.shape(part)) for part in value) for value in values]
-    if index >= len(found) or found[index] != ((inputs, outputs), (outputs,)):
-        given = f"the one for it has the shapes {found[index]}" if index < len(found) else f"there are {len(found)}"
-        raise InputError(
-            f"need a kernel [{inputs}, {outputs}] and a bias [{outputs}] for hidden state {index}, but {given}; take those "
-            "that `initialize_student` returned for these two networks",
-            "projections",
-        )
-    return values[index]
-
-
-def _projections(student, teacher, matches: Sequence[Match], values) -> dict[str, keras.layers.Dense]:
-    """The dense layers of the rows with `project`, by the index of the hidden state or the name of another output."""
-    rows = {_projection_key(match): match for match in matches if match.project}
-    # Same variable dtype as the student's: the optimizer computes one norm over both.
-    compute_dtype = student.dtype_policy.compute_dtype
-    policy = compute_dtype if compute_dtype in ("float32", "float64") else f"mixed_{compute_dtype}"
-    projections = {}
-    for key in sorted(rows, key=lambda key: (not key.isdigit(), int(key) if key.isdigit() else key)):
-        inputs, outputs = width(student, rows[key].student), width(teacher, _names(rows[key].teacher)[0])
-        layer = keras.layers.Dense(
-            outputs,
-            kernel_initializer="identity" if inputs == outputs else keras.initializers.TruncatedNormal(stddev=0.02),
-            name=f"projection_{key}".replace("/", "_"),
-            dtype=policy,
-        )
-        layer.build((None, None, inputs))
-        is_last = key == "sequence_output"
-        if values is not None and (is_last or key.isdigit()):
-            index = student.config.num_hidden_layers if is_last else int(key)
-            if index >= len(values) or values[index] is not None:  # a state that was not matched before has none
-                layer.set_weights(_checked_projection(values, index, inputs, outputs))
-        projections[key] = layer
-    return projections

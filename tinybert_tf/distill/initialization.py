@@ -27,8 +27,8 @@ def initialize_student(
 ) -> list[Projection] | None:
     """Fills `student` in place from `teacher`, and returns starting values for the `Distiller`.
 
-    Both may have any dtype policy: the work is done in float32. A head of the same kind is copied; another kind of head is
-    left unchanged.
+    Both may have any dtype policy: the work is done in float32. A head of the same kind is made from the teacher's. Another kind
+    of head is left unchanged, and so is, with a warning, a masked-LM head that is narrower than the teacher's.
 
     >>> import numpy as np
     >>> import tinybert_tf as tb

@@ -23,7 +23,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from tinybert_tf.bert import BertModel
+from tinybert_tf.bert import BertModel, BiLstmModel
 from tinybert_tf.errors import InputError
 
 # Features with this prefix are precomputed outputs of the teacher, by name; the teacher is then not run.
@@ -31,6 +31,8 @@ TEACHER = "teacher/"
 # KerasHub's names of BERT's inputs.
 KERASHUB_INPUTS = {"input_word_ids": "token_ids", "input_mask": "padding_mask", "input_type_ids": "segment_ids"}
 _OTHER_NAMES = KERASHUB_INPUTS | {other: name for name, other in KERASHUB_INPUTS.items()}
+# What `keras.ops.softmax` adds to a functional model.
+_SOFTMAX = type(ops.softmax(keras.KerasTensor((1, 2)))._keras_history.operation)
 _PROJECTIONS = {"queries": "query", "keys": "key", "values": "value"}
 
 
@@ -67,7 +69,7 @@ def output(model: keras.Model, name: str) -> Any:
 def _as_logits(tensor):
     """The logarithm of probabilities, which is logits up to a constant that no softmax sees; logits as they are."""
     operation = tensor._keras_history.operation
-    ends_in_softmax = isinstance(operation, keras.layers.Softmax)
+    ends_in_softmax = isinstance(operation, keras.layers.Softmax | _SOFTMAX)
     ends_in_softmax |= getattr(operation, "activation", None) is keras.activations.softmax
     return ops.log(ops.maximum(tensor, keras.config.epsilon())) if ends_in_softmax else tensor
 
@@ -176,7 +178,7 @@ def head_of(network: keras.Model) -> str:
     """What a network's logits are: the head of a `BertModel`; else inferred from their shape, "classification" or
     "regression".
     """
-    if isinstance(network, BertModel):
+    if isinstance(network, BertModel | BiLstmModel):
         return network.head
     count = label_count(network)
     return "regression" if count == 1 else "classification"
@@ -191,9 +193,10 @@ def label_count(network: keras.Model) -> int | None:
 
 def label_ids(network: keras.Model) -> dict[str, int] | None:
     """Label -> row of the logits; None where the labels have no names."""
-    if not isinstance(network, BertModel) or not network.config.label2id:
+    labels = getattr(getattr(network, "config", None), "label2id", None)
+    if not isinstance(network, BertModel | BiLstmModel) or not labels:
         return None
-    found = dict(network.config.label2id)
+    found = dict(labels)
     return None if all(label == f"LABEL_{index}" for label, index in found.items()) else found
 
 

@@ -135,7 +135,9 @@ def table(
 class TinyBertObjective:
     """The weighted sum of attention, hidden, embedding and prediction losses (Jiao et al. 2020, equations 6 and 11).
 
-    A weight of 0 leaves a term out: neither network computes what only that term reads.
+    A weight of 0 leaves a term out: neither network computes what only that term reads. By default `prediction_weight` is 0, so
+    that the student's head is not trained. `intermediate()` is this default, the losses of the layers; `prediction()` is the
+    prediction loss alone. The paper trains with one after the other; weights for all terms make one stage of both.
 
     >>> TinyBertObjective.prediction(temperature=2.0).prediction_weight
     1.0
@@ -146,7 +148,7 @@ class TinyBertObjective:
         hidden_weight: one number for every student layer, or one for each.
         embedding_weight: weight of the embedding loss.
         prediction_weight: weight of the prediction loss, which is that of the head: `losses.prediction_loss`, `losses.span_loss`
-            or, of scores, `losses.regression_loss`.
+            or, of scores, `losses.regression_loss`. At 0 the head is not trained.
         temperature: t of the prediction loss. The paper uses 1.
         padding: "exclude" leaves padded positions out of the means, "reference" counts them as the published code does.
         reduction: of a classifier's prediction loss; see `losses.prediction_loss`.

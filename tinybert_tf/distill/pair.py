@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import keras
 
-from tinybert_tf.bert import BertModel
+from tinybert_tf.bert import BertModel, BiLstmModel
 from tinybert_tf.distill.networks import describe, head_of, label_count, label_ids
 from tinybert_tf.errors import InputError
 
@@ -27,7 +27,7 @@ def check_pair(student: keras.Model, teacher: keras.Model, reads_logits: bool = 
             "the student and the teacher are one network or share weights: the teacher is frozen, so nothing could be "
             "learned; build a second one"
         )
-    if isinstance(student, BertModel) and isinstance(teacher, BertModel):
+    if isinstance(student, BertModel | BiLstmModel) and isinstance(teacher, BertModel | BiLstmModel):
         words, known = student.config.vocab_size, teacher.config.vocab_size
         if words != known:
             raise InputError(

@@ -1,0 +1,64 @@
+"""The dense layers that bring a student's outputs to the width of the teacher's: the paper's W_e and W_h."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from tinybert_tf.checkpoints.projections import Projection
+from tinybert_tf.distill.networks import width
+from tinybert_tf.distill.objectives import Match
+from tinybert_tf.errors import InputError
+
+
+def names_of(named: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """The names of the outputs that a side of a row reads."""
+    if named is None:
+        return ()
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+def projection_key(name: str, student: keras.Model) -> str:
+    """The index of a hidden state, however it is spelled, or the name of another output."""
+    depth = getattr(getattr(student, "config", None), "num_hidden_layers", None)
+    if name == "sequence_output" and depth is not None:
+        return str(depth)
+    index = name.removeprefix("hidden_states/")
+    return str(depth + 1 + int(index)) if index.startswith("-") and depth is not None else index
+
+
+def projections_for(student, teacher, matches: Sequence[Match], values) -> dict[str, keras.layers.Dense]:
+    """The dense layers of the rows with `project`, by the index of the hidden state or the name of another output."""
+    rows = {projection_key(match.student, student): match for match in matches if match.project}
+    # Same variable dtype as the student's: the optimizer computes one norm over both.
+    compute_dtype = student.dtype_policy.compute_dtype
+    policy = compute_dtype if compute_dtype in ("float32", "float64") else f"mixed_{compute_dtype}"
+    projections = {}
+    for key in sorted(rows, key=lambda key: (not key.isdigit(), int(key) if key.isdigit() else key)):
+        inputs, outputs = width(student, rows[key].student), width(teacher, names_of(rows[key].teacher)[0])
+        layer = keras.layers.Dense(
+            outputs,
+            kernel_initializer="identity" if inputs == outputs else keras.initializers.TruncatedNormal(stddev=0.02),
+            name=f"projection_{key}".replace("/", "_"),
+            dtype=policy,
+        )
+        layer.build((None, None, inputs))
+        if values is not None and key.isdigit():
+            index = int(key)
+            if index >= len(values) or values[index] is not None:  # a state that was not matched before has none
+                layer.set_weights(_checked_projection(values, index, inputs, outputs))
+        projections[key] = layer
+    return projections
+
+
+def _checked_projection(values: Sequence[Projection], index: int, inputs: int, outputs: int) -> Projection:
+    """The starting value for a hidden state; InputError where there is none of its shape."""
+    found = [value and tuple(tuple(np.shape(part)) for part in value) for value in values]
+    if index >= len(found) or found[index] != ((inputs, outputs), (outputs,)):
+        given = f"the one for it has the shapes {found[index]}" if index < len(found) else f"there are {len(found)}"
+        raise InputError(
+            f"need a kernel [{inputs}, {outputs}] and a bias [{outputs}] for hidden state {index}, but {given}; take those "
+            "that `initialize_student` returned for these two networks",
+            "projections",
+        )
+    return values[index]
