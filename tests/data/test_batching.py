@@ -1,11 +1,24 @@
 import doctest
+import importlib
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import tinybert_tf.data.split as splits
-from tinybert_tf.data import batches, batching, class_weights, length_buckets, load_task, task_from_lists, tasks
+from tinybert_tf.data import (
+    batches,
+    batching,
+    class_weights,
+    get_task,
+    label_values,
+    length_buckets,
+    load_task,
+    task_from_lists,
+    tasks,
+)
+from tinybert_tf.data.squad import Answer, SquadExample, write_squad
 from tinybert_tf.errors import InputError
 
 
@@ -200,3 +213,24 @@ def test_pairs_are_read_by_a_network_without_token_types(tokenizer):
     del model.config.type_vocab_size
     features, _, _ = next(iter(batches(data.train, tokenizer, data.task, batch_size=2, model=model)))
     assert features["input_type_ids"].shape[0] == 2
+
+
+def test_questions_are_refused_with_what_makes_their_batches(tokenizer, tmp_path):
+    question = SquadExample("q", "not bad", "the film was good", (Answer("good", 13),))
+    task = get_task("squad1")
+    write_squad(tmp_path / "train-v1.1.json", [question], task)
+    data = load_task("squad1", tmp_path)
+    for refused in (
+        lambda: batches(data.train, tokenizer, data, batch_size=1),
+        lambda: label_values(list(data.train), task, {}),
+    ):
+        with pytest.raises(
+            InputError, match=r"task squad1 has questions.*SpanFeatures\(split, tokenizer, seq_len\)"
+        ) as e:
+            refused()
+    module, _, name = re.search(r"`([\w.]+)\(", str(e.value))[1].rpartition(".")
+    features = getattr(importlib.import_module(module), name)(data.train, tokenizer, 16)
+    (found, label, weight), *_ = features.batches(batch_size=1)
+    # [CLS] not bad [SEP] the film was good [SEP]
+    np.testing.assert_array_equal(found["input_word_ids"][0, :9], [2, 10, 9, 3, 5, 6, 7, 8, 3])
+    assert label.numpy().tolist() == [[7, 7]] and weight.numpy().tolist() == [1.0]

@@ -203,3 +203,36 @@ def test_a_tag_column_that_holds_the_words_is_refused(tmp_path):
     (tmp_path / "train.conll").write_text("a N O\nb N B-X\n")
     with pytest.raises(InputError, match="tag_column=1: holds the words of .*train.conll; name the column of the tags"):
         list(read_conll(tmp_path / "train.conll", "1"))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("b", "'b' has no tag"),
+        ("New York B-LOC", "3 columns, but lines before it have 2"),
+        ("New York\tB-LOC", "'New York' holds a space"),
+        ("b\t", "the tag is empty"),
+    ],
+)
+def test_sentences_with_a_malformed_line_can_be_left_out(tmp_path, caplog, line, reason):
+    path = write(tmp_path, f"a O\n\nc O\n{line}\nd O\n\ne B-LOC\n")
+    with pytest.raises(InputError, match=f"line 4: {reason}"):
+        list(load(path).train)
+    data = load_task("token_classification", files=CustomFiles(train_file=path, dev_file=path, skip_bad_rows=True))
+    for split in (data.train, data.dev):
+        assert [(row.index, row.text, row.label) for row in split] == [(0, "a", "O"), (1, "e", "B-LOC")]
+    found = [message for message in caplog.messages if "1 sentences are left out; the first: " in message]
+    assert len(found) == 1 and f"line 4: {reason}" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("word tag\n\na O\nb B-X\n", "line 1: looks like a header"),
+        ("a\n\nb O\nc O\n", r"no sentences; 2 sentences are left out; the first: .*line 1: 'a' has no tag"),
+    ],
+)
+def test_a_header_or_a_file_without_a_good_sentence_is_not_skipped(tmp_path, text, message):
+    path = write(tmp_path, text)
+    with pytest.raises(InputError, match=message):
+        list(read_conll(path, skip_bad_rows=True))

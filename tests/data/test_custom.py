@@ -242,18 +242,68 @@ def test_rows_that_cannot_be_used_can_be_left_out(tmp_path, caplog):
     )
 
 
-def test_texts_without_labels(tmp_path):
-    train = write_csv(tmp_path / "train.csv", [("a", "x", "c"), ("b", "y", "d")], ("review", "stars", "other"))
-    (tmp_path / "more.txt").write_text("one\n\ntwo words\n", encoding="utf-8")
-    more = load(train, unlabelled_file=str(tmp_path / "more.txt")).unlabelled
-    assert [(row.text, row.label) for row in more] == [("one", None), ("two words", None)]
-    assert [row.text for row in load(train, unlabelled_file=train).unlabelled] == ["a", "b"]
-    files = CustomFiles(unlabelled_file=str(tmp_path / "more.txt"))
-    assert len(load_task("sst2", tmp_path, files).unlabelled) == 2
-    with pytest.raises(InputError, match="unlabelled_file is missing"):
-        load(train).unlabelled  # noqa: B018
-    with pytest.raises(InputError, match="pairs need a"):
-        list(load(train, unlabelled_file=files.unlabelled_file, text_pair_column="other").unlabelled)
+@pytest.mark.parametrize(
+    ("name", "bad", "reason"),
+    [
+        ("a.csv", "b,1,1", "line 3: 3 columns, but the header has 2"),
+        ("a.csv", "b", "line 3: 1 columns, but the header has 2"),
+        ("a.csv", '"b" or c,1', "line 3: ',' expected after '\"'"),
+        ("a.csv", "b\rc,1", "line 3: a carriage return in the middle of a row"),
+        ("a.csv", "b,NaN", "line 3: the label is 'NaN'"),
+        ("a.jsonl", '{"review": "b"}', "stars: no such column; .*line 2 has review"),
+        ("a.jsonl", '{"stars": 1}', "review: no such column; .*line 2 has stars"),
+        ("a.jsonl", '{"review": "b", "stars"', "line 2: not valid JSON"),
+        ("a.jsonl", "[1]", "line 2: holds a list, not an object"),
+        ("a.jsonl", '{"review": "b", "stars": ["x", "y"]}', "line 2: 'stars' is a list"),
+    ],
+)
+def test_a_malformed_row_is_left_out_wherever_it_is(tmp_path, caplog, name, bad, reason):
+    good = ['{"review": "a", "stars": "x"}', '{"review": "c", "stars": "y"}'] if name == "a.jsonl" else ["a,x", "c,y"]
+    header = [] if name == "a.jsonl" else ["review,stars"]
+    for rows in ([good[0], bad, good[1]], [*good, bad]):
+        (tmp_path / name).write_bytes("\n".join([*header, *rows, ""]).encode())
+        with pytest.raises(InputError, match=reason.replace("line 3", r"line \d").replace("line 2", r"line \d")):
+            list(load(str(tmp_path / name)).train)
+        data = load(str(tmp_path / name), skip_bad_rows=True)
+        assert [(row.index, row.text, row.label) for row in data.train] == [(0, "a", "x"), (1, "c", "y")]
+        assert len([message for message in caplog.messages if "1 rows are left out; the first: " in message]) == 1
+        caplog.clear()
+
+
+def test_skipped_rows_are_logged_once_though_every_pass_reads_them(tmp_path, caplog):
+    path = write_csv(tmp_path / "train.csv", [("a", "x"), ("b", ""), ("c", "y"), ("d",)])
+    data = load(path, skip_bad_rows=True)
+    assert len(data.train) == len(list(data.train)) == 2
+    (found,) = (message for message in caplog.messages if "left out" in message)
+    assert found.startswith(
+        f"{path}: 2 rows are left out; the first: {path}, line 3: the label is empty (column 'stars')"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "review\nx\ny\n", "label_column=stars: no such column"),
+        ("a.csv", 'rev"iew,"stars\nx,1\ny,2\n', "line 1: "),
+        ("a.csv", 'review,stars\nx,1\n"it begins,1\ny,2\nit ends",1,2\n', "line 3: 3 columns.* one row of 3 lines"),
+        (
+            "a.csv",
+            'review,stars\nx,1\ny,2\n"it begins,1\nz,2\n',
+            "line 4: .*not skipped, since a quote makes one row of 2",
+        ),
+        ("a.tsv", 'review\tstars\n"x\t1\nmore\t2\nand y"\t1\n', "lines 2 and 4: a quote at the beginning of one text"),
+        ("a.jsonl", '{"review": "x"}\n{"review": "y"}\n', "no rows; 2 rows are left out; the first: .*no such column"),
+    ],
+)
+def test_what_may_be_wrong_with_the_whole_file_is_not_skipped(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        list(load(str(tmp_path / name), skip_bad_rows=True).train)
+
+
+def test_a_row_of_several_lines_is_left_out_where_quotes_enclose_texts(tmp_path):
+    path = write_csv(tmp_path / "train.csv", [("a", "x"), ("b\nb", "x", "y"), ("c", "y")])
+    assert [row.text for row in load(path, skip_bad_rows=True, quoting="csv").train] == ["a", "c"]
 
 
 def test_the_main_metric_comes_first(tmp_path):

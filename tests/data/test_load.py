@@ -34,6 +34,8 @@ def test_unlabelled_texts_and_bad_rows_are_settings_of_every_task(tmp_path):
     (tmp_path / "more.csv").write_text('sentence\n"good\n', encoding="utf-8")
     files = CustomFiles(unlabelled_file=str(tmp_path / "more.csv"), quoting="none", skip_bad_rows=True)
     assert [row.text for row in load_task("sst2", "glue", files).unlabelled] == ['"good']
+    with pytest.raises(InputError, match="skip_bad_rows=True: task sst2 does not read it"):
+        load_task("sst2", "glue", CustomFiles(skip_bad_rows=True))
 
 
 @pytest.mark.parametrize("task", ["custom", "token_classification"])

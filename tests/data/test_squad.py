@@ -147,4 +147,9 @@ def test_answers_that_are_not_where_the_file_says_are_counted_and_can_be_left_ou
     with pytest.raises(InputError, match=r"\(id x\): .*; this and 1 more can be left out with `skip_bad_rows`"):
         read_squad(path, SQUAD1)
     assert [example.id for example in read_squad(path, SQUAD1, skip_bad_rows=True)] == ["b"]
-    assert "2 rows are left out; the first: " in caplog.messages[-1]
+    assert "2 questions are left out; the first: " in caplog.messages[-1]
+    read_squad(path, SQUAD1, skip_bad_rows=True)
+    assert len(caplog.messages) == 1, "logged once, though every pass reads the file"
+    path = file_of(document(wrong))
+    with pytest.raises(InputError, match="no questions; 1 questions are left out; the first: .*answer_start 1 of"):
+        read_squad(path, SQUAD1, skip_bad_rows=True)

@@ -5,6 +5,7 @@ import pytest
 
 import tinybert_tf as tb
 from tinybert_tf.data import Example, Split, Task, TaskData
+from tinybert_tf.data.squad import SquadExample
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.evaluate.logits import predicted_tags
 from tinybert_tf.evaluate.predict import PredictSettings, predict
@@ -94,3 +95,10 @@ def test_half_of_a_character_and_no_row_are_refused(make_model):
         tb.predict(model, Split("dev", "rows", lambda: iter(())))
     with pytest.raises(tb.InputError, match="`text` holds half of a character"):
         predict(compose(PredictSettings, model_dir=str(model), text="b\udc00"))
+
+
+def test_questions_are_no_texts_to_classify(make_model):
+    model = make_model("m", "classification", {"positive": 0, "negative": 1})
+    question = SquadExample("1", "Who?", "Anna was here.", None)
+    with pytest.raises(tb.InputError, match="questions.json: has questions and their contexts, not texts"):
+        tb.predict(model, Split("dev", "questions.json", lambda: iter([question])))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tinybert_tf.data.encoding import Rows, encoded_rows
+from tinybert_tf.data.encoding import Rows, encoded_rows, refuse_questions
 from tinybert_tf.data.split import Split, TaskData
 from tinybert_tf.data.tasks import Task, label_ids
 from tinybert_tf.data.tokenizer import Tokenizer, without_autograph
@@ -79,9 +79,10 @@ def batches(
 
     Raises:
         InputError: a malformed row; buckets that end before `seq_len`; labels, words or positions that `model` does not have;
-            a size below 1.
+            a size below 1; a task of questions (SQuAD), of which `tinybert_tf.data.spans.SpanFeatures` makes batches.
     """
     task = getattr(task, "task", task)
+    refuse_questions(task)
     _check_sizes(batch_size, seq_len, epochs)
     if in_order and shuffle_seed is not None:
         raise InputError("a shuffled order is not that of the file; leave out `shuffle_seed`", "in_order", in_order)

@@ -2,15 +2,15 @@
 
 import collections
 import dataclasses
-import functools
 import itertools
 import logging
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from tinybert_tf.data.custom import CustomFiles, file_splits, known_labels, with_metrics
-from tinybert_tf.data.lines import numbered_lines
+from tinybert_tf.data.custom import CustomFiles, file_splits, known_labels, report_skipped, with_metrics
+from tinybert_tf.data.lines import log_once, numbered_lines
 from tinybert_tf.data.split import Example, TaskData
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
@@ -43,25 +43,34 @@ class ConllLayout:
     is_conllu: bool
 
 
+class _Line(NamedTuple):
+    """A line that holds a word."""
+
+    number: int
+    fields: list[str]
+    has_tabs: bool
+
+
 def load_conll(files: CustomFiles, labels: Sequence[str] | None = None) -> TaskData:
     """The task of the files, with the splits "train", "dev" and "test"; "test" is dev without its tags.
 
     A tag of dev that train lacks is one that no model predicts: it counts as missed, which is logged.
 
     Args:
-        files: `train_file`, `dev_file`, `tag_column`.
+        files: `train_file`, `dev_file`, `unlabelled_file`, `tag_column`, `skip_bad_rows`.
         labels: the tags in the order of their ids; used where no training file is given.
 
     Raises:
         InputError: with file and line, whatever cannot be read; or dev and train have no tag in common.
     """
-    tags = lambda path: (tag for row in read_conll(path, files.tag_column) for tag in row.label.split(" "))
+    read = lambda path, has_tags=True: read_conll(path, files.tag_column, has_tags, files.skip_bad_rows)
+    tags = lambda path: (tag for row in read(path) for tag in row.label.split(" "))
     whole = dataclasses.replace(files, label_separator="none")  # B-A|B is one tag
     task = Task("token_classification", "token_classification", "", known_labels(whole, labels, tags), 0, None, -1)
     task = with_metrics(task, files.main_metric)
     if files.dev_file is not None and Path(files.dev_file).is_file():
         task = dataclasses.replace(task, unseen=_unseen(files.dev_file, task.labels, tags))
-    return file_splits(task, files, lambda path, has_tags: read_conll(path, files.tag_column, has_tags))
+    return file_splits(task, files, read)
 
 
 def _unseen(path: str, known: Sequence[str], tags) -> tuple[str, ...]:
@@ -82,43 +91,63 @@ def _unseen(path: str, known: Sequence[str], tags) -> tuple[str, ...]:
     return unseen
 
 
-def read_conll(path: Path, tag_column: str | None = None, has_tags: bool = True) -> Iterator[Example]:
+def read_conll(
+    path: Path, tag_column: str | None = None, has_tags: bool = True, skip_bad_rows: bool = False
+) -> Iterator[Example]:
     """The sentences of a file: CoNLL-2003's layout, columns separated by tabs or spaces, or CoNLL-U, which is recognized.
 
     Args:
         path: the file.
         tag_column: where the tag is, from 1, or a name of CoNLL-U; None: the last column, of CoNLL-U the fourth, UPOS.
         has_tags: False reads the words alone.
+        skip_bad_rows: skip sentences with a malformed line, and log how many.
+
+    Raises:
+        InputError: with its line, whatever is malformed; no sentences; no such column.
     """
     layout = conll_layout(path, tag_column, has_tags)
-    words, labels, index = [], [], 0
-    for number, line in numbered_lines(path):
-        fields = _fields(line)
+    index, bad = 0, []
+    for place, lines in enumerate(_sentences(path, layout)):
+        if not place:
+            _check_header(path, lines[0], layout)
+        try:
+            words, tags = _words_and_tags(path, lines, layout, has_tags)
+        except InputError as error:
+            if not skip_bad_rows:
+                raise
+            bad.append(str(error))
+            continue
+        yield Example(index, " ".join(words), None, " ".join(tags) if has_tags else None)
+        index += 1
+    report_skipped(path, index, bad, "sentences")
+
+
+def _sentences(path: Path, layout: ConllLayout) -> Iterator[list[_Line]]:
+    """The lines of each sentence."""
+    lines: list[_Line] = []
+    for number, text in numbered_lines(path):
+        fields = _fields(text)
         if fields and fields[0] != _DOCUMENT_START:
             if _is_comment(fields, layout) or (layout.is_conllu and not fields[0].isdecimal()):
                 continue
-            least = layout.columns if has_tags and "\t" in line else 0
-            _check_row(path, number, fields, layout, least, is_first=not words and not index)
-            words.append(_field(path, number, fields, layout.word, layout))
-            if has_tags:
-                labels.append(_field(path, number, fields, layout.tag, layout))
-        elif words:
-            yield Example(index, " ".join(words), None, " ".join(labels) if has_tags else None)
-            words, labels, index = [], [], index + 1
-    if words:
-        yield Example(index, " ".join(words), None, " ".join(labels) if has_tags else None)
-    elif not index:
-        raise InputError(f"{path}: no sentences")
+            lines.append(_Line(number, fields, "\t" in text))
+        elif lines:
+            yield lines
+            lines = []
+    if lines:
+        yield lines
 
 
-@functools.lru_cache(maxsize=16)
-def _logged(path: Path, names: str, tag: str) -> None:
-    logger.info("%s: CoNLL-U (%s); the tags are %s", path, names, tag)
-
-
-@functools.lru_cache(maxsize=16)
-def _logged_numbers(path: Path, tag: str) -> None:
-    logger.info("%s: column 1 counts the words, which are column 2; the tags are %s", path, tag)
+def _words_and_tags(
+    path: Path, lines: Sequence[_Line], layout: ConllLayout, has_tags: bool
+) -> tuple[list[str], list[str]]:
+    words, tags = [], []
+    for line in lines:
+        _check_columns(path, line, layout, layout.columns if has_tags and line.has_tabs else 0)
+        words.append(_field(path, line.number, line.fields, layout.word, layout))
+        if has_tags:
+            tags.append(_field(path, line.number, line.fields, layout.tag, layout))
+    return words, tags
 
 
 def conll_layout(path: Path, tag_column: str | None = None, has_tags: bool = True) -> ConllLayout:
@@ -154,12 +183,13 @@ def _layout(path: Path, tag_column: str | None, has_tags: bool) -> ConllLayout:
             return ConllLayout(word, -1, columns, True)
         tag = "upos" if tag_column is None else tag_column.lower()
         if tag in names:
-            _logged(path, " ".join(names), tag)
+            log_once(logger, logging.INFO, "%s: CoNLL-U (%s); the tags are %s", path, " ".join(names), tag)
             return ConllLayout(word, names.index(tag), columns, True)
         return ConllLayout(word, _column(path, tag_column or "upos", columns, names), columns, True)
-    word = int(columns > 2 and _is_numbered(path))
-    if word:
-        _logged_numbers(path, tag_column or f"column {columns}")
+    word = int(columns > 1 + has_tags and _is_numbered(path))
+    if word and has_tags:
+        message = "%s: column 1 counts the words, which are column 2; the tags are %s"
+        log_once(logger, logging.INFO, message, path, tag_column or f"column {columns}")
     is_last = tag_column is None or not has_tags
     return ConllLayout(word, -1 if is_last else _column(path, tag_column, columns, ()), columns, False)
 
@@ -201,22 +231,27 @@ def _is_comment(fields: list[str], layout: ConllLayout) -> bool:
     return fields[0] == "#" and len(fields) != layout.columns
 
 
-def _check_row(path: Path, number: int, fields: list[str], layout: ConllLayout, least: int, is_first: bool) -> None:
-    """Raises InputError for a header, for a line whose tag would be taken from beside a word with a space in it, and for one
-    of fewer than `least` columns."""
-    if len(fields) < least:
+def _check_columns(path: Path, line: _Line, layout: ConllLayout, least: int) -> None:
+    """Raises InputError for a line whose tag would be taken from beside a word with a space in it, and for one of fewer than
+    `least` columns."""
+    number, columns = line.number, len(line.fields)
+    if columns < least:
         raise InputError(
-            f"{path}, line {number}: {len(fields)} columns, but lines before it have {least}; write every column, also those "
+            f"{path}, line {number}: {columns} columns, but lines before it have {least}; write every column, also those "
             "that are empty"
         )
-    if len(fields) > layout.columns:
+    if columns > layout.columns:
         raise InputError(
-            f"{path}, line {number}: {len(fields)} columns, but lines before it have {layout.columns}; a line holds one word "
+            f"{path}, line {number}: {columns} columns, but lines before it have {layout.columns}; a line holds one word "
             "without spaces"
         )
-    names = [field.lower() for field in fields]
-    if is_first and len(fields) > 1 and {names[0], names[layout.word]} & _WORD_NAMES and names[-1] in _TAG_NAMES:
-        raise InputError(f"{path}, line {number}: looks like a header ({' '.join(fields)}); remove it")
+
+
+def _check_header(path: Path, first: _Line, layout: ConllLayout) -> None:
+    """Raises InputError if the first line names the columns."""
+    names = [field.lower() for field in first.fields]
+    if len(names) > 1 and {names[0], names[min(layout.word, len(names) - 1)]} & _WORD_NAMES and names[-1] in _TAG_NAMES:
+        raise InputError(f"{path}, line {first.number}: looks like a header ({' '.join(first.fields)}); remove it")
 
 
 def _field(path: Path, number: int, fields: list[str], column: int, layout: ConllLayout) -> str:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tinybert_tf.data.labels import MISSING, checked_label, sorted_labels
-from tinybert_tf.data.lines import whole_characters
+from tinybert_tf.data.lines import log_once, whole_characters
 from tinybert_tf.data.split import Example, MissingSplit, Split, TaskData
-from tinybert_tf.data.tables import QUOTINGS, read_records, read_text_lines
+from tinybert_tf.data.tables import QUOTINGS, read_records
 from tinybert_tf.data.tasks import Task
+from tinybert_tf.data.unlabelled import unlabelled_split
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import setting
 
@@ -40,7 +41,8 @@ class CustomFiles:
     Attributes:
         train_file: training examples: .csv, .tsv or .jsonl, or CoNLL for the task "token_classification".
         dev_file: examples to score or to predict, in the format of `train_file`.
-        unlabelled_file: texts without labels: .txt (one a line), or the columns of `train_file` without the label.
+        unlabelled_file: texts without labels: .txt (one a line), or a file with the task's columns, whose labels or tags are
+            not read.
         text_column: name of the column with the text.
         text_pair_column: name of the column with the second text, for pairs.
         label_column: name of the column with the label.
@@ -50,7 +52,9 @@ class CustomFiles:
         quoting: of .csv and .tsv: "csv", "none" (quotes are characters), or "auto": "csv", but a quoted field that contains
             whole rows is an error.
         main_metric: the metric that selects the best model, such as "macro_f1"; None: the task's first.
-        skip_bad_rows: skip rows that cannot be used, and log how many.
+        skip_bad_rows: skip rows (of CoNLL files, sentences) that are malformed or have a label that cannot be used, and log
+            how many. What may be a fault of the whole file is still an error: its encoding, its header, a quote that
+            encloses several lines.
 
     Raises:
         InputError: an unknown `quoting` or `label_separator`.
@@ -61,7 +65,8 @@ class CustomFiles:
     )
     dev_file: str | None = setting(None, "rows to score or to predict, in the format of --train_file")
     unlabelled_file: str | None = setting(
-        None, "texts without labels: .txt (one a line), or the columns of --train_file without the label"
+        None,
+        "texts without labels: .txt (one a line), or a file with the task's columns, whose labels or tags are not read",
     )
     text_column: str | None = setting(None, "--task=custom: the column that holds the text")
     text_pair_column: str | None = setting(None, "--task=custom: the column of a second text, for pairs")
@@ -78,7 +83,11 @@ class CustomFiles:
         "quotes in .csv and .tsv: csv, none (characters like any other), or auto: csv, refusing what swallows rows",
     )
     main_metric: str | None = setting(None, "own data: the metric that selects the best model, such as macro_f1")
-    skip_bad_rows: bool = setting(False, "skip rows that cannot be used (own files, SQuAD), and log how many")
+    skip_bad_rows: bool = setting(
+        False,
+        "skip rows that are malformed or whose label cannot be used, and log how many: own files (CoNLL: sentences); SQuAD: "
+        "answers with wrong offsets",
+    )
 
     def __post_init__(self):
         if self.quoting not in QUOTINGS:
@@ -279,33 +288,10 @@ def file_splits(task: Task, files: CustomFiles, rows: Callable[[Path, bool], Ite
         if not Path(path).is_file():
             raise InputError("no such file", parameters[name], path)
         if name == "unlabelled":
-            return unlabelled_split(task, files)
+            return unlabelled_split(task, Path(path), lambda path: rows(path, False))
         return Split(name, path, lambda: rows(Path(path), name != "test"))
 
     return TaskData(task, split)
-
-
-def unlabelled_split(task: Task, files: CustomFiles) -> Split:
-    """The texts of `files.unlabelled_file`, as rows without labels.
-
-    Raises:
-        InputError: (when it is read) a plain text file for pairs, and whatever cannot be read.
-    """
-    path = Path(files.unlabelled_file)
-
-    def rows() -> Iterator[Example]:
-        if path.suffix.lower() != ".txt":
-            yield from read_rows(path, task, files, has_labels=False)
-            return
-        if task.text_pair is not None:
-            raise InputError(f"{path}: a .txt file holds single texts; pairs need a .csv, .tsv or .jsonl file")
-        index = -1
-        for index, (_, text) in enumerate(read_text_lines(path)):
-            yield Example(index, text, None, None)
-        if index < 0:
-            raise InputError(f"{path}: no rows")
-
-    return Split("unlabelled", str(path), rows)
 
 
 def read_rows(path: Path, task: Task, files: CustomFiles, has_labels: bool = True) -> Iterator[Example]:
@@ -322,45 +308,64 @@ def read_records_of_task(
         del columns["text_pair_column"]
     if not has_labels:
         del columns["label_column"]
+    has_header = path.suffix.lower() != ".jsonl"
     index, bad = 0, []
-    for line, record in read_records(path, files.quoting):
+    for line, record in read_records(path, files.quoting, bad if files.skip_bad_rows else None):
         where = f"{path}, line {line}"
-        values = {name: _value(where, record, name, column) for name, column in columns.items()}
         try:
+            values = {name: _value(where, record, name, column, task) for name, column in columns.items()}
             texts = {name: _as_text(value, f"{where}: {columns[name]!r}") for name, value in values.items()}
             label = checked_label(where, texts["label_column"], task) if has_labels else None
         except InputError as error:
-            if not files.skip_bad_rows:
+            if not files.skip_bad_rows or (has_header and isinstance(error, _MissingColumn)):
                 raise
-            bad.append(error)
+            bad.append(str(error))
             continue
         yield Example(index, texts["text_column"], texts.get("text_pair_column"), label), record
         index += 1
-    report_skipped(path, bad)
-    if not index:
-        raise InputError(f"{path}: no rows")
+    report_skipped(path, index, bad)
 
 
-def report_skipped(path: str | Path, bad: Sequence[InputError]) -> None:
-    """Logs how many rows of a file were skipped, and the reason for the first."""
+def report_skipped(path: str | Path, rows: int, bad: Sequence[InputError | str], kind: str = "rows") -> None:
+    """Logs, once for all passes over a file, how many rows were skipped, and the reason for the first.
+
+    Args:
+        path: the file.
+        rows: how many are left.
+        bad: what is wrong with each that was skipped.
+        kind: what they are called.
+
+    Raises:
+        InputError: no row is left.
+    """
+    skipped = f"{len(bad)} {kind} are left out; the first: {bad[0]}" if bad else ""
+    if not rows:
+        raise InputError(f"{path}: no {kind}" + (f"; {skipped}" if bad else ""))
     if bad:
-        logger.warning("%s: %d rows are left out; the first: %s", path, len(bad), bad[0])
+        log_once(logger, logging.WARNING, "%s: %s", path, skipped)
 
 
-def _value(where: str, record: dict[str, Any], parameter: str, column: str | None) -> Any:
+class _MissingColumn(InputError):
+    """A record does not have a column that is read."""
+
+
+def _value(where: str, record: dict[str, Any], parameter: str, column: str | None, task: Task) -> Any:
     if column in record:
         return record[column]
     if parameter == "label_column" and column and all(part.strip() in record for part in column.split(",")):
-        raise InputError(
+        raise _MissingColumn(
             f"{where}: {column} are several columns of labels; several labels for one text are not supported: train a model "
             "for each column",
             parameter,
             column,
         )
     found = f"{where} has {', '.join(record)}"
+    if task.name != "custom":  # whose columns are no settings
+        remedy = "" if task.text_pair else ", or take a .txt file with one text a line"
+        raise _MissingColumn(f"{found}, but task {task.name} reads {column!r}; rename the column{remedy}")
     if column is None:
-        raise InputError(f"is missing; {found}", parameter)
-    raise InputError(f"no such column; {found}", parameter, column)
+        raise _MissingColumn(f"is missing; {found}", parameter)
+    raise _MissingColumn(f"no such column; {found}", parameter, column)
 
 
 def _as_text(value: Any, where: str) -> str:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tinybert_tf.data.split import Example, Split
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.data.tokenizer import Tokenizer, without_autograph
+from tinybert_tf.errors import InputError
 
 # Examples that are read and tokenized at a time: large enough to make Python's overhead negligible.
 CHUNK = 1024
@@ -29,6 +30,15 @@ class Rows(NamedTuple):
     label: tf.Tensor | tf.RaggedTensor
     weight: tf.Tensor | tf.RaggedTensor
     number: tf.Tensor
+
+
+def refuse_questions(task: Task) -> None:
+    """Raises InputError for SQuAD, whose rows are no `Example`s."""
+    if task.kind == "span":
+        raise InputError(
+            f"task {task.name} has questions and answers, not texts and labels; `tinybert_tf.data.spans.SpanFeatures(split, "
+            "tokenizer, seq_len).batches(batch_size=...)` makes their batches"
+        )
 
 
 def encoded_rows(
@@ -115,7 +125,12 @@ def encode_words(
 
 
 def label_values(examples: Sequence[Example], task: Task, ids: Mapping[str, int]) -> np.ndarray | list[np.ndarray]:
-    """The labels of rows, 0 for rows without one: [rows], for token classification an array [words] a row."""
+    """The labels of rows, 0 for rows without one: [rows], for token classification an array [words] a row.
+
+    Raises:
+        InputError: a task of questions.
+    """
+    refuse_questions(task)
     if task.kind == "token_classification":
         return [
             np.asarray([ids[tag] for tag in row.label.split(" ")], np.int32)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from tinybert_tf.data.lines import numbered_lines, without_end
+from tinybert_tf.data.lines import log_once, numbered_lines, without_end
 from tinybert_tf.data.split import Example, MissingSplit, Split
 from tinybert_tf.data.tasks import Task, get_task
 from tinybert_tf.errors import InputError
@@ -84,7 +84,7 @@ def read_tsv_fields(path: Path, task: Task, has_labels: bool) -> Iterator[tuple[
         yield example, fields
         index += 1
     if halves:
-        logger.info("%s: left out %d lines that are halves of rows", path, halves)
+        log_once(logger, logging.INFO, "%s: left out %d lines that are halves of rows", path, halves)
     if not index:
         raise InputError(f"{path}: no rows{' below the header' if header else ', the file is empty'}")
 

@@ -1,5 +1,7 @@
 """Text files, a line at a time."""
 
+import functools
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +44,12 @@ def whole_characters(text: str, where: str) -> str:
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise InputError(f"{where} holds half of a character (\\ud800 to \\udfff alone)")
     return text
+
+
+@functools.lru_cache(maxsize=64)
+def log_once(logger: logging.Logger, level: int, message: str, *values) -> None:
+    """Logs what was found in a file. A file is read in every pass over its rows; what is the same in all is logged once."""
+    logger.log(level, message, *values)
 
 
 def without_end(line: str) -> str:

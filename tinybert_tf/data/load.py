@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 
 from tinybert_tf.data.conll import load_conll
-from tinybert_tf.data.custom import CustomFiles, load_custom, unlabelled_split
+from tinybert_tf.data.custom import CustomFiles, load_custom, read_rows
 from tinybert_tf.data.glue import glue_split
 from tinybert_tf.data.sample import sample_split
 from tinybert_tf.data.split import Split, TaskData
 from tinybert_tf.data.squad import squad_split
 from tinybert_tf.data.tasks import CUSTOM_TASKS, Task, get_task
 from tinybert_tf.data.tfds import tfds_split
+from tinybert_tf.data.unlabelled import unlabelled_split
 from tinybert_tf.errors import InputError
 
 # What one of the two tasks on own files reads and the other does not.
@@ -40,7 +41,7 @@ def load_task(
         data_dir: a folder in GLUE's layout (`CoLA/train.tsv`, ...), or the task's own folder in it; or a folder that
             TensorFlow Datasets has prepared (`glue/cola/2.0.0`, ...). Without it the data comes from TensorFlow Datasets,
             which may fetch it. For "sample", a folder with its augmented form.
-        files: of a custom task. Of any task: `unlabelled_file` with its `quoting`, and `skip_bad_rows`.
+        files: of a custom task. Of any task: `unlabelled_file` with its `quoting` and `skip_bad_rows`; of SQuAD also the latter.
         labels: of a custom task, in the order of their ids, where there is no training file to collect them from.
 
     Returns:
@@ -67,14 +68,22 @@ def load_task(
             return read(name)
         if files.unlabelled_file is None:
             raise InputError("is missing; the split 'unlabelled' is read from it", "unlabelled_file")
-        return unlabelled_split(task, files)
+        rows = lambda path: read_rows(path, _with_named_text(task), files, has_labels=False)
+        return unlabelled_split(task, Path(files.unlabelled_file), rows)
 
     return TaskData(task, split)
 
 
+def _with_named_text(task: Task) -> Task:
+    """The task with a name for its column of text: CoLA's files have none, but for its test set."""
+    return task if isinstance(task.text, str) else dataclasses.replace(task, text="sentence")
+
+
 def _check_files(task: Task, files: CustomFiles) -> None:
     """Raises InputError for a setting of own files that one of the paper's tasks does not read."""
-    read = {"unlabelled_file", "skip_bad_rows"} | ({"quoting"} if files.unlabelled_file else set())
+    read = {"unlabelled_file"} | ({"quoting", "skip_bad_rows"} if files.unlabelled_file else set())
+    if task.kind == "span":
+        read |= {"skip_bad_rows"}
     unread = {field.name for field in dataclasses.fields(files)} - read
     remedy = f"leave it out, or take one of the tasks on own files: {', '.join(CUSTOM_TASKS)}"
     _refuse(files, unread, task.name, remedy)

@@ -108,9 +108,7 @@ def read_squad(path: str | Path, task: Task, skip_bad_rows: bool = False) -> lis
     if bad and not skip_bad_rows:
         count = f"; this and {len(bad) - 1} more can be left out with `skip_bad_rows`" if len(bad) > 1 else ""
         raise InputError(f"{bad[0]}{count or '; it can be left out with `skip_bad_rows`'}")
-    report_skipped(path, bad)
-    if not examples:
-        raise InputError(f"{path}: no questions")
+    report_skipped(path, len(examples), bad, "questions")
     for one, next_one in itertools.pairwise(examples):
         if one.id == next_one.id:
             raise InputError(

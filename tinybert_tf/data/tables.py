@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tinybert_tf.data.lines import numbered_lines, without_end
+from tinybert_tf.data.lines import log_once, numbered_lines, without_end
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import parse_json_object
 
@@ -27,7 +27,9 @@ _NAMED_SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n?')  # a first line that Excel r
 logger = logging.getLogger(__name__)
 
 
-def read_records(path: Path, quoting: str = "auto") -> Iterator[tuple[int, dict[str, Any]]]:
+def read_records(
+    path: Path, quoting: str = "auto", bad: list[str] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line that the record begins at, column -> value) for each record of a .csv, .tsv or .jsonl file.
 
     CSV and TSV as spreadsheets write them: a header, and a field that holds a separator, a quote or a line break is enclosed
@@ -38,15 +40,17 @@ def read_records(path: Path, quoting: str = "auto") -> Iterator[tuple[int, dict[
         path: the file.
         quoting: "auto" refuses a quoted field that contains whole rows, since its quotes are probably characters of two
             texts; "csv" reads it as one field; "none" reads every quote as a character, and every line as a row.
+        bad: takes the errors of malformed records, which are then skipped. Others are raised all the same: those of the
+            whole file, and of quotes that may enclose several rows.
 
     Raises:
         InputError: an unknown extension, or a malformed file, with its line.
     """
     kind = path.suffix.lower()
     if kind == ".jsonl":
-        return _json_records(path)
+        return _json_records(path, bad)
     if kind in _SEPARATORS:
-        return _table_records(path, _SEPARATORS[kind], quoting)
+        return _table_records(path, _SEPARATORS[kind], quoting, bad)
     raise InputError(f"{path}: unknown extension; use .csv, .tsv or .jsonl")
 
 
@@ -75,8 +79,10 @@ def written_records(path: Path, quoting: str, lines: Iterable[bytes]) -> Iterato
         yield (text.getvalue().removesuffix("\r\n") + "\n").encode()
 
 
-def _table_records(path: Path, separators: str, quoting: str) -> Iterator[tuple[int, dict[str, str]]]:
-    rows = _rows(path, separators, quoting)
+def _table_records(
+    path: Path, separators: str, quoting: str, bad: list[str] | None
+) -> Iterator[tuple[int, dict[str, str]]]:
+    rows = _rows(path, separators, quoting, bad)
     _, header, _, _ = next(rows, (0, None, None, None))
     if header is None:
         raise InputError(f"{path}: the file is empty")
@@ -92,7 +98,9 @@ def _table_records(path: Path, separators: str, quoting: str) -> Iterator[tuple[
                 remedy = "write every column, also those that are empty"
             elif quoting == "none":
                 remedy = "remove the separator from the text"
-            raise InputError(f"{path}, line {begin}: {len(fields)} columns, but the header has {len(header)}; {remedy}")
+            error = f"{path}, line {begin}: {len(fields)} columns, but the header has {len(header)}; {remedy}"
+            _skip(bad, error, lines, is_one=len(lines) == 1 or quoting == "csv")
+            continue
         if len(lines) > 1 and quoting == "auto" and _swallows_rows(lines, separator, len(header)):
             raise InputError(
                 f"{path}, lines {begin} and {begin + len(lines) - 1}: a quote at the beginning of one text and at the end of "
@@ -102,9 +110,12 @@ def _table_records(path: Path, separators: str, quoting: str) -> Iterator[tuple[
         yield begin, dict(zip(header, fields, strict=True))
 
 
-def _rows(path: Path, separators: str, quoting: str) -> Iterator[tuple[int, list[str], list[str], str]]:
+def _rows(
+    path: Path, separators: str, quoting: str, bad: list[str] | None = None
+) -> Iterator[tuple[int, list[str], list[str], str]]:
     """(first line, fields, lines, separator) of each row that is not blank, the header first."""
     lines: list[str] = []
+    skipped = None  # `bad`, once the header is read
 
     def read() -> Iterator[str]:
         for _, line in numbered_lines(path):
@@ -128,18 +139,29 @@ def _rows(path: Path, separators: str, quoting: str) -> Iterator[tuple[int, list
         try:
             fields = _next_row(reader)
         except csv.Error as error:
+            reason = (
+                f"{error}; enclose a field that holds a quote in quotes, its own quotes doubled, or take `quoting=none`"
+            )
             if "new-line" in str(error):
-                raise InputError(f"{path}, line {begin}: a carriage return in the middle of a row; remove it") from None
-            raise InputError(
-                f"{path}, line {begin}: {error}; enclose a field that holds a quote in quotes, its own quotes doubled, or take "
-                "`quoting=none`"
-            ) from None
+                reason = "a carriage return in the middle of a row; remove it"
+            _skip(skipped, f"{path}, line {begin}: {reason}", lines, is_one=len(lines) == 1)
+            fields = []
         if fields is None:
             return
         if fields:
             yield begin, fields, list(lines), separator
+            skipped = bad
         begin += len(lines)
         lines.clear()
+
+
+def _skip(bad: list[str] | None, error: str, lines: list[str], is_one: bool) -> None:
+    """Adds the error of a row to `bad`. Raises it where there is no such list, or the lines may not be one row."""
+    if bad is None:
+        raise InputError(error) from None
+    if not is_one:
+        raise InputError(f"{error}; it is not skipped, since a quote makes one row of {len(lines)} lines") from None
+    bad.append(str(InputError(error)))
 
 
 def _next_row(reader) -> list[str] | None:
@@ -156,7 +178,7 @@ def _separator(path: Path, header: str, separators: str) -> str:
     bare = _QUOTED.sub("", header)
     found = next((separator for separator in separators if separator in bare), separators[0])
     if found != separators[0]:
-        logger.info("%s: columns are separated by %r", path, found)
+        log_once(logger, logging.INFO, "%s: columns are separated by %r", path, found)
     return found
 
 
@@ -174,11 +196,19 @@ def _swallows_rows(lines: list[str], separator: str, columns: int) -> bool:
     return columns > 1 and all(len(re.findall(is_separator, line)) == columns - 1 for line in bare)
 
 
-def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_records(path: Path, bad: list[str] | None) -> Iterator[tuple[int, dict[str, Any]]]:
     remedy = 'a line is like {"text": "...", "label": "..."}'
     for number, line in numbered_lines(path):
-        if line.strip():
-            yield number, parse_json_object(line, f"{path}, line {number}", remedy)
+        if not line.strip():
+            continue
+        try:
+            record = parse_json_object(line, f"{path}, line {number}", remedy)
+        except InputError as error:
+            if bad is None:
+                raise
+            bad.append(str(error))
+            continue
+        yield number, record
 
 
 def read_text_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -146,7 +146,12 @@ def _folded(label: str) -> str:
     return label.lower().replace("-", "_").replace(" ", "_")
 
 
-def label_ids(task: Task, label2id: Mapping[str, int] | None, source: str = "the model") -> dict[str, int]:
+def label_ids(
+    task: Task,
+    label2id: Mapping[str, int] | None,
+    source: str = "the model",
+    remedy: str = "rename label2id in config.json or take another model",
+) -> dict[str, int]:
     """The id of each of the task's label words in a model, matched by name and not by position.
 
     A model that was fine-tuned with its classes in another order keeps that order. Generic names (LABEL_0, ...) are in the
@@ -159,6 +164,7 @@ def label_ids(task: Task, label2id: Mapping[str, int] | None, source: str = "the
         task: its labels.
         label2id: the model's; None: the task's own order.
         source: the model, for messages.
+        remedy: what to do where the names do not match, for messages.
 
     Raises:
         InputError: names or a number of classes that do not match, with both sides.
@@ -169,7 +175,7 @@ def label_ids(task: Task, label2id: Mapping[str, int] | None, source: str = "the
     if ids is None:
         raise InputError(
             f"{source} has the labels {', '.join(label2id)}, but task {task.name} has "
-            f"{', '.join(task.label_names or task.labels)}; rename label2id in config.json or take another model"
+            f"{', '.join(task.label_names or task.labels)}; {remedy}"
         )
     return ids | {tag: len(ids) + number for number, tag in enumerate(task.unseen)}
 

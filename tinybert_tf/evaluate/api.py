@@ -144,6 +144,10 @@ def predict_split(
     """
     if model.head not in ("classification", "regression", "token_classification"):
         raise InputError(f"the model has the head {model.head!r}, which predicts nothing about a text")
+    if not isinstance(split.first(), Example):
+        raise InputError(
+            f"{split.source}: has questions and their contexts, not texts, which a {model.head} model reads"
+        )
     unlabelled = Split(split.name, split.source, lambda: (row._replace(label=None) for row in split))
     if model.head == "token_classification":
         unlabelled = Split(split.name, split.source, lambda: (_single_spaces(row, are_words) for row in split))
