@@ -49,6 +49,10 @@ def test_a_student_is_pruned_and_distilled_in_rounds(settings, tmp_path):
         ({"quantize_aware": "int8", "stage": "intermediate"}, "quantize_aware=int8: is for the prediction stage"),
         ({"quantize_aware": "int8", "strategy": "mirrored"}, "quantize_aware=int8: runs on one device"),
         ({"train_integers": False}, "train_integers=False: is for weights that are rounded; set `quantize_aware`"),
+        (
+            {"prune_rounds": 2, "objective": "pd", "stage": "prediction"},
+            "prune_rounds=2: distills layers .* `prune_rounds=1`",
+        ),
         ({"weight_averaging": 1.0}, "weight_averaging=1.0: must be above 0 and below 1"),
         ({"weight_averaging": 0.9, "stage": "intermediate"}, "weight_averaging=0.9: is for the prediction stage"),
     ],

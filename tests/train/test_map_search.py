@@ -146,3 +146,32 @@ def test_a_learned_map_is_read_out(glue, make_directory, tmp_path):
 def test_what_has_no_map_to_find_is_refused(tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         distill_task(settings(tmp_path, **changes))
+
+
+def test_a_trial_learns_the_teachers_answers_to_its_own_rows(make_directory, tmp_path, monkeypatch):
+    """Scores are learned on the task's own rows alone, which have other numbers than the augmented ones."""
+    for folder, rows in (("glue", 8), ("more", 16)):
+        (tmp_path / folder / "STS-B").mkdir(parents=True)
+        texts = [f"{'the film was ' * (1 + n % 3)}{'good' if n % 2 else 'bad'}\tnot bad\t{n % 6}" for n in range(rows)]
+        lines = "\n".join(["sentence1\tsentence2\tscore", *(texts if folder == "glue" else reversed(texts))]) + "\n"
+        for split in ("train", "dev"):
+            (tmp_path / folder / "STS-B" / f"{split}.tsv").write_text(lines)
+    teacher = make_directory("teacher", head="regression", label2id=None)
+    seen = []
+
+    def trials(searching, student_layers, teacher_layers, score):
+        stage = score.__self__.stages["prediction"]
+        compiled = score.__self__._compile("prediction", stage, 2)
+        seen.extend(features for features, *_ in compiled.batches())
+        return [{"layers": [1, 4]}]
+
+    monkeypatch.setattr(module, "searched_map", trials)
+    distill_task(
+        settings(tmp_path, tmp_path / "glue", teacher, task="stsb", layer_map="search", train_batch_size=4,
+                 augmented_data_dir=str(tmp_path / "more"), teacher_dtype="float32")
+    )  # fmt: skip
+    network = tb.load_model(teacher)
+    assert len(seen) == 2
+    for features in seen:
+        given = features.pop("teacher/logits")
+        np.testing.assert_allclose(given, network(features)["logits"], atol=1e-5)

@@ -8,10 +8,14 @@ import pytest
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.data import Tokenizer, load_task
 from tinybert_tf.data.settings import DataSettings
+from tinybert_tf.distill.objectives import table
+from tinybert_tf.distill.rivals import LAYER_OBJECTIVES
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.task_model import TaskModel, open_task_model
 from tinybert_tf.settings import compose
 from tinybert_tf.train.distill_settings import DistillSettings
+from tinybert_tf.train.distill_task import _prediction_training, distill_task
+from tinybert_tf.train.settings import PROGRAM_OBJECTIVES
 from tinybert_tf.train.training_set import training_set
 
 
@@ -65,3 +69,27 @@ def test_the_order_of_labels_without_names_is_logged(glue, make_directory, caplo
         TaskModel.of(load_model(directory), Tokenizer.from_directory(directory), data, 16, source="m")
         assumed = [message for message in caplog.messages if "assumed: 0 = negative, 1 = positive" in message]
         assert len(assumed) == logged
+
+
+def test_unlabelled_texts_are_used_wherever_no_loss_reads_labels(opened, make_directory, caplog):
+    teacher = load_model(make_directory("teacher"))
+    for objective in PROGRAM_OBJECTIVES:
+        caplog.clear()
+        stage = {} if objective in LAYER_OBJECTIVES else {"stage": "prediction"}
+        settings, trained = opened(objective=objective, **stage)
+        training = training_set(settings, trained, has_teacher=True)
+        kept = _prediction_training(training, trained.data, settings)
+        reads_labels = objective == "theseus" or any(
+            match.term == "label_loss"
+            for match in table(settings.matching.prediction_objective(1.0), trained.model, teacher)
+        )
+        assert (kept.unlabelled is None) == reads_labels, objective
+        assert ("unlabelled_file is not used" in caplog.text) == reads_labels
+
+
+def test_a_dry_run_writes_nothing_to_a_shared_cache_either(opened, tmp_path, make_directory):
+    teacher = make_directory("teacher")
+    shared = {"cache_dir": str(tmp_path / "shared"), "dry_run": True, "max_steps": 2, "allow_weak_teacher": True}
+    settings, _ = opened(teacher=str(teacher), student="2x8x2x16", **shared)
+    assert distill_task(settings)["steps"] == 4
+    assert not (tmp_path / "shared").exists() and not (tmp_path / "run").exists()

@@ -10,6 +10,7 @@ from tinybert_tf.data import get_task, load_task
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import compose
+from tinybert_tf.train import distill_task as module
 from tinybert_tf.train import trainer as trainer_module
 from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
@@ -145,7 +146,16 @@ def test_every_form_of_file_gives_the_same_logits(tmp_path, suffix):
         ("l.tsv", "0\t1\n1\tnan\n", "row 1 holds a number that is not finite"),
         ("l.tsv", "0\t1\t2\n1\t2\t3\n", r"has the shape \[1, 3\], but task sst2 needs \[rows, 2\]"),
         ("l.jsonl", '{"0": 1, "1": 2}\n{"0": 1}\n', "line 2 has not the labels 0, 1 of line 1"),
-        ("l.jsonl", "{\n", "line 1 is not JSON"),
+        ("l.jsonl", "{\n", "line 1: not valid JSON"),
+        ("l.jsonl", "[1, 2\n", "line 1 is not JSON"),
+        ("l.jsonl", "[" * 100_000, "line 1 is not JSON"),
+        ("l.jsonl", '{"0": 1, "1": 2, "1": 3}\n', "line 1: not valid JSON .two entries named '1'"),
+        ("l.jsonl", "[1, 1" + "0" * 400 + "]\n", "line 1 holds what is no number"),
+        ("l.jsonl", "[1, 2]\n\n[[1], [2]]\n", "line 3 holds what is no number"),
+        ("l.jsonl", "[1, 1e40]\n", "row 1 holds a number that is not finite"),
+        ("l.tsv", "0\t1\n1\t2\rx\n", "line 2 is no row"),
+        ("l.tsv", "0\t1\n\n1\n", "line 3 has 1 values"),
+        ("l.tsv", "a\tb\n1\t2\n", "but task sst2 has negative, positive; name the logits by the task's labels"),
         ("l.npy", "", "no array of numbers"),
     ],
 )
@@ -153,6 +163,38 @@ def test_a_file_that_holds_no_logits_is_refused(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=message):
         read_logits(tmp_path / name, get_task("sst2"), {"0": 0, "1": 1})
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("l.tsv", ["negative\tpositive", "1.5\t-2", "0.25\t3", ""]),
+        ("l.TSV", ["positive\tnegative", "-2\t1.5", "", "3\t0.25"]),
+        ("l.jsonl", ['{"negative": 1.5, "positive": -2}', '{"positive": 3, "negative": 0.25}', ""]),
+        ("l.jsonl", ["[1.5, -2]", "", "[0.25, 3]"]),
+    ],
+)
+def test_byte_order_marks_and_any_line_end_are_read(tmp_path, end, mark, name, lines):
+    (tmp_path / name).write_bytes(mark + end.join(lines).encode())
+    found = read_logits(tmp_path / name, get_task("sst2"), {"0": 0, "1": 1})
+    np.testing.assert_array_equal(found, np.array([[1.5, -2.0], [0.25, 3.0]], np.float32))
+
+
+@pytest.mark.parametrize(("encoding", "reason"), [("utf-16", r"UTF-16"), ("latin-1", "invalid continuation byte")])
+@pytest.mark.parametrize(("name", "text"), [("l.tsv", "é\tx\n1\t2\n"), ("l.jsonl", '{"é": 1, "x": 2}\n')])
+def test_a_file_in_another_encoding_is_refused(tmp_path, encoding, reason, name, text):
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    with pytest.raises(InputError, match=rf"{name}, line 1: not UTF-8 \({reason}.*write the file as UTF-8"):
+        read_logits(tmp_path / name, get_task("sst2"), {"0": 0, "1": 1})
+
+
+def test_several_arrays_are_no_logits(tmp_path):
+    with (tmp_path / "l.npy").open("wb") as file:
+        np.savez(file, a=np.zeros((1, 2)))
+    with pytest.raises(InputError, match=r"l\.npy: no array of numbers \(several arrays\)"):
+        read_logits(tmp_path / "l.npy", get_task("sst2"), {"0": 0, "1": 1})
 
 
 def test_logits_of_other_rows_are_refused(glue, make_directory, tmp_path):
@@ -182,3 +224,13 @@ def test_logits_of_other_rows_are_refused(glue, make_directory, tmp_path):
 def test_what_cannot_be_taught_is_refused(glue, tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         distill_task(settings(glue, tmp_path, **changes))
+
+
+def test_several_teachers_of_tags_are_refused_before_one_of_them_predicts(tmp_path, make_directory, monkeypatch):
+    (tmp_path / "words.conll").write_text("the O\nfilm B\n\nbad O\n\n")
+    monkeypatch.setattr(module, "scores_of", lambda *_: pytest.fail("no teacher is scored"))
+    teacher = make_directory("tagger", head="token_classification", label2id={"O": 0, "B": 1})
+    files = {"task": "token_classification", "train_file": str(tmp_path / "words.conll"), "data_dir": None}
+    files["dev_file"] = files["train_file"]
+    with pytest.raises(InputError, match="only one teacher, .* can teach task token_classification"):
+        distill_task(settings(None, tmp_path, teacher=f"{teacher},{teacher}", **files))

@@ -11,7 +11,14 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.settings import check_at_least_one, check_one_of, check_positive, nested, replace, setting
 from tinybert_tf.train.gradual import PruningSettings
 from tinybert_tf.train.reading import TEACHER_CACHE_HELP, TEACHER_CACHES
-from tinybert_tf.train.settings import ADAPTIVE, LOGITS_OBJECTIVES, ExampleSettings, MatchingSettings, RunSettings
+from tinybert_tf.train.settings import (
+    ADAPTIVE,
+    LOGITS_OBJECTIVES,
+    READ_LABELS,
+    ExampleSettings,
+    MatchingSettings,
+    RunSettings,
+)
 from tinybert_tf.train.student import BILSTM, INIT_HELP
 from tinybert_tf.train.teachers import TEACHER_LOGITS_HELP
 from tinybert_tf.train.training_set import AUGMENTED_HELP, check_augmented
@@ -72,6 +79,13 @@ class DistillSettings:
                 "compares no layers, so it has no intermediate stage; set `stage=prediction`",
                 "objective",
                 self.matching.objective,
+            )
+        if not self.matching.compares_layers and self.pruning.prune_rounds > 1:
+            raise InputError(
+                f"distills layers between two rounds, and `objective={self.matching.objective}` compares none; set "
+                "`prune_rounds=1`",
+                "prune_rounds",
+                self.pruning.prune_rounds,
             )
         if self.student == BILSTM:
             self._check_bilstm()
@@ -219,6 +233,10 @@ class DistillSettings:
     def compares_logits_alone(self) -> bool:
         """Whether a teacher gives nothing but logits, so that its vocabulary need not be the student's."""
         return self.stage == "prediction" and self.matching.objective in ("tinybert", *LOGITS_OBJECTIVES)
+
+    def reads_labels(self, kind: str) -> bool:
+        """Whether a loss of the prediction stage of a kind of task reads labels, which texts without one do not have."""
+        return self.matching.objective in READ_LABELS or self.learns_labels(kind)
 
     def learns_labels(self, kind: str) -> bool:
         """Whether the prediction stage of a kind of task learns from labels and not from the teacher."""

@@ -31,6 +31,7 @@ from tinybert_tf.train.reading import cache_folder
 from tinybert_tf.train.run import Run, finished_result, recorded
 from tinybert_tf.train.student import is_loaded, make_student, vocabulary_of
 from tinybert_tf.train.teachers import (
+    check_mean,
     check_rows,
     given_logits,
     mean_of,
@@ -87,12 +88,15 @@ def _learn_layers(settings: DistillSettings, original: DistillSettings) -> dict:
     """
     data, earlier = settings.data.load(), recorded(original)
     precision = Precision.of(earlier, settings.run.dtype, settings.matching.teacher_dtype)
+    if len(settings.teachers) > 1:
+        check_mean(data.task, settings)
     teachers = _load_teachers(data, settings, precision)
     first, teacher = teachers[0], teachers[0].model
     teacher_score = _teacher_score(teachers, settings, earlier)
     training = training_set(original, first, has_teacher=True)
-    shared = settings.examples.cache_dir
-    shared = cache_folder(settings.run.output_dir, shared) if shared else None
+    shared = None
+    if settings.examples.cache_dir and not settings.run.dry_run:
+        shared = cache_folder(settings.run.output_dir, settings.examples.cache_dir)
     new_student = functools.partial(
         make_student,
         teacher,
@@ -269,6 +273,7 @@ def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
         elif settings.teacher_cache == "none":
             raise InputError("keeps no logits, which a teacher with another vocabulary needs", "teacher_cache", "none")
         elif not settings.run.dry_run:
+            check_mean(data.task, settings)
             teachers = _load_teachers(data, settings, precision)
             teacher_score = _teacher_score(teachers, settings, earlier)
             logits_of = mean_of(teachers, original, of_student.ids)
@@ -386,6 +391,8 @@ def _prediction_training(
         # As the paper does for STS-B: replaced words change how similar two sentences are.
         logger.info("prediction  learns from the rows of %s alone: augmented ones have no score", data.train.source)
         training = dataclasses.replace(training, split=data.train.limit(settings.examples.max_train_examples))
-    if not settings.matching.compares_layers or settings.learns_labels(data.task.kind):
-        return training.labelled()
-    return training
+    if not settings.reads_labels(data.task.kind):
+        return training
+    if settings.data.custom.unlabelled_file:
+        logger.warning("prediction  unlabelled_file is not used: a loss of this stage reads labels")
+    return training.labelled()

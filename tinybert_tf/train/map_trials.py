@@ -15,7 +15,7 @@ from tinybert_tf.distill.objectives import Objective, TinyBertObjective
 from tinybert_tf.distribution import prepare_for_fit, sharded
 from tinybert_tf.train.checkpoint import training_variables
 from tinybert_tf.train.optimizer import bert_adamw
-from tinybert_tf.train.trainer import Trainer, label_loss
+from tinybert_tf.train.trainer import LabelLoss, Trainer
 from tinybert_tf.train.training_set import SpanTrainingSet, TrainingSet
 
 # The student's weights and projections that a map begins with.
@@ -82,12 +82,13 @@ class MapTrials:
         student, objective, extra = self.trainer.model, stage.objective, None
         if isinstance(objective, TinyBertObjective) and not isinstance(objective.layers, str):
             objective = ChosenMapObjective(objective)
-        compiling = {"loss": label_loss(student), "jit_compile": False}
+        compiling = {"loss": LabelLoss(student.head), "jit_compile": False}
         model = logits_model(student)
         if objective is not None:
             compiling = {"student_dropout": self.trainer.student_dropout}
             model = Distiller(self.teacher, student, objective)
-            extra = self.trainer.teacher_outputs(name, model, stage.epochs, steps)
+            of_stage = dataclasses.replace(self.trainer, training=stage.training)
+            extra = of_stage.teacher_outputs(name, model, stage.epochs, steps)
         read, steps = stage.training.batches(stage.epochs, steps, extra)
         schedule = {"warmup_proportion": 0.0, "decay": False} if stage.constant_rate else {}
         model.compile(self.trainer.precision.optimizer(bert_adamw(stage.learning_rate, steps, **schedule)), **compiling)

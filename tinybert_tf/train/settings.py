@@ -24,6 +24,8 @@ PROGRAM_OBJECTIVES = (*OBJECTIVES, "theseus")
 ADAPTIVE = ("learned", "search")
 # Those that compare logits alone, which any network has; "tinybert" does so in its prediction stage.
 LOGITS_OBJECTIVES = ("vanilla_kd", "pd", "bilstm_soft")
+# Those without an intermediate stage whose losses read labels.
+READ_LABELS = ("vanilla_kd", "pkd", "distilbert", "theseus")
 # Settings that the terms of TinyBERT alone read, and their defaults.
 _OF_TINYBERT = {
     "attention_weight": 1.0,

@@ -20,7 +20,7 @@ from tinybert_tf.data import length_buckets
 from tinybert_tf.data.token_shards import TokenShards
 from tinybert_tf.distill.networks import TEACHER, Reader
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import remove, writing
+from tinybert_tf.files import atomic_write, remove
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +68,7 @@ class TeacherCache:
         if choice != "auto":
             return choice == "states"
         lossless = all(tf.as_dtype(output.dtype).size == 2 for output in self._outputs.values())
-        folder = next(parent for parent in self.folder.absolute().parents if parent.is_dir())
-        room = min(_AUTO_BYTES, shutil.disk_usage(folder).free - _SPARE_BYTES)
+        room = min(_AUTO_BYTES, self._free_bytes() - _SPARE_BYTES)
         return lossless and epochs >= _AUTO_EPOCHS and self.size <= room
 
     def compute(self, rows: np.ndarray | None = None) -> None:
@@ -157,19 +156,22 @@ class TeacherCache:
         sizes = {name: int(np.prod(shape)) * dtype.itemsize for name, (shape, dtype) in arrays.items()}
         if not all(path.is_file() and path.stat().st_size == sizes[name] for name, path in paths.items()):
             remove(self.folder)
-            self._make_room(sum(sizes.values()))
-            for name, path in paths.items():
-                with writing(self.folder), path.open("wb") as file:
-                    file.truncate(sizes[name])
+            self._check_room(sum(sizes.values()))
+            # Made aside: another run that begins at the same time finds all files or none.
+            with atomic_write(self.folder) as aside:
+                aside.mkdir()
+                for name, path in paths.items():
+                    with (aside / path.name).open("wb") as file:
+                        file.truncate(sizes[name])
         return {name: np.memmap(paths[name], dtype, "r+", shape=shape) for name, (shape, dtype) in arrays.items()}
 
-    def _make_room(self, size: int) -> None:
-        """Creates the directory; logs how large it becomes."""
-        with writing(self.folder):
-            self.folder.mkdir(parents=True)
-        free = shutil.disk_usage(self.folder).free
+    def _free_bytes(self) -> int:
+        return shutil.disk_usage(next(parent for parent in self.folder.absolute().parents if parent.is_dir())).free
+
+    def _check_room(self, size: int) -> None:
+        """Logs how large the directory becomes; InputError where the disk has no room for it."""
+        free = self._free_bytes()
         if size + _SPARE_BYTES > free:
-            self.folder.rmdir()
             raise InputError(
                 f"{self.folder}: the teacher's outputs take {size / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB; "
                 "choose `teacher_cache=logits` or none, or another `cache_dir`"

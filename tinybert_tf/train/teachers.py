@@ -12,11 +12,13 @@ import numpy as np
 
 from tinybert_tf.bert import INPUT_NAMES
 from tinybert_tf.data import Task, label_ids, label_values
+from tinybert_tf.data.lines import numbered_lines
 from tinybert_tf.distill.networks import TEACHER, reader
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.baseline import constant_score
 from tinybert_tf.evaluate.logits import score
 from tinybert_tf.evaluate.task_model import TaskModel
+from tinybert_tf.files import parse_json_object
 from tinybert_tf.train.reading import cache_folder
 from tinybert_tf.train.teacher_cache import TeacherCache
 from tinybert_tf.train.teacher_scores import teacher_scores
@@ -76,6 +78,18 @@ def scores_of(teachers: Sequence[TaskModel], settings: Any) -> dict[str, float]:
     return score(teachers[0].data.task, mean, predicted[0][1])
 
 
+def check_mean(task: Task, settings: Any) -> None:
+    """Raises InputError for a task or settings for which `mean_of` has no logits."""
+    taught = None
+    if task.kind not in ("classification", "regression"):
+        taught = f"task {task.name}"
+    elif settings.augmented_data_dir and task.kind == "regression":
+        taught = "scores on augmented rows"
+    if taught is not None:
+        message = f"only one teacher, with the student's vocabulary, can teach {taught}"
+        raise InputError(message, "teacher", settings.teacher)
+
+
 def mean_of(teachers: Sequence[TaskModel], settings: Any, ids: Mapping[str, int]) -> LogitsOf:
     """The mean of several teachers' logits for the rows of the training set.
 
@@ -84,19 +98,8 @@ def mean_of(teachers: Sequence[TaskModel], settings: Any, ids: Mapping[str, int]
         settings: of task distillation.
         ids: label word -> the student's id.
     """
-    first, members = teachers[0], []
-    if first.data.task.kind not in ("classification", "regression"):
-        raise InputError(
-            f"only one teacher, with the student's vocabulary, can teach task {first.data.task.name}",
-            "teacher",
-            settings.teacher,
-        )
-    if settings.augmented_data_dir and first.data.task.kind == "regression":
-        raise InputError(
-            "only one teacher, with the student's vocabulary, can teach scores on augmented rows",
-            "teacher",
-            settings.teacher,
-        )
+    check_mean(teachers[0].data.task, settings)
+    members = []
     words = sorted(ids, key=ids.__getitem__)
     folder = cache_folder(settings.run.output_dir, settings.examples.cache_dir)
     for teacher, weight in zip(teachers, settings.weights_of_teachers, strict=True):
@@ -138,9 +141,10 @@ def read_logits(path: str | Path, task: Task, ids: dict[str, int]) -> np.ndarray
         raise InputError(f"holds one row for a text, which task {task.name} does not need", "teacher_logits", path)
     if not path.is_file():
         raise InputError("no such file", "teacher_logits", path)
-    if path.suffix not in _READERS:
+    kind = path.suffix.lower()
+    if kind not in _READERS:
         raise InputError(f"must end in {', '.join(_READERS)}", "teacher_logits", path)
-    columns, rows = _READERS[path.suffix](path)
+    columns, rows = _READERS[kind](path)
     width = len(task.labels) or 1
     if rows.ndim != 2 or rows.shape[1] != width:
         raise InputError(f"{path}: has the shape {list(rows.shape)}, but task {task.name} needs [rows, {width}]")
@@ -149,7 +153,8 @@ def read_logits(path: str | Path, task: Task, ids: dict[str, int]) -> np.ndarray
         raise InputError(f"{path}: row {bad[0] + 1} holds a number that is not finite")
     if task.kind == "regression":
         return rows
-    of_word = label_ids(task, {name: n for n, name in enumerate(columns)} if columns else None, str(path))
+    places = {name: n for n, name in enumerate(columns)} if columns else None
+    of_word = label_ids(task, places, str(path), "name the logits by the task's labels")
     return rows[:, [of_word[word] for word in sorted(task.labels, key=ids.__getitem__)]]
 
 
@@ -175,47 +180,66 @@ def check_rows(logits: np.ndarray, training: TrainingSet, student: TaskModel, se
 
 def _read_npy(path: Path) -> tuple[list[str] | None, np.ndarray]:
     try:
-        return None, np.load(path, allow_pickle=False).astype(np.float32)
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"{path}: no array of numbers ({error})") from None
+        values = np.load(path, allow_pickle=False)
+        if isinstance(values, np.ndarray):
+            return None, values.astype(np.float32)
+        reason = "several arrays"  # of an .npz file
+    except (ValueError, TypeError, OSError, EOFError) as error:
+        reason = str(error)
+    raise InputError(f"{path}: no array of numbers ({reason})")
 
 
 def _read_tsv(path: Path) -> tuple[list[str], np.ndarray]:
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.reader(file, delimiter="\t"))
-    if not lines:
+    reader = csv.reader((line for _, line in numbered_lines(path)), delimiter="\t")
+    try:
+        rows = [(reader.line_num, fields) for fields in reader if fields]
+    except csv.Error as error:
+        raise InputError(
+            f"{path}: line {reader.line_num} is no row ({error}); it has a number for each label"
+        ) from None
+    if not rows:
         raise InputError(f"{path}: is empty")
-    return lines[0], _numbers(path, lines[1:], len(lines[0]), first=2)
+    (_, header), *rows = rows
+    return header, _numbers(path, rows, len(header))
 
 
 def _read_jsonl(path: Path) -> tuple[list[str] | None, np.ndarray]:
-    values = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            values.append(json.loads(line))
-        except ValueError as error:
-            raise InputError(f"{path}: line {number} is not JSON ({error})") from None
+    values = [(number, _json_value(path, number, line)) for number, line in numbered_lines(path) if not line.isspace()]
     if not values:
         raise InputError(f"{path}: is empty")
-    columns = list(values[0]) if isinstance(values[0], dict) else None
-    for number, value in enumerate(values, 1):
+    (first, value), *_ = values
+    columns = list(value) if isinstance(value, dict) else None
+    for number, value in values:
         if columns and (not isinstance(value, dict) or value.keys() != set(columns)):
-            raise InputError(f"{path}: line {number} has not the labels {', '.join(columns)} of line 1")
+            raise InputError(f"{path}: line {number} has not the labels {', '.join(columns)} of line {first}")
         if not columns and not isinstance(value, list):
             raise InputError(f"{path}: line {number} is neither {{label: logit}} nor a list")
-    rows = [[value[name] for name in columns] if columns else value for value in values]
-    return columns, _numbers(path, rows, len(rows[0]), first=1)
+    rows = [(number, [value[name] for name in columns] if columns else value) for number, value in values]
+    return columns, _numbers(path, rows, len(rows[0][1]))
 
 
-def _numbers(path: Path, rows: Sequence[Sequence], width: int, first: int) -> np.ndarray:
-    for number, row in enumerate(rows, first):
+def _json_value(path: Path, number: int, line: str) -> Any:
+    where = f"{path}: line {number}"
+    if line.lstrip().startswith("{"):
+        return parse_json_object(line, where, "a line is {label: logit} or a list of logits")
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not JSON ({error})") from None
+
+
+def _numbers(path: Path, rows: Sequence[tuple[int, Sequence]], width: int) -> np.ndarray:
+    """The numbers of rows, each of which has its line before it: float32 [rows, width]."""
+    found = np.zeros((len(rows), width), np.float32)
+    for values, (number, row) in zip(found, rows, strict=True):
         if len(row) != width:
             raise InputError(f"{path}: line {number} has {len(row)} values, but {width} are expected")
         try:
-            np.asarray(row, np.float32)
-        except (ValueError, TypeError):
+            with np.errstate(over="ignore"):  # it becomes infinite, which is refused
+                values[:] = [float(value) for value in row]
+        except (ValueError, TypeError, OverflowError):
             raise InputError(f"{path}: line {number} holds what is no number: {row}") from None
-    return np.asarray(rows, np.float32).reshape(len(rows), width)
+    return found
 
 
 _READERS = {".npy": _read_npy, ".tsv": _read_tsv, ".jsonl": _read_jsonl}

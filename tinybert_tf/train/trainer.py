@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tinybert_tf.bert import BertModel, logits_model
 from tinybert_tf.distill import Distiller, losses
 from tinybert_tf.distill.objectives import Objective
 from tinybert_tf.distill.rivals import Theseus
 from tinybert_tf.distill.soft_map import Annealing, LearnedMapObjective
-from tinybert_tf.distribution import several_workers
+from tinybert_tf.distribution import all_reduce_sum, several_workers
+from tinybert_tf.errors import InputError
 from tinybert_tf.tokenizer_files import Vocabulary
 from tinybert_tf.train import plan
 from tinybert_tf.train.averaging import AveragedWeights
@@ -32,18 +34,26 @@ from tinybert_tf.train.training_set import Extra, SpanTrainingSet, TrainingSet
 
 logger = logging.getLogger(__name__)
 
-# The loss that each head is fine-tuned with.
-_LABEL_LOSSES: dict[str, Callable[[], Any]] = {
-    "classification": lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    "token_classification": lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    "regression": keras.losses.MeanSquaredError,
-    "span": lambda: losses.span_label_loss,
-}
 
+class LabelLoss(keras.losses.Loss):
+    """The loss that a head is fine-tuned with, for `compile`: the mean over what counts in the global batch.
 
-def label_loss(model: BertModel) -> Any:
-    """The loss that a network with this head is fine-tuned with, for `compile`."""
-    return _LABEL_LOSSES[model.head]()
+    Keras would divide by all rows or positions of a replica, padding and words' further tokens among them.
+
+    Args:
+        head: of the network, see `losses.label_values`.
+    """
+
+    def __init__(self, head: str):
+        super().__init__(name="label_loss")
+        self.head = head
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        values = losses.label_values(y_true, y_pred, self.head)
+        weights = tf.ones_like(values) if sample_weight is None else tf.cast(sample_weight, tf.float32)
+        mean = tf.math.divide_no_nan(tf.reduce_sum(values * weights), all_reduce_sum(tf.reduce_sum(weights)))
+        # Keras takes the mean of what the replicas return.
+        return mean * tf.distribute.get_strategy().num_replicas_in_sync
 
 
 @dataclasses.dataclass
@@ -97,7 +107,7 @@ class Trainer:
             epochs: passes over the training set.
             learning_rate: peak of the schedule.
         """
-        loss = label_loss(self.model)
+        loss = LabelLoss(self.model.head)
         # Keras would turn XLA on, which loses bfloat16 products on a CPU and compiles once for each batch length.
         return self._fit_scored(stage, logits_model(self.model), epochs, learning_rate, loss=loss, jit_compile=False)
 
@@ -174,7 +184,7 @@ class Trainer:
         """BERT-of-Theseus: the network's layers replace the teacher's over the first half of the steps."""
         _, steps = self.training.batches(epochs, self.settings.max_steps)
         trained = Theseus(teacher, self.model, replacing_steps=max(1, steps // 2))
-        loss = label_loss(self.model)
+        loss = LabelLoss(self.model.head)
         return self._fit_scored(
             "prediction", trained, epochs, learning_rate, frozen=teacher, loss=loss, jit_compile=False
         )
@@ -245,7 +255,9 @@ class Trainer:
             epochs: passes over the training set.
             max_steps: the most steps of the stage.
         """
-        if self.logits_of is not None and stage == "prediction" and self.training.shards is not None:
+        if self.logits_of is not None and stage == "prediction" and self.run.plan is None:
+            if self.training.shards is None:
+                raise InputError(f"{self.run.directory}: an earlier version began this run; take another `output_dir`")
             return self.logits_of(self.training.rows_of(epochs, max_steps))
         has_rows = self.training.shards is not None and distiller.teacher_reader.submodel is not None
         if self.teacher_cache == "none" or not has_rows or several_workers():
