@@ -109,12 +109,61 @@ def test_two_writers_of_one_path_do_not_disturb_each_other(tmp_path):
     assert names(tmp_path) == ["folder"]
 
 
+def test_many_directories_of_two_processes_are_all_written(tmp_path):
+    children = []
+    for _ in range(2):
+        if not (child := os.fork()):
+            try:
+                for number in range(100):
+                    fill(tmp_path / "folder", str(number))
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    assert names(tmp_path) == ["folder"] and (tmp_path / "folder" / "file").read_text() == "99"
+
+
+def test_a_directory_that_another_process_puts_first_is_replaced(tmp_path, monkeypatch):
+    """Between the two renames; and one that is being replaced when a process begins is not taken for a killed one's."""
+    fill(tmp_path / "folder", "old")
+    others = []
+
+    def rename(path, target, really=os.rename):
+        really(path, target)
+        if target.name.endswith(".old") and not others:
+            others.append(target)
+            fill(tmp_path / "folder", "of another process")
+
+    monkeypatch.setattr("pathlib.Path.rename", rename)
+    fill(tmp_path / "folder")
+    assert others and names(tmp_path) == ["folder"] and (tmp_path / "folder" / "file").read_text() == "new"
+
+
+def test_of_several_that_stepped_aside_the_last_is_restored(tmp_path):
+    """Also one of the name that earlier versions gave."""
+    for name in (".folder.old", ".folder.1700000000000000000-ab.old", ".folder.1800000000000000000-aa.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    with pytest.raises(RuntimeError), atomic_write(tmp_path / "folder"):
+        raise RuntimeError
+    assert names(tmp_path) == ["folder"] and (tmp_path / "folder" / "file").read_text().startswith(".folder.18")
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path):
+    fill(tmp_path / "target", "old")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    fill(tmp_path / "link")
+    assert names(tmp_path) == ["link", "target"] and (tmp_path / "link" / "file").read_text() == "new"
+    assert (tmp_path / "target" / "file").read_text() == "old"
+
+
 def test_an_interruption_between_the_two_renames_leaves_the_old_directory(tmp_path, monkeypatch):
     fill(tmp_path / "folder", "old")
 
     def rename(path, target, really=os.rename):
         really(path, target)
-        if target.name == ".folder.old":
+        if target.name.endswith(".old"):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -124,11 +173,14 @@ def test_an_interruption_between_the_two_renames_leaves_the_old_directory(tmp_pa
     assert (tmp_path / "folder" / "file").read_text() == "old" and names(tmp_path) == ["folder"]
 
 
-def test_a_file_does_not_take_the_place_of_a_directory(tmp_path):
+def test_a_file_and_a_directory_do_not_take_each_others_place(tmp_path):
     fill(tmp_path / "folder", "old")
     with pytest.raises(InputError, match=r"folder: is a directory, but a file is written here; name another place"):
         write_json(tmp_path / "folder", 1)
-    assert (tmp_path / "folder" / "file").read_text() == "old" and names(tmp_path) == ["folder"]
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(InputError, match=r"file: is a file, but a directory is written here; name another place"):
+        fill(tmp_path / "file")
+    assert (tmp_path / "folder" / "file").read_text() == "old" and names(tmp_path) == ["file", "folder"]
 
 
 def test_a_json_object_has_each_name_once(tmp_path):

@@ -62,7 +62,7 @@ def main(settings: ConvertSettings) -> dict:
         )
     needed = "with TensorFlow Text's tokenizer" if settings.text_input else "all builtin"
     print(f"wrote {report.path}: {report.mb:.1f} MB, {sum(report.operators.values())} operations, {needed}")
-    if QUANTIZE_MODES[report.quantize].integer_weights and not report.calibrated:
+    if QUANTIZE_MODES[report.quantize].integer_weights and report.calibrated is False:
         print("its weights are rounded to the nearest; with --task or --calibration_file the file is more faithful")
     if len(lengths) > 1:
         print("MediaPipe's tasks load files of one length; this one is for LiteRT's signatures")

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,6 +27,9 @@ _SYSTEM_ERRORS = (
     errno.EPERM,
     errno.EIO,
 )
+# What a rename says where the target has changed since it was looked at.
+_DISTURBED = (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST)
+_TRIES = 100
 
 
 def system_error(error: BaseException) -> str | None:
@@ -60,49 +64,79 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     same path: the last one to end wins.
 
     Raises:
-        InputError: the disk is full or cannot be written, or a file would take the place of a directory.
+        InputError: the disk is full or cannot be written, or a file would take the place of a directory, or a directory that
+            of a file.
     """
     path = Path(path)
     aside = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
-    old = path.with_name(f".{path.name}.old")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        if old.exists() and not path.exists():  # killed between the two renames below
-            old.rename(path)
-        remove(old)
         _remove_leftovers(path)
         _in_work.add(aside)
         try:
             yield aside
-            _put_in_place(aside, path, old)
+            _put_in_place(aside, path)
         finally:
             remove(aside)
             _in_work.discard(aside)
 
 
-def _put_in_place(aside: Path, path: Path, old: Path) -> None:
+def _put_in_place(aside: Path, path: Path) -> None:
+    for left in reversed(range(_TRIES)):
+        try:
+            return _replace(aside, path)
+        except OSError as error:
+            # Another process replaced `path` at the same time, so that it is done: try again.
+            if not left or error.errno not in _DISTURBED or not os.path.lexists(aside):
+                raise
+
+
+def _replace(aside: Path, path: Path) -> None:
+    if path.is_file() and aside.is_dir():
+        raise InputError(f"{path}: is a file, but a directory is written here; name another place or remove it")
     if not path.is_dir():
         os.replace(aside, path)
         return
     if not aside.is_dir():
         raise InputError(f"{path}: is a directory, but a file is written here; name another place or remove it")
     # A directory cannot be renamed onto one that holds files: step the old one aside first.
+    old = path.with_name(f".{path.name}.{time.time_ns()}-{uuid.uuid4().hex[:8]}.old")
     try:
         path.rename(old)
         aside.rename(path)
     finally:
-        if not path.exists() and old.exists():  # interrupted between the two
-            old.rename(path)
-    remove(old)
+        if not path.exists():  # interrupted between the two
+            _restore(old, path)
+        if path.exists():  # the new one, the old one, or another process's
+            remove(old)
+
+
+def _restore(old: Path, path: Path) -> None:
+    """Gives a directory that stepped aside its place back, unless another process is faster."""
+    with contextlib.suppress(OSError):
+        old.rename(path)
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Removes what processes of this machine that live no more were writing for `path`."""
+    """Removes what processes of this machine that live no more were writing for `path`, and directories that it replaced.
+
+    If a process was killed between two renames, the directory that stepped aside last takes its place again. If that process
+    lives, it finds a directory in its way and steps it aside once more.
+    """
+    names = os.listdir(path.parent)
+    stepped = re.compile(rf"\.{re.escape(path.name)}\.(\d+-[0-9a-f]+\.)?old")
+    found = sorted(filter(None, map(stepped.fullmatch, names)), key=lambda match: match[1] or "")
+    old = [path.with_name(match[0]) for match in found]
+    if old and not path.exists():
+        _restore(old[-1], path)
+    if path.exists():  # so none of those that were there before is needed
+        for directory in old:
+            remove(directory)
     pattern = re.compile(rf"\.{re.escape(path.name)}\.(?:{re.escape(_HOST)}-(\d+)-[0-9a-f]+\.)?partial")
-    for match in filter(None, map(pattern.fullmatch, os.listdir(path.parent))):
-        found = path.with_name(match[0])
-        if found not in _in_work and not (match[1] and _is_another_process(int(match[1]))):
-            remove(found)
+    for match in filter(None, map(pattern.fullmatch, names)):
+        leftover = path.with_name(match[0])
+        if leftover not in _in_work and not (match[1] and _is_another_process(int(match[1]))):
+            remove(leftover)
 
 
 def _is_another_process(number: int) -> bool:
@@ -118,11 +152,15 @@ def _is_another_process(number: int) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Removes a file, a directory or nothing."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    """Removes a file, a directory, a link or nothing."""
+    for _ in range(_TRIES):
+        if not os.path.lexists(path):
+            return
+        with contextlib.suppress(FileNotFoundError):  # another process removes it at the same time
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def file_states(paths: Iterable[str | os.PathLike]) -> list[list]:

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from tinybert_tf.bert import BiLstmConfig, BiLstmModel
 from tinybert_tf.checkpoints import load_model, read_config, save_model
@@ -42,6 +43,25 @@ def test_padding_is_not_read(bilstm):
 def test_a_score_is_a_regressor(tmp_path):
     save_model(BiLstmModel(BiLstmConfig(12, None, **SIZES)), tmp_path / "m")
     assert load_model(tmp_path / "m").head == "regression"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: x.astype(np.int8), "tensor hidden.kernel holds int8, so the weights are quantized"),
+        (lambda x: x / np.float32(0), "tensor hidden.kernel holds NaN or infinity"),
+    ],
+)
+def test_weights_that_are_no_finite_floats_are_refused(bilstm, tmp_path, change, said):
+    save_model(bilstm, tmp_path / "m")
+    path = tmp_path / "m" / "model.safetensors"
+    tensors = load_file(path)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        save_file(tensors | {"hidden.kernel": change(tensors["hidden.kernel"])}, path)
+    with pytest.raises(InputError, match=rf"model.safetensors: {said}"):
+        load_model(tmp_path / "m")
+    save_file({name: value.astype(np.float16) for name, value in tensors.items()}, path)
+    np.testing.assert_allclose(logits(load_model(tmp_path / "m")), logits(bilstm), atol=0.01)
 
 
 def test_damage_is_named(bilstm, tmp_path):

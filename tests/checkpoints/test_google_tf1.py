@@ -95,6 +95,16 @@ def test_labels_can_be_given_their_names(network, difference, tmp_path):
     assert difference(nameless, named) == 0
 
 
+def test_a_kernel_and_a_classifier_without_axes_are_named(network, tmp_path):
+    query = "bert/encoder/layer_0/attention/self/query/kernel"
+    for name, value in {query: np.float32(1), "output_weights": np.float32(1)}.items():
+        directory = write(network("classification"), tmp_path / name.replace("/", "_"), **{name: value})
+        with pytest.raises(
+            InputError, match=r"(query|classifier)\.weight has shape \[\], but the configuration asks for"
+        ):
+            load_model(directory)
+
+
 def test_another_configuration_is_refused(network, tmp_path):
     directory = write(network("encoder"), tmp_path / "model")
     path = directory / "bert_config.json"
@@ -113,6 +123,17 @@ def test_a_truncated_checkpoint_is_named(network, tmp_path, suffix):
     with pytest.raises(InputError, match=r"bert_model\.ckpt: not a whole TensorFlow checkpoint") as error:
         load_model(directory)
     assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_that_the_system_does_not_give_out_is_not_called_damaged(network, tmp_path, monkeypatch):
+    directory = write(network("classification"), tmp_path / "google")
+
+    def refuse(prefix):
+        raise tf.errors.PermissionDeniedError(None, None, f"{prefix}.index; Permission denied")
+
+    monkeypatch.setattr(tf.train, "load_checkpoint", refuse)
+    with pytest.raises(InputError, match=r"bert_model.ckpt: cannot be read: Permission denied; see to the disk"):
+        load_model(directory)
 
 
 def test_several_checkpoints_are_not_chosen_from(network, tmp_path):

@@ -33,6 +33,10 @@ def test_a_grid_is_read_as_it_was_written(tmp_path):
             {"quantize_aware": "int8", "scaling": [{"attention": [1.0], "context": [0.0], "intermediate": [1.0]}]},
             "layer 0: context: must be a list of numbers above 0",
         ),
+        (
+            {"quantize_aware": "int8", "scaling": [{"attention": [10**400], "context": [1.0], "intermediate": [1.0]}]},
+            "layer 0: attention: must be a list of numbers above 0 that 32 bits hold",
+        ),
     ],
 )
 def test_a_record_that_is_none_is_named(tmp_path, content, said):

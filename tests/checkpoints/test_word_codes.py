@@ -5,7 +5,7 @@ import pytest
 import safetensors.numpy
 
 from tinybert_tf.checkpoints import load_model, save_model
-from tinybert_tf.checkpoints.word_codes import FILE_NAME, WordCodes, codes_of, use_codes
+from tinybert_tf.checkpoints.word_codes import FILE_NAME, WordCodes, codes_of, restore_codes, use_codes
 from tinybert_tf.errors import InputError
 
 
@@ -75,6 +75,32 @@ def test_codes_of_a_changed_table_are_left_out_with_a_warning(coded, vocabulary,
     save_model(coded, tmp_path / "model", tokenizer_from=vocabulary)
     assert not (tmp_path / "model" / FILE_NAME).exists()
     assert "the word table is no longer that of its codes" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("rows", lambda x: x[:3], r"places has a row 20 of rows, but these end at 2; fetch the file again, or code"),
+        ("codes", lambda x: x[:30], r"places has a row 30 of codes, but these end at 29"),
+        ("places", lambda x: np.where(x == 3, np.int32(-(2**31)), x), r"places has a row 2147483648 of codes, but"),
+        ("rows", lambda x: x[0], r"rows \[24\] and codebooks \[8, 256, 3\], which must be \[rows, width\] and"),
+        ("rows", lambda x: x[:, :23], r"rows \[21, 23\] and codebooks"),
+        ("rows", lambda x: x.astype(np.int16), r"rows is int16 \[21, 24\], not int8 \[21, 24\]"),
+        ("rows", lambda x: x * 9, r"rows has numbers beyond 7, which four bits do not hold"),
+        ("codes", lambda x: x[:, :7], r"codes is uint8 \[31, 7\], not uint8 \[31, 8\]"),
+        ("codes", lambda x: x.astype(np.int8), r"codes is int8 \[31, 8\], not uint8"),
+        ("codebooks", lambda x: x[:, :200], r"codebooks is int8 \[8, 200, 3\], not int8 \[8, 256, 3\]"),
+        ("row_scales", lambda x: x[:1], r"row_scales is float32 \[1\], not float32 \[24\]"),
+        ("places", lambda x: x[0], r"places is int32 \[\], not int32"),
+        ("places", lambda x: x.astype(np.float32), r"places is float32 \[50\], not int32 \[50\]"),
+        ("codebooks", lambda x: x[:0], r"rows \[21, 24\] and codebooks \[0, 256, 3\]"),
+    ],
+)
+def test_damaged_codes_are_named_with_both_sides(network, codes, tmp_path, name, change, said):
+    path = tmp_path / FILE_NAME
+    damaged = vars(codes) | {name: np.asarray(change(getattr(codes, name)))}
+    with pytest.raises(InputError, match=f"word_codes.safetensors: {said}"):
+        restore_codes(network(), damaged, path)
 
 
 def test_codes_that_do_not_belong_to_the_weights_are_refused(coded, codes, vocabulary, tmp_path):

@@ -1,11 +1,15 @@
 """A BiLSTM's file answers like Keras, with builtin operators and without a state that outlives a call."""
 
+import importlib.util
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.conftest import REPOSITORY
 from tinybert_tf.bert import BiLstmConfig, BiLstmModel
+from tinybert_tf.checkpoints import save_model
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import TFLiteClassifier, TFLiteModel, export_tflite
 
@@ -51,6 +55,28 @@ def test_a_file_has_its_vocabulary_labels_and_several_lengths(bilstm, tokenizer_
     assert TFLiteClassifier(tmp_path / "b.tflite").classify(["w1 w2 w3"])[0] in ("no", "yes")
     report = export_tflite(bilstm, tmp_path / "c.tflite", seq_len=[10, 6], tokenizer_from=tokenizer_dir)
     assert report.seq_lens == (10, 6)
+
+
+@pytest.mark.parametrize("is_bilstm", [True, False])
+def test_only_a_file_that_example_texts_improve_is_said_to_be_more_faithful_with_them(
+    bilstm, model_dir, tokenizer_dir, tmp_path, capsys, is_bilstm
+):
+    """The weights of a BiLSTM are rounded to the nearest whatever is given."""
+    if is_bilstm:
+        save_model(bilstm, tmp_path / "model", tokenizer_from=tokenizer_dir)
+    directory = tmp_path / "model" if is_bilstm else model_dir()
+    spec = importlib.util.spec_from_file_location("convert", REPOSITORY / "tflite" / "convert.py")
+    convert = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(convert)
+    settings = {
+        "model_dir": str(directory),
+        "output": str(tmp_path / "a.tflite"),
+        "seq_len": "8",
+        "quantize": "dynamic",
+    }
+    result = convert.main(convert.ConvertSettings(**settings))
+    assert result["calibrated"] is (None if is_bilstm else False)
+    assert ("with --task or --calibration_file the file is more faithful" in capsys.readouterr().out) == (not is_bilstm)
 
 
 @pytest.mark.parametrize("given", [{"text_input": "single"}, {"output_vector": "mean"}])

@@ -1,5 +1,7 @@
 """Parity is measured, not assumed: what it says of a file is what the file does."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,8 @@ from tinybert_tf.bert import build_model
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
-from tinybert_tf.export import Comparison, TFLiteModel, compare_on_task, export_tflite
+from tinybert_tf.export import Comparison, TFLiteModel, compare_on_task, export_tflite, read_metadata, score_file
+from tinybert_tf.export.classifier import file_head
 from tinybert_tf.settings import compose
 
 
@@ -74,7 +77,7 @@ def test_a_task_is_scored_on_both_sides(model_dir, tmp_path):
 def test_a_file_scores_itself(model_dir, tmp_path):
     """With its own labels, whose order need not be the task's."""
     from tinybert_tf.checkpoints import save_model
-    from tinybert_tf.export import TFLiteClassifier, score_file
+    from tinybert_tf.export import TFLiteClassifier
 
     config = load_model(model_dir()).config.replace(label2id={"positive": 0, "negative": 1})
     save_model(build_model(config, "classification"), tmp_path / "model", tokenizer_from=model_dir())
@@ -89,6 +92,19 @@ def test_a_file_scores_itself(model_dir, tmp_path):
     assert score_file(report.path, "sst2", tmp_path / "glue") == 0.75
     with pytest.raises(InputError, match="is a file for classification, but task stsb needs 'regression'"):
         score_file(report.path, "stsb", tmp_path / "glue")
+
+
+def test_a_vector_is_no_score(model_dir, exported, tmp_path):
+    """A file of an embedding has no labels either, as that of a regressor. Files of earlier versions do not name their head."""
+    path = export_tflite(model_dir(), tmp_path / "a.tflite", seq_len=8, output_vector="mean").path
+    folder = tmp_path / "glue" / "STS-B"
+    folder.mkdir(parents=True)
+    (folder / "dev.tsv").write_text("index\tsentence1\tsentence2\tscore\n0\tw1\tw2\t3.5\n1\tw3\tfilm\t1\n")
+    with pytest.raises(InputError, match=r"a.tflite: gives a vector of a text \(mean\), which no task scores; convert"):
+        score_file(path, "stsb", tmp_path / "glue")
+    for head in ("classification", "token_classification", "regression", "span"):
+        metadata, shapes = read_metadata(exported(head).path), TFLiteModel(exported(head).path).outputs
+        assert metadata.head == head == file_head(dataclasses.replace(metadata, head=None), shapes)
 
 
 def test_positions_are_compared_where_there_are_tokens(model_dir, exported, features):
@@ -140,7 +156,6 @@ def test_files_of_every_kind_score_themselves(head, model_dir, exported, tmp_pat
     """As `compare_on_task` scores them, whose tokenizer and labels come from the model directory."""
     from tinybert_tf.data import get_task, squad
     from tinybert_tf.data.custom import CustomFiles
-    from tinybert_tf.export import score_file
 
     if head == "span":
         task, folder, files = "squad1", str(tmp_path), None

@@ -1,10 +1,12 @@
 """Files that are no exported model, and rows that do not fit, are named in one line."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
+from tinybert_tf.checkpoints import load_model
 from tinybert_tf.errors import InputError
-from tinybert_tf.export import TFLiteModel, read_metadata
+from tinybert_tf.export import TFLiteModel, export_tflite, read_metadata
 from tinybert_tf.export.writer.text_input import convert
 
 
@@ -45,3 +47,17 @@ def test_features_that_do_not_fit_are_refused(exported, features):
     longer = {name: value.repeat(2, axis=1) for name, value in features.items()}
     with pytest.raises(InputError, match="takes 12 tokens, a row has 24"):
         model.predict(longer)
+
+
+def test_no_token_is_cut_off_behind_padding(model_dir, tmp_path, features):
+    """Rows whose padding stands before the text are read as they stand, or refused."""
+    export_tflite(model_dir(), tmp_path / "a.tflite", seq_len=(12, 6))
+    model, network = TFLiteModel(tmp_path / "a.tflite"), load_model(model_dir())
+    turned = {name: value[1:, ::-1] for name, value in features.items()}  # 9, 5 and 2 tokens at the end
+    expected = tf.nn.softmax(network(turned)["logits"]).numpy()
+    np.testing.assert_allclose(model.predict(turned), expected, atol=1e-5)
+    behind = {name: np.pad(value, ((0, 0), (0, 4))) for name, value in turned.items()}
+    np.testing.assert_allclose(model.predict(behind), expected, atol=1e-5)
+    before = {name: np.pad(value, ((0, 0), (4, 0))) for name, value in turned.items()}
+    with pytest.raises(InputError, match="takes 12 tokens, a row has 16 with all before its last; tokenize to that"):
+        model.predict(before)

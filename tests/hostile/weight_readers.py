@@ -15,9 +15,14 @@ from hypothesis import strategies as st
 
 from tests.hostile.mutation import altered, damaged, json_files, texts
 from tests.hostile.text_readers import VOCABULARY, WORDS, Reader, scratch_folder
+from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints import load_model, read_config, read_projections
-from tinybert_tf.checkpoints.huggingface import read_tensors
+from tinybert_tf.checkpoints.grid import FILE_NAME as GRID
+from tinybert_tf.checkpoints.grid import read_grid
+from tinybert_tf.checkpoints.huggingface import read_safetensors, read_tensors
 from tinybert_tf.checkpoints.tf_checkpoint import CONFIG_NAME, read_variables
+from tinybert_tf.checkpoints.word_codes import FILE_NAME as WORD_CODES
+from tinybert_tf.checkpoints.word_codes import WordCodes, restore_codes, use_codes
 
 CONFIG = {
     "architectures": ["BertForSequenceClassification"],
@@ -130,6 +135,51 @@ def _projections() -> Reader:
     )
 
 
+@functools.cache
+def _coded_model() -> tuple[BertModel, WordCodes]:
+    """A network of the configuration above, and codes of its word table: three whole rows, the others in groups of two."""
+    random, coded = np.random.default_rng(0), len(WORDS) - 3
+    codes = WordCodes(
+        np.concatenate([np.arange(1, 4), -np.arange(1, coded + 1)]).astype(np.int32),
+        np.pad(random.integers(-7, 8, (3, 4)), ((1, 0), (0, 0))).astype(np.int8),
+        np.ones(4, np.float32),
+        np.pad(random.integers(1, 256, (coded, 2)), ((1, 0), (0, 0))).astype(np.uint8),
+        np.pad(random.integers(-7, 8, (2, 255, 2)), ((0, 0), (1, 0), (0, 0))).astype(np.int8),
+        np.ones(4, np.float32),
+    )
+    model = load_model(model_directory())
+    use_codes(model, codes)
+    return model, codes
+
+
+def _word_codes() -> Reader:
+    """Whole files with one wrong array: of another type, without an axis, with fewer entries or with large numbers."""
+    model, codes = _coded_model()
+    changes = (
+        lambda x: x.astype(np.int64), lambda x: x.astype(np.float16), lambda x: x[:1], lambda x: x[..., :1], lambda x: x[:0],
+        lambda x: x[0], lambda x: x[None], lambda x: x * 0 + np.array(-100).astype(x.dtype), lambda x: x.T,
+    )  # fmt: skip
+    files = [
+        safetensors.numpy.save(vars(codes) | {name: np.array(change(value), order="C")})
+        for name, value in vars(codes).items()
+        for change in changes
+    ]
+    files.append(safetensors.numpy.save(vars(codes)))
+
+    def read(folder: Path) -> None:
+        path = folder / WORD_CODES
+        restore_codes(model, read_safetensors(path), path)
+
+    return Reader(WORD_CODES, damaged(files[-1:]) | st.sampled_from(files), read)
+
+
+def _grid() -> Reader:
+    factors = {name: [1.0, 2.5, 1, 0.5] for name in ("attention", "context", "intermediate")}
+    whole = {"quantize_aware": "int4", "scaling": [factors]}
+    inputs = damaged([json.dumps(whole, indent=1).encode()]) | json_files([whole])
+    return Reader(GRID, inputs, read_grid)
+
+
 # === pytorch_model.bin ===
 
 
@@ -233,6 +283,8 @@ READERS: dict[str, Callable[[], Reader]] = {
     "model directory": _config(load_model, cost=3),
     "safetensors": _safetensors,
     "projections": _projections,
+    "word codes": _word_codes,
+    "quantization.json": _grid,
     "pytorch_model.bin": _torch,
     "pytorch_model.bin: its pickle": _torch_pickle,
     "TensorFlow checkpoint: index": _tensorflow(".index"),

@@ -1,5 +1,7 @@
 """Which heads, neurons and layers are important, and what a network with fewer of them computes."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.prune import prune
 from tinybert_tf.prune.importance import choose_layers, measure_importance
+from tinybert_tf.prune.sizes import Sizes
 from tinybert_tf.prune.texts import feature_batches
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -172,6 +175,24 @@ def test_a_size_is_chosen_for_a_target(model_dir, texts, tmp_path):
 
 
 def test_a_target_out_of_reach_says_what_was_reached(model_dir, texts, tmp_path):
-    said = "target_mb=0.001: cannot be reached: the smallest network tried, .* has an int8 file of 0.0. MB"
+    said = r"target_mb=0.001: cannot be reached: the smallest network tried, .* has an int8 file of 0\.0\d\d MB; allow more"
     with pytest.raises(InputError, match=said):
         prune(model_dir(), tmp_path / "small", texts, seq_len=16, target_mb=0.001)
+    assert not (tmp_path / "small").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "said"), [({"target_mb": 0.001}, r"0\.0\d\d MB"), ({"target_ms": 1e-6}, r"\d+\.\d{3} ms")]
+)
+def test_a_target_that_the_pruned_network_itself_misses_is_refused(
+    model_dir, texts, tmp_path, monkeypatch, target, said
+):
+    """Sizes are chosen by files of random weights and any words, which may be smaller or faster."""
+    # The package gives the function of this name.
+    monkeypatch.setattr(sys.modules["tinybert_tf.prune.prune"], "sizes_for", lambda *_: [Sizes(vocab_size=60)])
+    monkeypatch.setattr(sys.modules["tinybert_tf.prune.target"], "_RUNS", 2)
+    name = next(iter(target))
+    message = f"{name}={target[name]}: cannot be reached: the smallest network tried, 3x16x4x32 with 60 word pieces, .* {said}"
+    with pytest.raises(InputError, match=message):
+        prune(model_dir(), tmp_path / "small", texts, seq_len=16, **target)
+    assert not (tmp_path / "small").exists()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tinybert_tf.bert.bilstm import MODEL_TYPE, BiLstmConfig, BiLstmModel
+from tinybert_tf.checkpoints.weights import as_float32, check_numbers
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object
 
@@ -69,7 +70,7 @@ def build(
         label2id: the order in which the classes are wanted, by default that of the configuration.
 
     Raises:
-        InputError: a tensor that is missing or has another shape, or other classes.
+        InputError: a tensor that is missing, has another shape or holds no finite floats, or other classes.
     """
     order = None
     if label2id is not None and dict(label2id) != dict(config.label2id or {}):
@@ -84,7 +85,8 @@ def build(
         if name not in found or found[name].shape != tuple(variable.shape):
             given = f"has shape {found[name].shape}" if name in found else "is missing"
             raise InputError(f"{source}: {name} {given}, but config.json says {tuple(variable.shape)}")
-        value = found[name]
+        check_numbers(source, name, found[name])
+        value = as_float32(found[name])
         variable.assign(value[..., order] if order and name.startswith("classifier.") else value)
     return model
 

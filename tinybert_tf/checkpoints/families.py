@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinybert_tf.bert import BertConfig
+from tinybert_tf.checkpoints.names import rows_of
 from tinybert_tf.errors import InputError
 from tinybert_tf.tokenizer_files import Vocabulary
 from tinybert_tf.word_order import MPNET_SPECIAL_TOKENS, bert_order, mpnet_order
@@ -216,13 +217,13 @@ def tensors_from(
         renamed[_renamed(name, modules, family.prefix, "bert.")] = tensors[name]
     for name in _REDUNDANT & renamed.keys():
         del renamed[name]
-    if _POSITIONS in renamed:
+    if _POSITIONS in renamed and rows_of(renamed[_POSITIONS]):
         renamed[_POSITIONS] = renamed[_POSITIONS][family.first_position :]
     if vocabulary is not None and (words := vocabulary.file_words):
         for name in {_WORDS, "cls.predictions.bias"} & renamed.keys():
             table = renamed[name]
-            if len(table) < len(words):
-                raise InputError(f"{name} has {len(table)} rows, but {vocabulary.source} {len(words)} words")
+            if rows_of(table) < len(words):
+                raise InputError(f"{name} has {rows_of(table)} rows, but {vocabulary.source} {len(words)} words")
             renamed[name] = table[[*bert_order(words)[1], *range(len(words), len(table))]]
     return renamed
 

@@ -1,6 +1,5 @@
 """A record beside weights that were trained with a file's rounding: the exporter must keep their grid."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,8 @@ from tinybert_tf.files import read_json_object, write_json
 FILE_NAME = "quantization.json"
 # The modes that weights can be trained for. Other modes hardly round them.
 MODES = ("int8", "int4_embeddings", "int4")
+# Of float32; larger integers are no error in JSON, but in NumPy.
+_SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 class InputScaling(NamedTuple):
@@ -83,6 +84,6 @@ def _read_layer(layer: object, where: str) -> InputScaling:
 
 def _read_factors(values: object, where: str) -> np.ndarray:
     is_list = isinstance(values, Sequence) and not isinstance(values, str)
-    if not (is_list and all(isinstance(value, float | int) and 0 < value < math.inf for value in values)):
-        raise InputError(f"{where}: must be a list of numbers above 0")
+    if not (is_list and all(isinstance(value, float | int) and _SMALLEST <= value <= _LARGEST for value in values)):
+        raise InputError(f"{where}: must be a list of numbers above 0 that 32 bits hold")
     return np.asarray(values, np.float32)

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import ml_dtypes
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -12,10 +11,10 @@ import safetensors.numpy
 from tinybert_tf.bert import BertConfig, BertModel, BiLstmConfig, BiLstmModel
 from tinybert_tf.checkpoints import bilstm, families, kerashub, names
 from tinybert_tf.checkpoints.torch_pickle import read_torch_checkpoint
-from tinybert_tf.checkpoints.weights import Checkpoint, collect
+from tinybert_tf.checkpoints.weights import Checkpoint, as_float32, collect
 from tinybert_tf.checkpoints.word_codes import write_codes
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import atomic_write, read_json_object, write_json
+from tinybert_tf.files import atomic_write, read_json_object, system_error, write_json
 from tinybert_tf.presets import locate
 from tinybert_tf.tokenizer_files import Vocabulary, has_vocabulary, open_vocabulary
 
@@ -26,6 +25,11 @@ WEIGHT_FILES = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
+)
+# Types of numbers, as safetensors calls them, that NumPy has (BF16 by ml_dtypes).
+_DTYPES = (
+    *("F64", "F32", "F16", "BF16", "C64", "BOOL"),
+    *("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8"),
 )
 _HOLDS = "a model directory holds config.json, vocab.txt and model.safetensors"
 # Some publishers round the embedding table up to a multiple of this for the GPU, without changing vocab.txt.
@@ -111,7 +115,7 @@ def read_tensors(directory: str | Path, prefix: str = "bert.") -> tuple[Path, di
         )
     path = found[0]
     tensors = _read_shards(path) if path.suffix == ".json" else _read_file(path)
-    return path, {name: _as_float32(value) for name, value in names.canonical(tensors, prefix).items()}
+    return path, {name: as_float32(value) for name, value in names.canonical(tensors, prefix).items()}
 
 
 def _read_file(path: Path) -> dict[str, np.ndarray]:
@@ -146,13 +150,21 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return {name: _tensor(file, name, path) for name in file.keys()}  # noqa: SIM118
+    except InputError:
+        raise
     except (safetensors.SafetensorError, ValueError, OSError) as error:
+        if reason := system_error(error):
+            raise InputError(f"{path}: cannot be read: {reason}; see to the disk or the file's permissions") from None
         raise InputError(f"{path}: not a whole safetensors file ({error}); fetch or write it again") from None
 
 
-def _as_float32(value: np.ndarray) -> np.ndarray:
-    return value.astype(np.float32) if value.dtype in (np.float16, np.float64, ml_dtypes.bfloat16) else value
+def _tensor(file: safetensors.safe_open, name: str, path: Path) -> np.ndarray:
+    if (dtype := file.get_slice(name).get_dtype()) not in _DTYPES:  # the reader would fail in NumPy
+        raise InputError(
+            f"{path}: tensor {name} holds {dtype}, which is not read here; take the model's float weights (F32, F16, BF16)"
+        )
+    return file.get_tensor(name)
 
 
 def _check_vocabulary(vocabulary: Vocabulary, config: BertConfig) -> None:

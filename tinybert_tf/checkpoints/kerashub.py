@@ -6,7 +6,7 @@ from tinybert_tf.bert import BertConfig
 from tinybert_tf.checkpoints import names
 from tinybert_tf.checkpoints.weights import Checkpoint
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json_object
+from tinybert_tf.files import read_json_object, system_error
 
 _LAYER, _HF_LAYER = "transformer_layer_{}", "bert.encoder.layer.{}"
 _MODULES = {
@@ -85,4 +85,5 @@ def _from_preset(kind: str, preset: str | Path, **kwargs):
     except Exception as error:  # any error of a hub's client: no connection, no login, no such file
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
         remedy = "write it again" if is_local else "check the name and the connection, or give a model directory"
+        remedy = "see to the disk or the files' permissions" if system_error(error) else remedy
         raise InputError(f"{preset}: KerasHub cannot load this preset ({reason}); {remedy}") from error

@@ -137,7 +137,7 @@ def _with_labels(checkpoint: Checkpoint, head: str, label2id: Mapping[str, int] 
     if head not in ("classification", "token_classification"):
         return checkpoint, keeps
     tensors = checkpoint.tensors
-    rows = len(tensors.get("classifier.weight", ()))
+    rows = names.rows_of(tensors["classifier.weight"]) if "classifier.weight" in tensors else 0
     nameless = {f"LABEL_{row}": row for row in range(rows)}
     saved = dict(checkpoint.config.label2id or nameless)
     wanted = dict(saved if label2id is None else label2id)
@@ -147,6 +147,7 @@ def _with_labels(checkpoint: Checkpoint, head: str, label2id: Mapping[str, int] 
     keeps = keeps and saved.keys() == wanted.keys()
     if keeps and saved != wanted and rows == len(saved):
         order = [saved[label] for label in sorted(wanted, key=wanted.get)]
-        parts = ("classifier.weight", "classifier.bias")
-        tensors = tensors | {name: tensors[name][order] for name in parts if name in tensors}
+        parts = [name for name in ("classifier.weight", "classifier.bias") if name in tensors]
+        # Those of other lengths are refused where they are filled in.
+        tensors = tensors | {name: tensors[name][order] for name in parts if names.rows_of(tensors[name]) == rows}
     return dataclasses.replace(checkpoint, config=config, tensors=tensors), keeps

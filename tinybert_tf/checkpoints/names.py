@@ -58,7 +58,7 @@ def to_hugging_face(variables: Iterable[tuple[str, np.ndarray]], modules: Mappin
         if name is None:
             tensors[path] = value
             continue
-        if path.endswith("/kernel"):
+        if path.endswith("/kernel") and value.ndim > 1 and value.size:
             # TF-Models and KerasHub split the heads off: [in, heads, size] going in, [heads, size, out] coming out.
             value = value.reshape(len(value), -1) if ".self." in name else value.reshape(-1, value.shape[-1])
             value = value.T
@@ -83,10 +83,15 @@ def canonical(tensors: Mapping[str, np.ndarray], prefix: str = "bert.") -> dict[
 def head_of(tensors: Mapping[str, np.ndarray]) -> str:
     """The head of weights whose configuration does not name one."""
     if "classifier.weight" in tensors:
-        return "classification" if len(tensors["classifier.weight"]) > 1 else "regression"
+        return "classification" if rows_of(tensors["classifier.weight"]) > 1 else "regression"
     if "qa_outputs.weight" in tensors:
         return "span"
     return "masked_lm" if "cls.predictions.bias" in tensors else "encoder"
+
+
+def rows_of(tensor: np.ndarray) -> int:
+    """The length of the first axis; 0 of a single number, whose shape is refused where it is filled in."""
+    return tensor.shape[0] if tensor.ndim else 0
 
 
 def is_encoder(name: str) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 import safetensors.numpy
 
 from tinybert_tf.checkpoints.huggingface import WEIGHT_FILES, read_safetensors, read_tensors
+from tinybert_tf.checkpoints.weights import as_float32, check_numbers
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write
 
@@ -27,7 +28,8 @@ def read_projections(directory: str | Path, count: int) -> list[Projection | Non
     `fit_dense` (one for all) or `fit_denses.N` (one each).
 
     Raises:
-        InputError: the number of projections is not that of the hidden states, or tensors that are not projections.
+        InputError: the number of projections is not that of the hidden states, or tensors that are not projections or hold
+            no finite floats.
     """
     directory = Path(directory)
     path = directory / FILE_NAME
@@ -40,7 +42,7 @@ def read_projections(directory: str | Path, count: int) -> list[Projection | Non
     if "fit_dense.weight" in tensors:
         shared = _projection(path, tensors, "fit_dense")
         return [shared] * count
-    numbers = {int(found[1]) for name in tensors if (found := re.fullmatch(r"fit_denses\.(\d+)\.weight", name))}
+    numbers = {int(found[1]) for name in tensors if (found := re.fullmatch(r"fit_denses\.(\d{1,9})\.weight", name))}
     if not numbers:
         return None
     states = _hidden_states(path) or len(numbers)
@@ -58,17 +60,19 @@ def _hidden_states(path: Path) -> int | None:
         return None
     with safetensors.safe_open(path, framework="numpy") as file:
         states = (file.metadata() or {}).get(_STATES, "")
-    return int(states) if states.isdecimal() else None
+    return int(states) if re.fullmatch(r"\d{1,9}", states) else None
 
 
 def _projection(path: Path, tensors: dict[str, np.ndarray], name: str) -> Projection:
-    kernel = tensors[f"{name}.weight"].T
-    bias = tensors.get(f"{name}.bias", np.zeros(kernel.shape[-1:], np.float32))
+    kernel = as_float32(tensors[f"{name}.weight"]).T
+    bias = as_float32(tensors.get(f"{name}.bias", np.zeros(kernel.shape[-1:], np.float32)))
     if kernel.ndim != 2 or bias.shape != kernel.shape[1:]:
         raise InputError(
             f"{path}: {name} has a weight of shape {list(kernel.T.shape)} and a bias of {list(bias.shape)}, which do not make "
             "a projection; use the file that was written beside the student"
         )
+    for part, values in (("weight", kernel), ("bias", bias)):
+        check_numbers(path, f"{name}.{part}", values)
     return kernel, bias
 
 

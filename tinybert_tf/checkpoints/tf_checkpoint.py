@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tinybert_tf.bert import BertConfig
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import read_json_object
+from tinybert_tf.files import read_json_object, system_error
 
 CONFIG_NAME = "bert_config.json"
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # the entry that identifies TensorFlow 2's object checkpoints
@@ -46,5 +46,7 @@ def read_variables(directory: str | Path) -> tuple[str, BertConfig, dict[str, np
         return prefix, config, {name: reader.get_tensor(name) for name in wanted}
     # TensorFlow's reader raises various errors for damaged files, such as IndexError for a truncated one.
     except (tf.errors.OpError, RuntimeError, ValueError, LookupError) as error:
+        if reason := system_error(error):
+            raise InputError(f"{prefix}: cannot be read: {reason}; see to the disk or the files' permissions") from None
         reason = str(error).splitlines()[0]
         raise InputError(f"{prefix}: not a whole TensorFlow checkpoint ({reason}); fetch or write it again") from None

@@ -1,12 +1,17 @@
 """From a checkpoint's tensors to a network's variables and back, for every format."""
 
 import dataclasses
+from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 
 from tinybert_tf.bert import BertConfig, BertModel
 from tinybert_tf.checkpoints import names
 from tinybert_tf.errors import InputError
+
+# NumPy, and so safetensors, has bfloat16 because of this package.
+_FLOATS = tuple(map(np.dtype, (np.float16, np.float32, np.float64, ml_dtypes.bfloat16)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +55,7 @@ def fill(model: BertModel, tensors: dict[str, np.ndarray], source: str, skip: tu
             transposed = variable.path.endswith("/kernel")
             shape = tuple(variable.shape)
             names.check_shape(source, name, tensors[name].shape, shape[::-1] if transposed else shape)
-            _check_numbers(source, name, tensors[name])
+            check_numbers(source, name, tensors[name])
             found.append((variable, name, transposed))
         elif names.is_encoder(name):
             raise InputError(
@@ -65,13 +70,19 @@ def fill(model: BertModel, tensors: dict[str, np.ndarray], source: str, skip: tu
     return LoadReport(tuple(missing), tuple(sorted(unused)))
 
 
-def _check_numbers(source: str, name: str, values: np.ndarray) -> None:
-    if np.issubdtype(values.dtype, np.integer):
+def as_float32(values: np.ndarray) -> np.ndarray:
+    """Floats of 16 to 64 bits as float32; others as they are."""
+    return values.astype(np.float32, copy=False) if values.dtype in _FLOATS else values
+
+
+def check_numbers(source: str | Path, name: str, values: np.ndarray) -> None:
+    """Raises InputError for a tensor of weights that are no floats of 16 to 64 bits, or are NaN or infinity."""
+    if values.dtype not in _FLOATS:
         raise InputError(
             f"{source}: tensor {name} holds {values.dtype}, so the weights are quantized, which is not supported; take the "
             "model's float weights"
         )
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
+    if not np.isfinite(values).all():
         raise InputError(
             f"{source}: tensor {name} holds NaN or infinity; take weights from before its training went wrong"
         )

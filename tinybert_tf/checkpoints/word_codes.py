@@ -19,6 +19,8 @@ from tinybert_tf.bert import BertModel
 from tinybert_tf.errors import InputError
 
 FILE_NAME = "word_codes.safetensors"
+# Vectors of a codebook, as many as a byte counts, and the largest number in a whole row.
+_VECTORS, _LARGEST = 256, 7
 
 logger = logging.getLogger(__name__)
 
@@ -90,11 +92,40 @@ def restore_codes(model: BertModel, tensors: Mapping[str, np.ndarray], path: Pat
     if set(tensors) != set(names):
         raise InputError(f"{path}: holds {', '.join(sorted(tensors))} instead of {', '.join(sorted(names))}; remove it")
     codes = WordCodes(**tensors)
+    _check(codes, path)
     if not _is_table_of(codes, model):
         raise InputError(
             f"{path}: codes of another word table than the one beside it; remove it, or code the table again"
         )
     use_codes(model, codes)
+
+
+def _check(codes: WordCodes, path: Path) -> None:
+    """Raises InputError for tensors of other types or shapes than those of `WordCodes`, or numbers of rows that are not there."""
+    remedy = "fetch the file again, or code the table again (bin/prune.py)"
+    rows, books = codes.rows.shape, codes.codebooks.shape
+    if len(rows) != 2 or len(books) != 3 or books[0] * books[2] != rows[1]:
+        raise InputError(
+            f"{path}: rows {list(rows)} and codebooks {list(books)}, which must be [rows, width] and [groups, {_VECTORS}, "
+            f"width / groups]; {remedy}"
+        )
+    expected = {
+        "places": (np.int32, (codes.places.size,)),
+        "rows": (np.int8, rows),
+        "row_scales": (np.float32, rows[1:]),
+        "codes": (np.uint8, (len(np.atleast_1d(codes.codes)), books[0])),
+        "codebooks": (np.int8, (books[0], _VECTORS, books[2])),
+        "codebook_scales": (np.float32, rows[1:]),
+    }
+    for name, (dtype, shape) in expected.items():
+        value, wanted = getattr(codes, name), f"{np.dtype(dtype)} {list(shape)}"
+        if (value.dtype, value.shape) != (dtype, shape):
+            raise InputError(f"{path}: {name} is {value.dtype} {list(value.shape)}, not {wanted}; {remedy}")
+    for name, last in (("rows", codes.places.max(initial=0)), ("codes", -int(codes.places.min(initial=0)))):
+        if last >= (count := len(getattr(codes, name))):
+            raise InputError(f"{path}: places has a row {last} of {name}, but these end at {count - 1}; {remedy}")
+    if np.abs(codes.rows.astype(np.int16)).max(initial=0) > _LARGEST:
+        raise InputError(f"{path}: rows has numbers beyond {_LARGEST}, which four bits do not hold; {remedy}")
 
 
 def _is_table_of(codes: WordCodes, model: BertModel) -> bool:

@@ -118,12 +118,15 @@ def file_tokenizer(path: str | Path, metadata: Metadata) -> Tokenizer:
 
 
 def file_head(metadata: Metadata, shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """The head of the network in a file.
+    """The head of the network in a file, a key of `writer.metadata.HEADS`. Files of earlier versions do not name it: it is told
+    by their outputs.
 
     Args:
         metadata: of the file.
         shapes: of its outputs, by name; empty for a file with a tokenizer inside, which has one score for a text.
     """
+    if metadata.head is not None:
+        return metadata.head
     if "start_logits" in metadata.outputs:
         return "span"
     if metadata.labels is None:

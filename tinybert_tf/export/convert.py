@@ -42,7 +42,8 @@ class ExportReport:
         seq_len: the longest length; seq_lens: all lengths, descending.
         head: of the model.
         operators: how often each operator occurs in the graph of the longest length.
-        calibrated: whether the weights were rounded for example texts.
+        calibrated: whether the weights were rounded for example texts; None of a BiLSTM, whose weights are always rounded to
+            the nearest.
         static_layers: layers with static int8 attention (the product with the values may stay float32).
         task_api: which task API of MediaPipe or the Task Library takes the file.
     """
@@ -54,7 +55,7 @@ class ExportReport:
     seq_lens: tuple[int, ...]
     head: str
     operators: dict[str, int]
-    calibrated: bool
+    calibrated: bool | None
     static_layers: int
     task_api: str
 
@@ -223,7 +224,7 @@ def _finished(
         seq_lens=tuple(lengths),
         head=head,
         operators=flatbuffer.operators(file),
-        calibrated=calibration is not None,
+        calibrated=None if isinstance(model, BiLstmModel) else calibration is not None,
         static_layers=len(calibration.attention) if calibration and QUANTIZE_MODES[quantize].static else 0,
         task_api=task_api,
     )

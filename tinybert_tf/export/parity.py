@@ -22,6 +22,7 @@ from tinybert_tf.export.classifier import TFLiteClassifier, file_head, file_toke
 from tinybert_tf.export.runtime import TFLiteModel
 from tinybert_tf.export.writer.graph import OUTPUT_NAMES
 from tinybert_tf.export.writer.metadata import read_metadata
+from tinybert_tf.export.writer.weights import VECTORS
 
 Features = dict[str, np.ndarray]
 # Logits of all rows, [rows, classes] or [rows, seq, classes] -> a number.
@@ -208,6 +209,10 @@ def score_file(
     classifier = TFLiteClassifier(path, num_threads) if metadata.inputs[0] == "text" else None
     model = None if classifier else TFLiteModel(path, num_threads)
     head = file_head(metadata, {} if model is None else model.outputs)
+    if head in VECTORS:
+        raise InputError(
+            f"{path}: gives a vector of a text ({head}), which no task scores; convert the model without `output_vector`"
+        )
     data = load_task(task, data_dir, files, metadata.labels)
     if head != data.task.head:
         raise InputError(f"{path}: is a file for {head}, but task {task} needs {data.task.head!r}")

@@ -9,6 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tinybert_tf.bert.model import INPUT_NAMES
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.writer import integrity
+from tinybert_tf.export.writer.calibration import text_lengths
 from tinybert_tf.export.writer.flatbuffer import read_tflite
 
 
@@ -63,7 +64,7 @@ class TFLiteModel:
 
         Args:
             features: int32 `[batch, seq]` by `INPUT_NAMES`; shorter rows than `seq_len` are padded with zeros, and longer
-                ones are cut where nothing but padding is lost.
+                ones are cut where nothing but padding is lost. Padding before the text takes as much room as text.
 
         Returns:
             `[batch, labels]` probabilities or `[batch, 1]` scores; a dict by name from a model with several outputs.
@@ -100,17 +101,17 @@ class TFLiteModel:
         if missing:
             raise InputError(f"features lack {', '.join(missing)}; a tokenized batch has {', '.join(INPUT_NAMES)}")
         arrays = {name: np.asarray(features[name], np.int32) for name in INPUT_NAMES}
-        longest = int(arrays["input_mask"].sum(axis=1).max(initial=0))
+        longest = int(text_lengths(arrays["input_mask"]).max(initial=0))
         if longest > self.seq_len:
             raise InputError(
-                f"{self.path}: takes {self.seq_len} tokens, a row has {longest}; "
-                "tokenize to that length or export with a larger `seq_len`"
+                f"{self.path}: takes {self.seq_len} tokens, a row has {longest} with all before its last; tokenize to that "
+                "length, with the padding behind, or export with a larger `seq_len`"
             )
         padding = max(0, self.seq_len - arrays["input_mask"].shape[1])
         return {name: np.pad(value, ((0, 0), (0, padding)))[:, : self.seq_len] for name, value in arrays.items()}
 
     def _run(self, row: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        tokens = int(row["input_mask"].sum())
+        tokens = text_lengths(row["input_mask"][None])[0]
         length = next(length for length in self.seq_lens if length >= tokens)
         outputs = self.run({name: value[None, :length] for name, value in row.items()})
         missing = self.seq_len - length

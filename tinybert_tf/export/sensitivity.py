@@ -19,7 +19,7 @@ import tensorflow as tf
 from tinybert_tf.bert import INPUT_NAMES, BertModel
 from tinybert_tf.checkpoints.grid import InputScaling
 from tinybert_tf.errors import InputError
-from tinybert_tf.export.writer.calibration import spread
+from tinybert_tf.export.writer.calibration import spread, text_lengths
 from tinybert_tf.export.writer.quantization import Calibration
 from tinybert_tf.progress import Progress
 
@@ -72,8 +72,10 @@ def measure_sensitivity(
             chosen = tf.cast(signs.uniform(tf.shape(found), maxval=2, dtype=tf.int32) * 2 - 1, tf.float32)
             total = tf.reduce_sum(found * chosen)
         rows, *others = tape.gradient(total, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        # A slice for each token; padding, which nothing reads, has zeros.
-        found = [tf.reshape(rows.values, [-1, table.shape[1]]), *others]
+        # A slice for each token; padding, which nothing reads, has zeros. A masked LM, which multiplies its states with the
+        # table as well, has one for each row.
+        rows = rows.values if isinstance(rows, tf.IndexedSlices) else rows
+        found = [tf.reshape(rows, [-1, table.shape[1]]), *others]
         return [tf.matmul(tf.cast(d, tf.float32), tf.cast(d, tf.float32), transpose_a=True) for d in found]
 
     sums, parts = [0.0] * (1 + len(kernels)), list(_parts(batches))
@@ -177,10 +179,8 @@ def _parts(batches: Iterable[Mapping]) -> Iterator[dict[str, tf.Tensor]]:
     rows = []
     for batch in batches:
         arrays = [np.asarray(batch[name], np.int32) for name in INPUT_NAMES]
-        for row in zip(*arrays, strict=True):
-            length = int(np.max(np.flatnonzero(row[INPUT_NAMES.index("input_mask")]), initial=-1)) + 1
-            if length:
-                rows.append((length, row))
+        lengths = text_lengths(np.asarray(batch["input_mask"]))
+        rows += [(int(length), row) for length, *row in zip(lengths, *arrays, strict=True) if length]
     if not rows:
         raise InputError("no text to measure derivatives on; give at least one, better some hundreds")
     tokens = sum(length for length, _ in rows)

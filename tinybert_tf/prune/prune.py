@@ -122,11 +122,7 @@ def prune(
         pruned, mb, ms = work.pruned(changes), None, None
     else:
         target = Target(target_mb, target_ms, seq_len, rows[:_CALIBRATION_ROWS])
-        for step in sizes_for(target, models[""], tokenizer.spec, changes):
-            pruned = work.pruned(step)
-            mb, ms = target.measure(pruned.models[""], pruned.vocabulary)
-            if target.holds((mb, ms)):
-                break
+        pruned, (mb, ms) = _held(target, work, sizes_for(target, models[""], tokenizer.spec, changes))
     _write(pruned, output_dir)
     model = pruned.models[""]
     return PruneReport(
@@ -195,6 +191,22 @@ class _Work:
         added = {token.content for token in self.vocabulary.added}
         kept = choose_words(words, count_words(parts(self.texts), tokenizer), count, added)
         return kept, coverage(words, kept, count_words(parts(self.held_out), tokenizer))
+
+
+def _held(target: Target, work: _Work, ladder: Sequence[Sizes]) -> tuple[_Pruned, tuple[float, float | None]]:
+    """The first network whose own file holds a target, and (mb, ms) of that file: sizes are chosen by other files, of networks
+    with random weights and any words.
+
+    Raises:
+        InputError: none does.
+    """
+    for sizes in ladder:
+        pruned = work.pruned(sizes)
+        model, words = pruned.models[""], len(pruned.vocabulary.words)
+        measured = target.measure(model, pruned.vocabulary)
+        if target.holds(measured):
+            return pruned, measured
+    raise target.unreachable(measured, model.config, words)
 
 
 def _first_tokens(batches: Iterable[Mapping]) -> Iterator[Mapping]:

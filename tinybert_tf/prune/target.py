@@ -54,6 +54,18 @@ class Target:
         mb, ms = measured
         return (self.mb is None or mb <= self.mb) and (self.ms is None or ms <= self.ms)
 
+    def unreachable(self, measured: tuple[float, float | None], config: BertConfig, words: int) -> InputError:
+        """The error for a target that the smallest network tried, of this configuration and with so many words, does not hold."""
+        mb, ms = measured
+        name = "target_mb" if self.mb is not None and mb > self.mb else "target_ms"
+        reached, wanted = (f"{mb:.3f} MB", self.mb) if name == "target_mb" else (f"{ms:.3f} ms", self.ms)
+        return InputError(
+            f"cannot be reached: the smallest network tried, {_shown(config)} with {words} word pieces, has an int8 file of "
+            f"{reached}; allow more, or give smaller sizes",
+            name,
+            wanted,
+        )
+
 
 def sizes_for(target: Target, model: BertModel, vocabulary: Vocabulary, sizes: Sizes) -> list[Sizes]:
     """Sizes of networks whose files hold a target, the largest first, then the next smaller ones.
@@ -76,14 +88,8 @@ def sizes_for(target: Target, model: BertModel, vocabulary: Vocabulary, sizes: S
 
     smallest = measured(len(ladder) - 1)
     if not target.holds(smallest):
-        name = "target_mb" if target.mb is not None and smallest[0] > target.mb else "target_ms"
-        reached = f"{smallest[0]:.2f} MB" if name == "target_mb" else f"{smallest[1]:.3f} ms"
-        raise InputError(
-            f"cannot be reached: the smallest network tried, {_shown(ladder[-1].applied(model.config))}"
-            f"{_with_words(ladder[-1])}, has an int8 file of {reached}",
-            name,
-            target.mb if name == "target_mb" else target.ms,
-        )
+        words = ladder[-1].vocab_size or len(vocabulary.words)
+        raise target.unreachable(smallest, ladder[-1].applied(model.config), words)
     too_large, holds = -1, len(ladder) - 1
     while holds - too_large > 1:
         middle = (too_large + holds) // 2
@@ -133,7 +139,3 @@ def _some_words(vocabulary: Vocabulary, count: int) -> Vocabulary:
 def _shown(config: BertConfig) -> str:
     sizes = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.intermediate_size)
     return "x".join(map(str, sizes))
-
-
-def _with_words(sizes: Sizes) -> str:
-    return f" with {sizes.vocab_size} word pieces" if sizes.vocab_size else ""

@@ -62,7 +62,7 @@ def calibrate(
     Raises:
         InputError: no text.
     """
-    lengths = features["input_mask"].sum(axis=1)
+    lengths = text_lengths(features["input_mask"])
     if not len(lengths):
         raise InputError("no text to calibrate with; give at least one, better some hundreds")
     seq_len = max(int(lengths.max()), 2)
@@ -93,6 +93,11 @@ def calibrate(
         {path: attention.seen() for path, attention in attentions.items() if attention.fits()},
         np.bincount(features["input_word_ids"][features["input_mask"] == 1], minlength=len(network.word)),
     )
+
+
+def text_lengths(mask: np.ndarray) -> np.ndarray:
+    """The position of the last 1 of each row [B, S], counted from 1; 0 of a row without any."""
+    return np.max((mask != 0) * np.arange(1, mask.shape[1] + 1), axis=1, initial=0)
 
 
 def spread(values: Sequence, most: int) -> Sequence:

@@ -26,26 +26,22 @@ class Table:
     def __init__(
         self, rows: np.ndarray, stored: str, counts: np.ndarray | None = None, sensitivity: np.ndarray | None = None
     ):
-        self._stored, self._rows, self._scales = stored, rows, None
+        self._type, self._rows, self._scales = INT4 if stored == "int4" else None, rows, None
         if stored in INTEGER_BITS:
             self._rows, self._scales = quantized(rows, INTEGER_BITS[stored], axis=1, moments=sensitivity, counts=counts)
 
     def gathered(self, graph: GraphBuilder, numbers: Tensor, start: int = 0) -> Tensor:
-        return self._floats(graph, graph.gather(self._constant(graph, self._rows[start:]), numbers))
+        if self._scales is None:
+            return graph.gather(graph.constant(self._rows[start:]), numbers)
+        return _looked_up(graph, self._rows[start:], self._type, numbers)
 
     def rows(self, graph: GraphBuilder, start: int, stop: int) -> Tensor:
-        return self._floats(graph, self._constant(graph, self._rows[start:stop]))
+        if self._scales is None:
+            return graph.constant(self._rows[start:stop])
+        return graph.dequantize(graph.constant(self._rows[start:stop], scale=ONE, type=self._type))
 
     def scaled(self, graph: GraphBuilder, rows: Tensor) -> Tensor:
         return rows if self._scales is None else graph.mul(rows, graph.constant(self._scales))
-
-    def _constant(self, graph: GraphBuilder, rows: np.ndarray) -> Tensor:
-        if self._scales is None:
-            return graph.constant(rows)
-        return graph.constant(rows, scale=ONE, type=INT4 if self._stored == "int4" else None)
-
-    def _floats(self, graph: GraphBuilder, rows: Tensor) -> Tensor:
-        return rows if self._scales is None else graph.dequantize(rows)
 
 
 class CodedTable:
@@ -69,11 +65,11 @@ class CodedTable:
         place, zero = graph.gather(places, numbers), graph.constant(np.int32(0))
         if fits:
             place = graph.cast(place, INT32)
-        whole = graph.gather(graph.constant(codes.rows, scale=ONE, type=self._type), graph.maximum(place, zero))
+        whole = _looked_up(graph, codes.rows, self._type, graph.maximum(place, zero))
         behind = graph.maximum(graph.mul(place, graph.constant(np.int32(-1))), zero)
-        coded = self._vectors(graph, behind)
+        coded = graph.dequantize(self._vectors(graph, behind))
         parts = ((whole, codes.row_scales), (coded, codes.codebook_scales))
-        return graph.add(*(graph.mul(graph.dequantize(rows), graph.constant(scales)) for rows, scales in parts))
+        return graph.add(*(graph.mul(rows, graph.constant(scales)) for rows, scales in parts))
 
     def scaled(self, graph: GraphBuilder, rows: Tensor) -> Tensor:
         return rows
@@ -89,3 +85,16 @@ class CodedTable:
         numbers = graph.reshape(numbers, (rows.shape[0] * groups,))
         found = graph.gather(graph.constant(vectors.reshape(groups * count, width), scale=ONE), numbers)
         return graph.reshape(found, (rows.shape[0], groups * width))
+
+
+def _looked_up(graph: GraphBuilder, table: np.ndarray, type: int | None, numbers: Tensor) -> Tensor:
+    """Rows [S] of a table of integers -> their float32 values, [S, D].
+
+    LiteRT's GATHER takes int4 rows to begin at whole bytes, which those of an odd width do not: they are stored with a zero
+    behind.
+    """
+    width = table.shape[1]
+    if type == INT4 and width % 2:
+        table = np.pad(table, ((0, 0), (0, 1)))
+    found = graph.dequantize(graph.gather(graph.constant(table, scale=ONE, type=type), numbers))
+    return found if table.shape[1] == width else graph.slice(found, (0, 0), (*numbers.shape, width))
