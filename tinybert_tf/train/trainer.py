@@ -51,9 +51,8 @@ class LabelLoss(keras.losses.Loss):
     def __call__(self, y_true, y_pred, sample_weight=None):
         values = losses.label_values(y_true, y_pred, self.head)
         weights = tf.ones_like(values) if sample_weight is None else tf.cast(sample_weight, tf.float32)
-        mean = tf.math.divide_no_nan(tf.reduce_sum(values * weights), all_reduce_sum(tf.reduce_sum(weights)))
-        # Keras takes the mean of what the replicas return.
-        return mean * tf.distribute.get_strategy().num_replicas_in_sync
+        # A replica's share of the mean: Keras adds up what the replicas return.
+        return tf.math.divide_no_nan(tf.reduce_sum(values * weights), all_reduce_sum(tf.reduce_sum(weights)))
 
 
 @dataclasses.dataclass
