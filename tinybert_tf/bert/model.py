@@ -38,8 +38,8 @@ class BertModel(keras.Model):
 
     >>> from tinybert_tf.bert import BertConfig
     >>> model = BertModel(BertConfig(vocab_size=30, num_hidden_layers=2, hidden_size=8, num_attention_heads=2))
-    >>> [state.shape for state in model.output["hidden_states"]]
-    [(None, None, 8), (None, None, 8), (None, None, 8)]
+    >>> print(*(state.shape for state in model.output["hidden_states"]))
+    (None, None, 8) (None, None, 8) (None, None, 8)
 
     Inputs: a dict of int32 `[batch, seq]`: `input_word_ids`, `input_mask` (1 = token, 0 = padding), `input_type_ids`.
 

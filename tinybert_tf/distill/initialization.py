@@ -38,8 +38,8 @@ def initialize_student(
     >>> ids = np.random.randint(1, 30, (64, 6))
     >>> features = {"input_word_ids": ids, "input_mask": np.ones_like(ids), "input_type_ids": np.zeros_like(ids)}
     >>> projections = tb.initialize_student(student, teacher, batches=[features])
-    >>> [kernel.shape for kernel, bias in projections]
-    [(8, 12), (8, 12), (8, 12)]
+    >>> print(*(kernel.shape for kernel, bias in projections))
+    (8, 12) (8, 12) (8, 12)
     >>> distiller = tb.Distiller(teacher, student, tb.TinyBertObjective.intermediate(), projections)
 
     Args:

@@ -60,8 +60,9 @@ def describe(
     >>> from tinybert_tf.data import task_from_lists
     >>> texts, labels = ["a fine day", "it rains", "a fine day"] * 9, ["good", "bad", "bad"] * 9
     >>> result = describe(task_from_lists(texts, labels, dev_texts=["it rains"], dev_labels=["bad"]))
-    >>> result["rows"], result["classes"], result["complaints"][1]
-    (27, 2, "18 training rows have a text that other rows give another label: 'a fine day'")
+    >>> _, complaint, *_ = result["complaints"]
+    >>> print(result["rows"], result["classes"], complaint)
+    27 2 18 training rows have a text that other rows give another label: 'a fine day'
 
     Args:
         data: a task; see `load_task`, `task_from_lists`.
