@@ -15,6 +15,7 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 VOCABULARY_FILE, SETTINGS_FILE, FAST_FILE = "vocab.txt", "tokenizer_config.json", "tokenizer.json"
 SIDES = ("right", "left")
 NORMALIZATIONS = ("bert", "mediapipe")
+_NORMALIZING = ("normalization", "lower_case", "strip_accents")
 # Up to one capitalized word in this many may be a replaced entry; in a cased vocabulary every third word is capitalized.
 _WORDS_PER_STRAY_CAPITAL = 1000
 # Fixed behavior of this tokenizer, under the names of tokenizer_config.json and of tokenizer.json's BertNormalizer.
@@ -228,6 +229,12 @@ def open_vocabulary(directory: str | Path) -> Vocabulary:
     if "normalization" in settings:
         vocabulary = vocabulary.with_normalization(settings["normalization"])
     return _checked(_in_bert_order(vocabulary))
+
+
+def differing_settings(vocabulary: Vocabulary, other: Vocabulary) -> list[tuple[str, Any, Any]]:
+    """(name, value, value of the other) of the settings by which the two normalize a text differently."""
+    values = [(name, getattr(vocabulary, name), getattr(other, name)) for name in _NORMALIZING]
+    return [(name, ours, theirs) for name, ours, theirs in values if ours != theirs]
 
 
 def has_vocabulary(directory: str | Path) -> bool:

@@ -255,6 +255,17 @@ def test_a_network_made_from_a_cased_corpus_is_cased(settings, vocab_file, tmp_p
         check_vocabulary(read_corpus(corpus), tmp_path / "model")
 
 
+def test_a_model_that_keeps_accents_does_not_read_a_corpus_without(settings, vocab_file, tmp_path):
+    (tmp_path / "model").mkdir()
+    shutil.copyfile(vocab_file, tmp_path / "model" / "vocab.txt")
+    make_corpus(settings())
+    corpus = read_corpus(settings().output_dir)
+    for name, value, was in (("strip_accents", False, True), ("normalization", "mediapipe", "bert")):
+        (tmp_path / "model" / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": True, name: value}))
+        with pytest.raises(InputError, match=f"made with {name}={was}, but .* has {name}={value}"):
+            check_vocabulary(corpus, tmp_path / "model")
+
+
 def test_another_normalization_is_another_vocabulary(settings, vocab_file, tmp_path):
     (tmp_path / "vocab.txt").write_bytes(vocab_file.read_bytes())
     config = {"do_lower_case": True, "strip_accents": False}

@@ -1,5 +1,7 @@
 """What a student takes over from its teacher."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,18 @@ def test_a_student_can_have_its_teacher_s_sizes_but_for_the_layers(mpnet):
     student, _ = make_student(*mpnet, "3xteacher", "random", "uniform", list)
     sizes = student.config.num_hidden_layers, student.config.hidden_size, student.config.intermediate_size
     assert sizes == (3, 16, 32)
+
+
+def test_another_normalization_than_the_teacher_s_is_said(make_directory, caplog):
+    teacher_dir, student_dir = make_directory("teacher"), make_directory("small")
+    path = student_dir / "tokenizer_config.json"
+    settings = json.loads(path.read_text()) if path.is_file() else {}
+    given = (load_model(teacher_dir), teacher_dir, str(student_dir), "auto", "uniform", list)
+    make_student(*given)
+    assert "normalized" not in caplog.text
+    path.write_text(json.dumps(settings | {"do_lower_case": True, "normalization": "mediapipe"}))
+    make_student(*given)
+    assert f"the student {student_dir} has normalization=mediapipe and its teacher bert: texts are" in caplog.text
 
 
 def test_runs_that_share_a_cache_make_the_same_student_once(make_directory, tmp_path, monkeypatch):

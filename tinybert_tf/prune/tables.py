@@ -7,6 +7,7 @@ import numpy as np
 from tinybert_tf.bert import BertModel, build_model
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
+from tinybert_tf.tokenizer_files import differing_settings
 
 
 def with_words(model: BertModel, kept: Sequence[int]) -> BertModel:
@@ -37,12 +38,11 @@ def _with_rows(model: BertModel, rows: Sequence[int], **changes: int) -> BertMod
 
 def check_same_words(tokenizer: Tokenizer, other: Tokenizer) -> None:
     """Raises InputError for different vocabularies: the same ids would be other words."""
-    for name in ("lower_case", "strip_accents"):
-        if getattr(tokenizer.spec, name) != getattr(other.spec, name):
-            raise InputError(
-                f"{tokenizer.vocab_file} has {name}={getattr(tokenizer.spec, name)} and {other.vocab_file} "
-                f"{getattr(other.spec, name)}; give a teacher and a student that share one vocabulary"
-            )
+    for name, ours, theirs in differing_settings(tokenizer.spec, other.spec):
+        raise InputError(
+            f"{tokenizer.vocab_file} has {name}={ours} and {other.vocab_file} {theirs}; give a teacher and a student that "
+            "share one vocabulary"
+        )
     words, others = tokenizer.vocabulary, other.vocabulary
     if words == others:
         return

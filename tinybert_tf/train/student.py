@@ -15,7 +15,7 @@ from tinybert_tf.distill import check_inputs, check_pair, check_vocabulary, init
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write, writing
 from tinybert_tf.presets import PRESETS
-from tinybert_tf.tokenizer_files import FAST_FILE, VOCABULARY_FILE, open_vocabulary
+from tinybert_tf.tokenizer_files import FAST_FILE, VOCABULARY_FILE, differing_settings, open_vocabulary
 from tinybert_tf.train.reading import digest_of
 
 # "4xteacher" is 4 layers of the teacher's sizes.
@@ -154,11 +154,16 @@ def _initialized(
 
 
 def _check_words(student_dir: Path, teacher_dir: Path) -> None:
-    """Raises InputError if the student's directory has a vocabulary that is not its teacher's."""
-    student = vocabulary_of(student_dir)
-    if student is not None:
-        teacher = open_vocabulary(teacher_dir).words
-        check_vocabulary(student, teacher, str(student_dir), str(teacher_dir))
+    """Raises InputError if the student's directory has a vocabulary that is not its teacher's; logs another normalization."""
+    if vocabulary_of(student_dir) is None:
+        return
+    student, teacher = open_vocabulary(student_dir), open_vocabulary(teacher_dir)
+    check_vocabulary(list(student.words), teacher.words, str(student_dir), str(teacher_dir))
+    for name, its, used in differing_settings(student, teacher)[:1]:
+        logger.warning(
+            "the student %s has %s=%s and its teacher %s: texts are normalized as for the teacher, unless `normalization` says "
+            "otherwise", student_dir, name, its, used,
+        )  # fmt: skip
 
 
 def is_loaded(name: str) -> bool:

@@ -12,6 +12,7 @@ from tinybert_tf.corpus import Corpus
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import check_at_least_one, check_positive, setting
+from tinybert_tf.tokenizer_files import differing_settings
 from tinybert_tf.train.settings import RunSettings
 
 # Held-out examples of an evaluation, at most, and how many at a time.
@@ -86,7 +87,7 @@ def held_out_means(
 
 
 def check_vocabulary(corpus: Corpus, directory: Path) -> None:
-    """Raises InputError where the corpus was tokenized with other words, or another case, than the model in `directory`."""
+    """Raises InputError where the corpus was made with other words or another normalization than the model in `directory`."""
     of_corpus, of_model = corpus.tokenizer, Tokenizer.from_directory(directory)
     if of_corpus.vocabulary != of_model.vocabulary:
         others = "" if of_corpus.vocab_size != of_model.vocab_size else " others"
@@ -94,8 +95,8 @@ def check_vocabulary(corpus: Corpus, directory: Path) -> None:
             f"the corpus was made with a vocabulary of {of_corpus.vocab_size} words ({of_corpus.vocab_file}), but "
             f"{of_model.vocab_file} has {of_model.vocab_size}{others}; make the corpus with `vocab={of_model.vocab_file}`"
         )
-    if of_corpus.lower_case != of_model.lower_case:
+    for name, ours, theirs in differing_settings(of_corpus.spec, of_model.spec):
         raise InputError(
-            f"the corpus was made with lower_case={of_corpus.lower_case}, but the tokenizer of {directory} has "
-            f"lower_case={of_model.lower_case}; make the corpus with `vocab={of_model.vocab_file}`"
+            f"the corpus was made with {name}={ours}, but the tokenizer of {directory} has {name}={theirs}; make the corpus "
+            f"with `vocab={of_model.vocab_file}`"
         )
