@@ -26,7 +26,9 @@ class DataSettings:
     """A task, where its files are, and how long its texts may be."""
 
     task: str = setting("", TASK_HELP, required=True)
-    data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
+    data_dir: str | None = setting(
+        None, "a folder of GLUE's or SQuAD's files as published; absent: TensorFlow Datasets"
+    )
     seq_len: int | None = setting(None, "longest length in tokens; absent: the task's")
     truncate: str | None = setting(
         None, "where a text that is too long is cut: right or left; absent: as the model's tokenizer_config.json says"

@@ -50,7 +50,9 @@ class CompareSettings:
     teacher: str = setting("", "the teacher's model directory; {task} stands for the task's name", required=True)
     output_dir: str = setting("", "where everything is written", required=True)
     student: str | None = setting(None, "a student directory or size for the methods whose file names none")
-    data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
+    data_dir: str | None = setting(
+        None, "a folder of GLUE's or SQuAD's files as published; absent: TensorFlow Datasets"
+    )
     augmented_data_dir: str | None = setting(
         None, "training sets for all methods but those without data augmentation; {task} stands for the task's name"
     )

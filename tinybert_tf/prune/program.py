@@ -27,7 +27,7 @@ class PruneSettings:
     target_mb: float | None = setting(None, "largest int8 file; sizes that are not given are chosen for it")
     target_ms: float | None = setting(None, "longest median time of the int8 file on one thread of this machine")
     whole_rows: int | None = setting(
-        None, "rows of the word table that stay whole; the others become codes, which int8 and int4 files store"
+        None, "rows of the word table that stay whole; the others become codes, which files with integer weights store"
     )
     text_file: str | None = setting(None, "texts like those that the model will see, one a line")
     task: str | None = setting(None, f"take the texts of this task's training set: {TASK_HELP}")

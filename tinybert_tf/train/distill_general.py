@@ -35,7 +35,10 @@ class GeneralSettings:
     matching: MatchingSettings = nested(MatchingSettings)
     run: RunSettings = nested(RunSettings)
     teacher: str = setting("", "a pretrained model directory or preset", required=True)
-    student: str = setting("tinybert4", "a named size, or a model directory to continue from")
+    student: str = setting(
+        "tinybert4",
+        "a model directory to continue from, or a size: a name, LAYERSxHIDDENxHEADSxINTERMEDIATE, LAYERSxteacher",
+    )
     init: str = setting("auto", f"the student's weights: a model directory to continue from, or {INIT_HELP}")
     accumulation_steps: int = setting(1, "parts that a batch is computed in, one after the other, to save memory")
 

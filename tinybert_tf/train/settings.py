@@ -45,7 +45,10 @@ class RunSettings:
     max_steps: int | None = setting(None, "end each stage after this many steps")
     save_every_seconds: float = setting(SAVE_EVERY_SECONDS, "seconds between two checkpoints")
     dtype: str = setting("float32", f"precision of the network that is trained: {DTYPE_HELP}")
-    dry_run: bool = setting(False, "time a few steps, print steps, minutes, memory and disk space, and write nothing")
+    dry_run: bool = setting(
+        False,
+        "time a few steps, print steps, minutes, memory and disk space, and write nothing; not in pipelines and sweeps",
+    )
     devices: DeviceSettings = nested(DeviceSettings)
 
     def __post_init__(self):
@@ -74,7 +77,10 @@ class ExampleSettings:
 class MatchingSettings:
     """How a student is matched with its teacher, in general distillation and on a task."""
 
-    objective: str = setting("tinybert", f"the method: {', '.join(PROGRAM_OBJECTIVES)}")
+    objective: str = setting(
+        "tinybert",
+        f"the method: {', '.join(PROGRAM_OBJECTIVES)}; of plain text tinybert, minilm, minilmv2 or mobilebert",
+    )
     layer_map: str = setting(
         "uniform",
         "uniform, top, bottom, a teacher layer for each student layer (3,6,9,12), or on a task: learned (weights over the "
