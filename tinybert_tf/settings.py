@@ -20,6 +20,7 @@ import collections
 import contextlib
 import copy
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -182,11 +183,19 @@ def check_seed(seed: int) -> None:
 
 
 def check_positive(settings: Any, *names: str) -> None:
-    """Raises InputError for the first of these settings that is given and not above 0."""
+    """Raises InputError for the first of these settings that is given and not above 0, or not finite."""
     for name in names:
         value = getattr(settings, name)
-        if value is not None and not value > 0:
-            raise InputError("must be above 0", name, value)
+        if value is not None and not 0 < value < math.inf:
+            raise InputError("must be finite" if value == math.inf else "must be above 0", name, value)
+
+
+def check_rate(settings: Any, *names: str) -> None:
+    """Raises InputError for the first of these learning rates that is below 0 or not finite."""
+    for name in names:
+        value = getattr(settings, name)
+        if not 0 <= value < math.inf:
+            raise InputError("must be a finite number from 0 on", name, value)
 
 
 def check_one_of(settings: Any, name: str, *allowed: str) -> None:

@@ -132,6 +132,11 @@ def test_random_leaves_the_student_alone(network):
         ({"hidden": 64}, "teacher_projection", "hidden_size=64.*only be cut down"),
         ({"hidden": 4}, "layer_copy", "hidden_size=4.*teacher_projection"),
         ({"label2id": {"yes": 0, "no": 1}}, "layer_copy", "label2id"),
+        (
+            {"model_type": "distilbert", **FAMILIES["distilbert"]},
+            "layer_copy",
+            "pooler_activation=relu and the teacher tanh",
+        ),
         ({}, "magic", "init='magic': is not known"),
     ],
 )

@@ -45,6 +45,12 @@ def test_networks_that_do_not_belong_together_are_refused(network, objective, st
         Distiller(network(**teacher), network(**student), objective)
 
 
+@pytest.mark.parametrize("head", ["regression", "span"])
+def test_classes_that_a_config_still_names_are_no_outputs(network, head):
+    """A student of three classes that learns scores or spans keeps their names in its configuration."""
+    assert Distiller(network(head=head, label2id=None), network(head=head), PREDICTION)
+
+
 def test_layers_can_be_matched_between_other_heads_and_labels(network):
     assert Distiller(network(head="encoder"), network(label2id={"a": 0, "b": 1}))
 

@@ -33,6 +33,11 @@ def test_words_that_become_unknown_are_counted(model_dir):
     assert counts.unknown == 2
 
 
+def test_texts_without_a_token_have_no_words(model_dir):
+    """A zero-width space is none to `str.strip`, and the tokenizer removes it."""
+    assert not count_words(["", "\u200b"], Tokenizer.from_directory(model_dir())).words
+
+
 @pytest.mark.parametrize("size", [25, 60, 150])
 def test_nothing_becomes_unknown_that_was_not(model_dir, texts, size, tmp_path):
     prune(model_dir(), tmp_path / "small", texts, vocab_size=size)

@@ -181,6 +181,37 @@ def test_every_name_has_an_objective():
             {"teacher_logits": "l.npy", "teacher": "", "stage": "prediction", "prune_to": "2x8x2x16"},
             "prune_to=2x8x2x16: keeps",
         ),
+        ({"prune_rounds": 4}, "prune_rounds=4: are of a student that is pruned; give `prune_to`"),
+        ({"teacher_weights": "1,2"}, "teacher_weights=1,2: are of several teachers"),
+        ({"teacher": "a,b", "prediction_target": "label"}, "teacher=a,b: gives logits, and `prediction_target=label`"),
+        (
+            {"teacher_logits": "l.npy", "teacher": "", "stage": "prediction", "prediction_target": "label"},
+            "teacher_logits=l.npy: gives logits, and",
+        ),
+        (
+            {"teacher_logits": "l.npy", "teacher": "", "stage": "prediction", "teacher_weights": "1"},
+            "teacher_weights=1: are of several teachers",
+        ),
+        (
+            {"stage": "intermediate", "prediction_target": "label"},
+            "prediction_target=label: is of the prediction stage",
+        ),
+        ({"prediction_target": "label", "temperature": 2.0}, "temperature=2.0: is of logits, and"),
+        ({"stage": "prediction", "layer_map": "learned"}, "layer_map=learned: is of the intermediate stage"),
+        ({"stage": "prediction", "loss_scale": "relative"}, "loss_scale=relative: is of the intermediate stage"),
+        ({"stage": "prediction", "layer_map": "search", "student": "minilm_l6"}, "layer_map=search: makes the student"),
+        (
+            {"layer_map": "learned", "intermediate_learning_rate": 0.0},
+            "intermediate_learning_rate=0.0: must be above 0",
+        ),
+        ({"prediction_learning_rate": -1.0}, "prediction_learning_rate=-1.0: must be a finite number from 0 on"),
+        ({"prediction_learning_rate": float("nan")}, "prediction_learning_rate=nan: must be a finite"),
+        ({"prediction_epochs": float("inf")}, "prediction_epochs=inf: must be finite"),
+        ({"student_family": "mpnt"}, "student_family=mpnt: must be auto or bert"),
+        (
+            {"objective": "theseus", "stage": "prediction", "teacher_dtype": "bfloat16"},
+            "teacher_dtype=bfloat16: would round the weights",
+        ),
     ],
 )
 def test_a_setting_that_would_be_dropped_is_refused(glue, tmp_path, changes, said):

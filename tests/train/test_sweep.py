@@ -63,6 +63,14 @@ def test_a_sweep_keeps_the_best_run_of_the_best_cell_and_resumes(glue, make_dire
 def test_a_list_that_is_none_is_refused_by_its_flag(glue, tmp_path):
     with pytest.raises(InputError, match="learning_rates=fast: must be numbers"):
         settings(glue, "t", "s", tmp_path, learning_rates="fast").grid()
+    with pytest.raises(InputError, match="learning_rates=1e-5,-1: must be numbers from 0 on"):
+        settings(glue, "t", "s", tmp_path, learning_rates="1e-5,-1").grid()
+
+
+def test_the_run_of_another_program_is_not_replaced(glue, tmp_path):
+    (tmp_path / "run.json").write_text('{"settings": {"task": "sst2"}, "result": {}}')
+    with pytest.raises(InputError, match="holds a run of another program; name another `output_dir`"):
+        sweep(settings(glue, "t", "s", tmp_path))
 
 
 def test_the_users_own_task_can_be_swept(tmp_path, monkeypatch):

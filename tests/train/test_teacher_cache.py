@@ -1,5 +1,7 @@
 """A teacher's outputs are computed once and read back; what is trained with them is what is trained without."""
 
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -86,6 +88,11 @@ def test_states_are_kept_where_that_loses_nothing_and_pays(setting, tmp_path, mo
     assert half.keeps_states("auto", epochs=20) and not half.keeps_states("auto", epochs=1)
     assert not single.keeps_states("auto", epochs=20) and single.keeps_states("states", epochs=1)
     assert not half.keeps_states("logits", epochs=20)
+    half.compute()
+    # A resumed run decides as it did at first: what it has written is not missing from the room.
+    usage = shutil.disk_usage(tmp_path)._replace(free=teacher_cache._SPARE_BYTES)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    assert half.keeps_states("auto", epochs=20)
     monkeypatch.setattr(teacher_cache, "_SPARE_BYTES", 1 << 60)
     assert not half.keeps_states("auto", epochs=20)
 

@@ -98,6 +98,9 @@ def _check_shapes(student: BertModel, teacher: BertModel, init: str) -> None:
         # A family without token types has none to copy.
         if getattr(small, key) > (getattr(large, key) or getattr(small, key)):
             refuse(key, f"build the student with {key}={getattr(large, key)} or less")
+    reads_pooler = student.head in ("classification", "regression")
+    if init == "layer_copy" and reads_pooler and small.pooler_activation != large.pooler_activation:
+        refuse("pooler_activation", "take a student of the teacher's family, or `init=teacher_projection`")
     if student.embeddings.project is not None and small.embedding_width != large.embedding_width:
         refuse("embedding_width", "build the student for the teacher's width of embeddings")
     if init == "layer_copy" and (student.embeddings.project is None) != (teacher.embeddings.project is None):

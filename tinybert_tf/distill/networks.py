@@ -186,8 +186,6 @@ def head_of(network: keras.Model) -> str:
 
 def label_count(network: keras.Model) -> int | None:
     """The last axis of a network's logits; None where it is not known."""
-    if isinstance(network, BertModel):
-        return network.config.num_labels
     return output(network, "logits").shape[-1] if is_functional(network) else None
 
 

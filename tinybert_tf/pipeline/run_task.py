@@ -123,7 +123,11 @@ class _TaskSteps:
             student = first.student if Path(first.student).is_dir() else None
             result = self.steps.run_program("intermediate", distill_task, first, student=student, **files)
             self.layers = result.get("layer_map", self.layers)
-            grid = replace(grid, student=result["model"], init="auto", prune_to=None, prune_rounds=1)
+            # What is of the intermediate stage alone.
+            done = {"init": "auto", "prune_to": None, "prune_rounds": 1, "loss_scale": "paper"}
+            if self.distilling.matching.layer_map == "learned":
+                done["layer_map"] = "uniform"
+            grid = replace(grid, student=result["model"], **done)
         student = grid.distill.student
         if stage == "intermediate":
             return Path(student)

@@ -63,7 +63,8 @@ def count_words(texts: Iterable[str], tokenizer: Tokenizer) -> WordCounts:
         pieces = tokenizer.tokenize(chunk).flat_values.numpy()
         begins = np.flatnonzero(~continues[pieces]).tolist()
         pieces = pieces.tolist()
-        counts.update(tuple(pieces[begin:end]) for begin, end in zip(begins, [*begins[1:], len(pieces)], strict=True))
+        ends = [*begins, len(pieces)][1:]
+        counts.update(tuple(pieces[begin:end]) for begin, end in zip(begins, ends, strict=True))
     unknown = counts.pop((tokenizer.unk_id,), 0)
     words: Counter[str] = Counter()
     for pieces, count in counts.items():

@@ -8,7 +8,15 @@ from typing import Any
 from tinybert_tf.checkpoints.grid import MODES
 from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.errors import InputError
-from tinybert_tf.settings import check_at_least_one, check_one_of, check_positive, nested, replace, setting
+from tinybert_tf.settings import (
+    check_at_least_one,
+    check_one_of,
+    check_positive,
+    check_rate,
+    nested,
+    replace,
+    setting,
+)
 from tinybert_tf.train.gradual import PruningSettings
 from tinybert_tf.train.reading import TEACHER_CACHE_HELP, TEACHER_CACHES
 from tinybert_tf.train.settings import (
@@ -19,7 +27,7 @@ from tinybert_tf.train.settings import (
     MatchingSettings,
     RunSettings,
 )
-from tinybert_tf.train.student import BILSTM, INIT_HELP
+from tinybert_tf.train.student import BILSTM, INIT_HELP, is_loaded
 from tinybert_tf.train.teachers import TEACHER_LOGITS_HELP
 from tinybert_tf.train.training_set import AUGMENTED_HELP, check_augmented
 
@@ -87,10 +95,16 @@ class DistillSettings:
                 "prune_rounds",
                 self.pruning.prune_rounds,
             )
+        if self.pruning.prune_rounds > 1 and self.pruning.prune_to is None:
+            raise InputError(
+                "are of a student that is pruned; give `prune_to`", "prune_rounds", self.pruning.prune_rounds
+            )
         if self.student == BILSTM:
             self._check_bilstm()
         if self.teacher_logits is not None or len(self.teachers) > 1:
             self._check_logits()
+        elif self.teacher_weights is not None:
+            raise InputError("are of several teachers", "teacher_weights", self.teacher_weights)
         check_one_of(self, "teacher_cache", *TEACHER_CACHES)
         if self.prediction_target is not None:
             check_one_of(self, "prediction_target", "teacher", "label")
@@ -101,8 +115,15 @@ class DistillSettings:
                     "prediction_target",
                     self.prediction_target,
                 )
+            if self.stage == "intermediate":
+                raise InputError(
+                    "is of the prediction stage; set `stage=both`", "prediction_target", self.prediction_target
+                )
         check_at_least_one(self, "search_steps")
         check_positive(self, "intermediate_epochs", "prediction_epochs", "temperature")
+        check_rate(self, "intermediate_learning_rate", "prediction_learning_rate")
+        if self.temperature != 1.0 and self.prediction_target == "label":
+            raise InputError("is of logits, and `prediction_target=label` reads none", "temperature", self.temperature)
         if self.temperature != 1.0 and not self.matching.compares_layers:
             raise InputError(
                 f"`objective={self.matching.objective}` has its own; in Python give it to tb.objectives",
@@ -146,7 +167,13 @@ class DistillSettings:
 
     def of_intermediate_stage(self, **changes: Any) -> "DistillSettings":
         """The same for the intermediate stage alone, without what belongs to the other one."""
-        others = {"quantize_aware": None, "train_integers": True, "weight_averaging": None}
+        others = {
+            "quantize_aware": None,
+            "train_integers": True,
+            "weight_averaging": None,
+            "prediction_target": None,
+            "temperature": 1.0,
+        }
         return replace(self, stage="intermediate", **others, **changes)
 
     def _check_joint(self) -> None:
@@ -178,6 +205,19 @@ class DistillSettings:
     def _check_map(self) -> None:
         """What a map that is searched or learned cannot be combined with."""
         kind = self.matching.layer_map
+        if self.stage == "prediction":
+            for name, is_of_layers in (
+                ("layer_map", kind == "learned"),
+                ("loss_scale", self.matching.loss_scale == "relative"),
+            ):
+                if is_of_layers:
+                    raise InputError(
+                        "is of the intermediate stage; set `stage=both`", name, getattr(self.matching, name)
+                    )
+            if kind == "search" and is_loaded(self.student):
+                raise InputError("makes the student from its map, but a model directory has weights", "layer_map", kind)
+        if kind == "learned" and not self.intermediate_learning_rate:
+            raise InputError("must be above 0 with `layer_map=learned`", "intermediate_learning_rate", 0.0)
         if kind in ADAPTIVE and self.pruning.prune_to is not None:
             raise InputError("keeps the map of the layers that remain; name the map", "prune_to", self.pruning.prune_to)
         if kind == "search" and self.stage == "intermediate":
@@ -193,11 +233,15 @@ class DistillSettings:
         objective = self.matching.objective
         if objective not in ("tinybert", *LOGITS_OBJECTIVES):
             raise InputError(f"gives logits, but `objective={objective}` reads more of a teacher", name, value)
+        if self.prediction_target == "label":
+            raise InputError("gives logits, and `prediction_target=label` reads none", name, value)
         if self.teacher_logits is None:
             _ = self.weights_of_teachers
             if self.teacher_cache == "none":
                 raise InputError("keeps no logits, which several teachers need", "teacher_cache", "none")
             return
+        if self.teacher_weights is not None:
+            raise InputError("are of several teachers", "teacher_weights", self.teacher_weights)
         if self.teacher:
             raise InputError("takes the place of `teacher`; give one of the two", name, value)
         if self.stage != "prediction":
@@ -237,6 +281,13 @@ class DistillSettings:
     def reads_labels(self, kind: str) -> bool:
         """Whether a loss of the prediction stage of a kind of task reads labels, which texts without one do not have."""
         return self.matching.objective in READ_LABELS or self.learns_labels(kind)
+
+    def check_learns_logits(self, kind: str) -> None:
+        """Raises InputError where the prediction stage would learn labels, though logits are given for it."""
+        if self.learns_labels(kind):
+            raise InputError(
+                "reads labels, and what is given are logits; set it to teacher", "prediction_target", "label"
+            )
 
     def learns_labels(self, kind: str) -> bool:
         """Whether the prediction stage of a kind of task learns from labels and not from the teacher."""

@@ -13,7 +13,7 @@ from tinybert_tf.bert import BertModel, BiLstmConfig, BiLstmModel
 from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
 from tinybert_tf.checkpoints.projections import Projection
 from tinybert_tf.data import TaskData
-from tinybert_tf.distill import layer_map
+from tinybert_tf.distill import check_inputs, layer_map
 from tinybert_tf.distill.soft_map import LayerWeights, LearnedMapObjective
 from tinybert_tf.distribution import best_strategy, distributed, make_strategy
 from tinybert_tf.errors import InputError
@@ -46,8 +46,6 @@ logger = logging.getLogger(__name__)
 
 # With fewer dev examples a weak teacher cannot be told from chance.
 _ENOUGH_EXAMPLES = 30
-# Heads that have a ReLU after the pooler in the published code.
-_WITH_RELU = ("classification", "regression")
 
 
 def distill_task(settings: DistillSettings) -> dict:
@@ -87,9 +85,10 @@ def _learn_layers(settings: DistillSettings, original: DistillSettings) -> dict:
         original: as they were given.
     """
     data, earlier = settings.data.load(), recorded(original)
-    precision = Precision.of(earlier, settings.run.dtype, settings.matching.teacher_dtype)
+    precision = Precision.of(earlier, settings.run.dtype, settings.matching.dtype_of_teacher)
     if len(settings.teachers) > 1:
         check_mean(data.task, settings)
+        settings.check_learns_logits(data.task.kind)
     teachers = _load_teachers(data, settings, precision)
     first, teacher = teachers[0], teachers[0].model
     teacher_score = _teacher_score(teachers, settings, earlier)
@@ -251,7 +250,7 @@ def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
     with distributed(settings.run.devices, settings.examples.train_batch_size):
         keras.utils.set_random_seed(settings.run.seed)
         data, earlier = settings.data.load(), recorded(original)
-        precision = Precision.of(earlier, settings.run.dtype, settings.matching.teacher_dtype)
+        precision = Precision.of(earlier, settings.run.dtype, settings.matching.dtype_of_teacher)
         if not is_loaded(settings.student):
             raise InputError(
                 "takes vocabulary and labels from a teacher, which does not run with `teacher_logits`; give a model directory",
@@ -259,11 +258,20 @@ def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
                 settings.student,
             )
         source = resolve_directory(settings.student, "--student")
-        student = load_model(source, head=data.task.head, label2id=data.task.label2id or None, dtype=precision.dtype)
+        student = load_model(
+            source,
+            head=data.task.head,
+            label2id=data.task.label2id or None,
+            dtype=precision.dtype,
+            classifier_activation=settings.matching.classifier_activation(data.task.head),
+        )
         if isinstance(student, BiLstmModel):
             _check_bilstm(settings)
         tokenizer = settings.data.open_tokenizer(source)
         of_student = TaskModel.of(student, tokenizer, data, settings.data.seq_len, source=source)
+        if isinstance(student, BertModel):
+            check_inputs(student, "student", of_student.seq_len, data.task.has_pairs)
+        settings.check_learns_logits(data.task.kind)
         training = training_set(original, of_student, has_teacher=settings.teacher_logits is None)
         teacher_score = logits_of = None
         if settings.teacher_logits is not None:
@@ -288,8 +296,6 @@ def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
 
 def _load_teachers(data: TaskData, settings: DistillSettings, precision: Precision) -> list[TaskModel]:
     """The networks that teach, each with its own vocabulary."""
-    # The published code has a ReLU after the pooler.
-    activation = "relu" if settings.matching.is_published and data.task.head in _WITH_RELU else None
     loaded = []
     for name in settings.teachers:
         directory = _teacher_for(data, name)
@@ -298,7 +304,7 @@ def _load_teachers(data: TaskData, settings: DistillSettings, precision: Precisi
             head=data.task.head,
             dtype=precision.teacher_dtype,
             strict_head=True,
-            classifier_activation=activation,
+            classifier_activation=settings.matching.classifier_activation(data.task.head),
         )
         tokenizer = settings.data.open_tokenizer(directory)
         loaded.append(TaskModel.of(model, tokenizer, data, settings.data.seq_len, source=directory))
@@ -351,7 +357,7 @@ def _both_stages(
     """The stages that `settings.stage` asks for, in order; the dev scores of the model that is kept."""
     matching, scores = settings.matching, None
     if settings.stage in ("intermediate", "both"):
-        epochs = (settings.intermediate_epochs or data.task.intermediate_epochs) / settings.pruning.prune_rounds
+        epochs = settings.intermediate_epochs or data.task.intermediate_epochs
         objective = matching.layer_objective(weights)
         if matching.layer_map == "learned":
             weighted = {

@@ -14,7 +14,7 @@ from tinybert_tf.distill import check_inputs
 from tinybert_tf.distribution import distributed
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.task_model import TaskModel
-from tinybert_tf.settings import check_positive, nested, setting
+from tinybert_tf.settings import check_positive, check_rate, nested, setting
 from tinybert_tf.train.precision import Precision
 from tinybert_tf.train.run import Run, finished_result, recorded
 from tinybert_tf.train.settings import ExampleSettings, RunSettings
@@ -42,6 +42,7 @@ class FinetuneSettings:
 
     def __post_init__(self):
         check_positive(self, "epochs")
+        check_rate(self, "learning_rate")
         check_augmented(self.augmented_data_dir, self.data.task)
 
 
@@ -92,7 +93,8 @@ def _model_for(task: Task, name: str, vocab: str | None, dtype: str) -> tuple[Be
             raise InputError(
                 "must be named vocab.txt, as in the model directory that it becomes part of", "vocab", vocab
             )
-        config = BertConfig.named(name, vocab_size=Tokenizer(vocab_file).vocab_size, label2id=label2id)
+        words = Tokenizer(vocab_file)
+        config = BertConfig.named(name, vocab_size=words.vocab_size, pad_token_id=words.pad_id, label2id=label2id)
         return build_model(config, task.head, dtype=dtype), vocab_file.parent
     source = resolve_directory(name, "--model")
     return load_model(source, head=task.head, label2id=label2id, dtype=dtype), source

@@ -61,9 +61,12 @@ def pruned_student(settings: Any, distill: Callable[[Any], dict]) -> Any:
     rounds, directory = settings.pruning.prune_rounds, Path(settings.run.output_dir) / "pruning"
     student = resolve_directory(settings.student, "--student")
     config, _ = read_config(student)
-    if isinstance(config, BiLstmConfig):
-        raise InputError("is not for a BiLSTM", "prune_to", settings.pruning.prune_to)
     teacher, _ = read_config(resolve_directory(settings.teachers[0]))
+    if isinstance(config, BiLstmConfig) or isinstance(teacher, BiLstmConfig):
+        raise InputError("is not for a BiLSTM", "prune_to", settings.pruning.prune_to)
+    if rounds > 1:
+        epochs = settings.intermediate_epochs or settings.data.load().task.intermediate_epochs
+        settings = replace(settings, intermediate_epochs=epochs / rounds)
     layers = layer_map(settings.matching.layers, config.num_hidden_layers, teacher.num_hidden_layers)
     for number in range(1, rounds + 1):
         target = _sizes(config, size_of(settings.pruning.prune_to), number / rounds)
@@ -80,7 +83,7 @@ def pruned_student(settings: Any, distill: Callable[[Any], dict]) -> Any:
         settings = replace(settings, student=str(student), layer_map=",".join(map(str, layers)))
         if number < rounds:
             output = directory / f"distilled_{number}"
-            distill(settings.of_intermediate_stage(prune_to=None, output_dir=str(output)))
+            distill(settings.of_intermediate_stage(prune_to=None, prune_rounds=1, output_dir=str(output)))
             student = output / "model"
     return settings
 

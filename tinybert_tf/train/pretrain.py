@@ -172,5 +172,6 @@ def _model_for(settings: PretrainSettings, corpus: Corpus, dtype: str) -> tuple[
             "model",
             settings.model,
         )
-    config = BertConfig.named(settings.model, vocab_size=corpus.tokenizer.vocab_size)
+    words = corpus.tokenizer
+    config = BertConfig.named(settings.model, vocab_size=words.vocab_size, pad_token_id=words.pad_id)
     return build_model(config, "masked_lm", dtype=dtype), corpus.vocab_file.parent

@@ -114,6 +114,11 @@ class MatchingSettings:
         if self.layer_map == "learned" and not (self.attention_weight or self.hidden_weight):
             raise InputError("needs an `attention_weight` or a `hidden_weight` above 0", "layer_map", "learned")
         check_one_of(self, "loss_scale", "paper", "relative")
+        check_one_of(self, "student_family", "auto", "bert")
+        if self.objective == "theseus" and self.teacher_dtype == "bfloat16":
+            raise InputError(
+                "would round the weights that `objective=theseus` copies", "teacher_dtype", self.teacher_dtype
+            )
         if self.objective != "tinybert":
             for name, default in _OF_TINYBERT.items():
                 if (value := getattr(self, name)) != default:
@@ -167,6 +172,15 @@ class MatchingSettings:
             return OBJECTIVES[self.objective]()
         reduction = "reference" if self.is_published else "batch"
         return TinyBertObjective.prediction(temperature=temperature, reduction=reduction)
+
+    @property
+    def dtype_of_teacher(self) -> str:
+        """`teacher_dtype`; BERT-of-Theseus copies weights of its teacher, which must not be rounded."""
+        return "float32" if (self.objective, self.teacher_dtype) == ("theseus", "auto") else self.teacher_dtype
+
+    def classifier_activation(self, head: str) -> str | None:
+        """Of a network with this head: the published code has a ReLU after the pooler, of student and teacher."""
+        return "relu" if self.is_published and head in ("classification", "regression") else None
 
     @property
     def is_published(self) -> bool:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import itertools
 import logging
+import math
 import shutil
 import statistics
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import keras
 
 from tinybert_tf.distribution import distributed, is_chief
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import atomic_write, remove, write_json
+from tinybert_tf.files import atomic_write, read_json_object, remove, write_json
 from tinybert_tf.settings import flat_values, nested, replace, setting
 from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
@@ -83,6 +84,7 @@ def sweep(settings: SweepSettings) -> dict:
         raise InputError("a sweep has none; try one cell with bin/distill_task.py", "dry_run", True)
     task = distill.data.load().task
     root, metric = Path(distill.run.output_dir), task.main_metric
+    _check_output(root)
     grid, results = settings.grid(), {}
     for number, point in enumerate(grid, 1):
         cell = settings.cell(*point)
@@ -113,6 +115,13 @@ def sweep(settings: SweepSettings) -> dict:
     return result
 
 
+def _check_output(root: Path) -> None:
+    """Raises InputError for the directory of another program's run, whose model and record would be replaced."""
+    record = root / "run.json"
+    if record.is_file() and "batch_sizes" not in read_json_object(record).get("settings", {}):
+        raise InputError(f"{root}: holds a run of another program; name another `output_dir`")
+
+
 def _cells(settings: SweepSettings, results: dict[tuple[int, float, int], dict]) -> list[Cell]:
     """The grid's cells, best mean first."""
     cells = []
@@ -140,6 +149,8 @@ def _write_tables(cells: Sequence[Cell], metric: str, root: Path) -> None:
 def _numbers(text: str, kind: type, parameter: str) -> list:
     try:
         numbers = [kind(part) for part in str(text).split(",")]
+        if not all(0 <= number < math.inf for number in numbers):
+            raise ValueError
     except ValueError:
-        raise InputError("must be numbers separated by commas", parameter, text) from None
+        raise InputError("must be numbers from 0 on, separated by commas", parameter, text) from None
     return list(dict.fromkeys(numbers))

@@ -68,7 +68,8 @@ class TeacherCache:
         if choice != "auto":
             return choice == "states"
         lossless = all(tf.as_dtype(output.dtype).size == 2 for output in self._outputs.values())
-        room = min(_AUTO_BYTES, self._free_bytes() - _SPARE_BYTES)
+        # What lies there from a run before counts as room, so that a resumed run decides as it did at first.
+        room = min(_AUTO_BYTES, self._free_bytes() + self._written_bytes() - _SPARE_BYTES)
         return lossless and epochs >= _AUTO_EPOCHS and self.size <= room
 
     def compute(self, rows: np.ndarray | None = None) -> None:
@@ -167,6 +168,10 @@ class TeacherCache:
 
     def _free_bytes(self) -> int:
         return shutil.disk_usage(next(parent for parent in self.folder.absolute().parents if parent.is_dir())).free
+
+    def _written_bytes(self) -> int:
+        files = self.folder.iterdir() if self.folder.is_dir() else ()
+        return sum(path.stat().st_blocks * 512 for path in files)  # of sparse files what is on the disk
 
     def _check_room(self, size: int) -> None:
         """Logs how large the directory becomes; InputError where the disk has no room for it."""

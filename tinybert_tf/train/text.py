@@ -11,7 +11,7 @@ import tensorflow as tf
 from tinybert_tf.corpus import Corpus
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
-from tinybert_tf.settings import check_at_least_one, check_positive, setting
+from tinybert_tf.settings import check_at_least_one, check_positive, check_rate, setting
 from tinybert_tf.tokenizer_files import differing_settings
 from tinybert_tf.train.settings import RunSettings
 
@@ -33,6 +33,7 @@ class TextSettings:
     def __post_init__(self):
         check_at_least_one(self, "train_batch_size", "evaluations")
         check_positive(self, "epochs")
+        check_rate(self, "learning_rate")
         if not 0 <= self.warmup_proportion < 1:
             raise InputError("must be from 0 to below 1", "warmup_proportion", self.warmup_proportion)
 

@@ -260,15 +260,24 @@ class Trainer:
             return self.logits_of(self.training.rows_of(epochs, max_steps))
         has_rows = self.training.shards is not None and distiller.teacher_reader.submodel is not None
         if self.teacher_cache == "none" or not has_rows or several_workers():
+            self._warn_of_states(
+                "the examples are not kept as rows on this machine" if not has_rows else "several workers train"
+            )
             return None
         folder = cache_folder(self.run.directory, self.cache_dir)
         cache = TeacherCache(folder, self.training.shards, distiller.teacher_reader)
         if distiller.teacher_reader.names != ("logits",):
             excludes_padding = getattr(distiller.objective, "padding", None) == "exclude"
+            if not excludes_padding:
+                self._warn_of_states("the objective reads the states of padding, or others than TinyBERT's")
             if not (excludes_padding and cache.keeps_states(self.teacher_cache, epochs)):
                 return None
         cache.compute(self.training.rows_of(epochs, max_steps, self.run.steps_done(stage)))
         return cache.features()
+
+    def _warn_of_states(self, reason: str) -> None:
+        if self.teacher_cache == "states":
+            logger.warning("teacher_cache=states is not used, and each step runs the teacher: %s", reason)
 
     def _fit(self, stage, trained, batches, steps, **options) -> None:
         options |= {"batch_size": self.training.batch_size, "save_every_seconds": self.settings.save_every_seconds}

@@ -78,6 +78,9 @@ def test_the_schedule_ends_with_pure_successor_modules_that_have_learned(feature
         ({"student_layers": 6}, "6 layers, more than the teacher's 4"),
         ({"student_layers": 3}, "cannot be cut into 3 equal modules"),
         ({"hidden_size": 8}, "hidden_size=8 and the teacher 12"),
+        ({"label2id": {"yes": 0, "no": 1}}, "other ids for its labels than the teacher"),
+        ({"label2id": {"yes": 0, "no": 1, "so": 2}}, "the student has 3 labels and the teacher 2"),
+        ({"hidden_act": "relu"}, "hidden_act=relu and the teacher gelu"),
     ],
 )
 def test_networks_without_modules_to_replace_are_refused(arguments, message):

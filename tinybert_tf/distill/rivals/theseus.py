@@ -4,13 +4,14 @@ import keras
 import tensorflow as tf
 
 from tinybert_tf.bert import BertModel
+from tinybert_tf.distill.pair import check_pair, label_order
 from tinybert_tf.distill.rivals.checks import check_berts
 from tinybert_tf.errors import InputError
 
 # What a successor's layers and the shared embeddings need to be alike in.
 _EQUAL_KEYS = (
     "hidden_size", "num_attention_heads", "vocab_size", "max_position_embeddings", "type_vocab_size", "embedding_width",
-    "relative_attention_num_buckets",
+    "relative_attention_num_buckets", "pooler_activation", "hidden_act", "classifier_activation",
 )  # fmt: skip
 
 
@@ -124,6 +125,12 @@ def _check(teacher: keras.Model, student: keras.Model) -> None:
     if teacher.head_layer is None or student.head != teacher.head:
         raise InputError(
             f"the student has the head {student.head!r} and the teacher {teacher.head!r}; both need the same task head"
+        )
+    check_pair(student, teacher)
+    if label_order(student, teacher) is not None:
+        raise InputError(
+            "the student has other ids for its labels than the teacher, whose head it takes over; build it with "
+            "`label2id=teacher.config.label2id`"
         )
     if student.word_codes is not None:
         raise InputError(
