@@ -6,7 +6,7 @@ import os
 import pytest
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import atomic_write, read_json_object, system_error, write_json
+from tinybert_tf.files import atomic_write, held, read_json_object, system_error, write_json
 
 
 def names(folder):
@@ -27,6 +27,19 @@ def test_a_file_and_a_directory_take_the_place_of_the_old_ones(tmp_path):
             aside.write_text(text)
         assert (tmp_path / "folder" / "file").read_text() == (tmp_path / "file").read_text() == text
     assert names(tmp_path) == ["file", "folder"]
+
+
+def test_a_directory_is_held_by_one_process(tmp_path):
+    with held(tmp_path / "out"):
+        with (
+            pytest.raises(InputError, match="out: another process is writing there; wait for its end"),
+            held(tmp_path / "out"),
+        ):
+            pass
+        with held(tmp_path / "other"), held("gs://bucket/folder"):
+            pass
+    with held(tmp_path / "out"):
+        assert names(tmp_path) == ["other", "out"]
 
 
 def test_an_error_leaves_the_old_one(tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import platform
@@ -79,6 +80,34 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         finally:
             remove(aside)
             _in_work.discard(aside)
+
+
+@contextlib.contextmanager
+def held(directory: str | os.PathLike) -> Iterator[None]:
+    """Holds a directory against other processes of this machine; makes it if need be. The system lets go of it when this process
+    ends, however it ends. A bucket, or a disk that cannot be locked, is not held.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    if "://" in str(directory):
+        yield
+        return
+    with writing(directory):
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        handle = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{directory}: another process is writing there; wait for its end, or name another `output_dir`"
+            ) from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(handle)
 
 
 def _put_in_place(aside: Path, path: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import tinybert_tf as tb
 from tinybert_tf.augmentation import Augmentation, AugmentSettings, augment_task
-from tinybert_tf.augmentation.questions import QuestionAugmenter
+from tinybert_tf.augmentation.questions import QuestionAugmenter, QuestionLayout
 from tinybert_tf.data import Example, get_task, load_task
 from tinybert_tf.data.squad import Answer, SquadExample, read_squad, write_squad
 from tinybert_tf.errors import InputError
@@ -95,6 +95,7 @@ def test_the_program_writes_a_data_dir_of_squad(task, masked_lm_dir, vectors_fil
 def test_in_memory_questions_are_refused_by_name(tmp_path):
     path = tmp_path / "train-v1.1.json"
     write_squad(path, [SquadExample("a", "b?", "c d", (Answer("d", 2),))], SQUAD1)
+    assert QuestionLayout(load_task("squad1", tmp_path)).other_files == [], "no dev file, none to copy"
     with pytest.raises(InputError, match=r"train-v1.1.json: rows of questions; bin/augment.py"):
         tb.augment(load_task("squad1", tmp_path), None, None)
     assert len(read_squad(path, SQUAD1)) == 1

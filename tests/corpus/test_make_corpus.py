@@ -11,6 +11,7 @@ from tinybert_tf.corpus import make_corpus, read_corpus
 from tinybert_tf.corpus.shards import id_type, read_records
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
+from tinybert_tf.files import held
 from tinybert_tf.train.text import check_vocabulary
 
 module = importlib.import_module("tinybert_tf.corpus.make_corpus")  # the package has a function of that name
@@ -274,4 +275,14 @@ def test_another_normalization_is_another_vocabulary(settings, vocab_file, tmp_p
     make_corpus(ours)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | {"normalization": "mediapipe"}))
     with pytest.raises(InputError, match="was made with another vocabulary; give the same to resume"):
+        make_corpus(ours)
+
+
+def test_a_corpus_that_another_process_makes_is_left_alone(settings):
+    ours = settings()
+    with held(ours.output_dir), pytest.raises(InputError, match="another process is writing there"):
+        make_corpus(ours)
+    make_corpus(ours)
+    next(Path(ours.output_dir).glob("train-*")).unlink()
+    with pytest.raises(InputError, match="is missing, but manifest.json says .*; remove the directory and make"):
         make_corpus(ours)

@@ -160,6 +160,7 @@ def test_numbers_are_words_where_they_do_not_count(tmp_path):
     [
         ("a O\nNew York B-LOC\n", "line 2: 3 columns, but lines before it have 2; a line holds one word"),
         ("word tag\na O\nb B-X\n", r"line 1: looks like a header \(word tag\); remove it"),
+        ("sentence_id\tword\ttag\n1\tEU\tB-ORG\n", "line 1: looks like a header"),
         ("\nToken\tPOS\tNER\na\tN\tO\n", "line 2: looks like a header"),
     ],
 )

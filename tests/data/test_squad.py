@@ -57,6 +57,17 @@ def test_a_question_without_answers_in_the_file_is_one_to_predict(file_of):
     assert found.answers is None
 
 
+def test_a_training_set_needs_answers(tmp_path):
+    (tmp_path / "train-v1.1.json").write_text(json.dumps(document(ANSWERED, {"id": "c", "question": "Why?"})))
+    with pytest.raises(InputError, match=r'paragraph 1, question 2 \(id c\): needs a list "answers" to learn from'):
+        list(squad_split(SQUAD1, tmp_path, "train"))
+
+
+def test_an_impossible_question_may_lack_the_list_of_answers(file_of):
+    (found,) = read_squad(file_of(document({"id": "a", "question": "Why?", "is_impossible": True})), SQUAD2)
+    assert found.answers == ()
+
+
 @pytest.mark.parametrize(
     ("questions", "message"),
     [
@@ -123,7 +134,7 @@ def test_what_is_written_is_read_back(file_of, tmp_path):
     extra = {"id": "c", "question": "Who?"}
     original = read_squad(file_of(document(ANSWERED, IMPOSSIBLE, extra)), SQUAD2)
     write_squad(tmp_path / "out" / "train-v2.0.json", original, SQUAD2)
-    assert list(squad_split(SQUAD2, tmp_path / "out", "train")) == original
+    assert read_squad(tmp_path / "out" / "train-v2.0.json", SQUAD2) == original
 
 
 @pytest.mark.parametrize(("task", "questions"), [(SQUAD1, [ANSWERED]), (SQUAD2, [ANSWERED, IMPOSSIBLE])])

@@ -89,6 +89,10 @@ def test_a_word_of_a_split_may_hold_another_space(make_model):
 
 def test_half_of_a_character_and_no_row_are_refused(make_model):
     model = make_model("m", "classification", {"positive": 0, "negative": 1})
+    with pytest.raises(tb.InputError, match=r"text_pairs\[1\] is a NoneType, not a text"):
+        tb.predict(model, ["a", "b"], ["c", None])
+    with pytest.raises(tb.InputError, match="2 texts, but 0 text pairs"):
+        tb.predict(model, ["a", "b"], [])
     with pytest.raises(tb.InputError, match=r"text_pairs\[0\] holds half of a character"):
         tb.predict(model, ["a"], ["b\udc00"])
     with pytest.raises(tb.InputError, match="rows: the split 'dev' has no rows"):

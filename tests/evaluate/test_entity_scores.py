@@ -69,3 +69,15 @@ def test_any_tags_score_as_the_shared_tasks_script_scores_them():
         scores = entity_scores(predicted, true)
         assert scores["precision"] == pytest.approx(correct / max(1, found))
         assert scores["recall"] == pytest.approx(correct / max(1, wanted))
+
+
+@pytest.mark.parametrize(
+    ("true", "predicted", "f1"),
+    [
+        ("B-PER L-PER O U-LOC", "B-PER O O U-LOC", 0.5),  # BILOU
+        ("B-PER M-PER E-PER O", "B-PER M-PER O O", 0.0),  # BMES
+        ("B-PER M-PER E-PER S-LOC", "B-PER M-PER E-PER S-LOC", 1.0),
+    ],
+)
+def test_other_prefixes_mean_the_same(true, predicted, f1):
+    assert entity_scores([predicted.split()], [true.split()])["f1"] == f1

@@ -26,7 +26,7 @@ from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
 from tinybert_tf.data.split import Example, Split, TaskData
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import atomic_write, read_json_object, remove, write_json
+from tinybert_tf.files import atomic_write, held, read_json_object, remove, write_json
 from tinybert_tf.processes import map_in_processes
 from tinybert_tf.progress import Progress
 from tinybert_tf.settings import flat_values
@@ -54,13 +54,21 @@ def augment_task(settings: AugmentSettings) -> dict:
         InputError: bad settings or files; `output_dir` holds a run with other settings, or something else.
     """
     parts.close()
-    output, folder_of_parts = Path(settings.output_dir), parts_folder(settings)
     layout = parts.open_layout(settings)
-    folder, summary_file = output / layout.folder, output / "augmentation.json"
     job = _describe(settings, layout)
+    with held(settings.output_dir):
+        return _augmented(settings, layout, job)
+
+
+def _augmented(settings: AugmentSettings, layout: AnyLayout, job: dict) -> dict:
+    """The result of a job, which is done here unless it is finished."""
+    output, folder_of_parts = Path(settings.output_dir), parts_folder(settings)
+    folder, summary_file = output / layout.folder, output / "augmentation.json"
     if summary_file.is_file():
         summary = read_json_object(summary_file)
         _check_same(summary["job"], job, output)
+        if not (folder / layout.train_name).is_file():
+            raise InputError(f"{folder / layout.train_name}: is missing; remove {output} and augment again")
         shutil.rmtree(folder_of_parts, ignore_errors=True)  # left by a run that was killed at its very end
         logger.info("%s: is finished already", output)
         if summary.get("other splits") != _named_digests(layout.other_files):
@@ -157,7 +165,7 @@ def _open(masked_lm: str | Path | BertModel, tokenizer: Tokenizer | None) -> tup
         if tokenizer is None:
             raise InputError("a model by itself has no vocabulary: give its tokenizer")
         return masked_lm, tokenizer
-    directory = resolve_directory(masked_lm)
+    directory = resolve_directory(masked_lm, "masked_lm")
     return load_model(directory, head="masked_lm", strict_head=True), Tokenizer.from_directory(directory)
 
 

@@ -1,5 +1,6 @@
 """SQuAD's questions as rows of Algorithm 1: the question is one side, the context the other, and answers are kept."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,7 +9,7 @@ from pathlib import Path
 from tinybert_tf.augmentation.algorithm import Augmenter, row_hash
 from tinybert_tf.augmentation.layout import Row
 from tinybert_tf.augmentation.words import Sentence
-from tinybert_tf.data.split import Example, TaskData
+from tinybert_tf.data.split import Example, MissingSplit, TaskData
 from tinybert_tf.data.squad import Answer, SquadExample, squad_file_name, squad_paragraph, write_squad
 
 
@@ -79,11 +80,15 @@ class QuestionLayout:
     @property
     def other_files(self) -> list[Path]:
         """The dev file, if there is one."""
-        return [path for path in (Path(self.data.dev.source),) if path.is_file()]
+        try:
+            return [path for path in (Path(self.data.dev.source),) if path.is_file()]
+        except MissingSplit:
+            return []
 
     def write_other_splits(self, folder: Path) -> None:
         name = squad_file_name(self.task, "dev")
         for path in self.other_files:
             shutil.copyfile(path, folder / name)
-        if not self.other_files:
-            write_squad(folder / name, self.data.dev, self.task)
+        if not self.other_files:  # of TensorFlow Datasets
+            with contextlib.suppress(MissingSplit):
+                write_squad(folder / name, self.data.dev, self.task)

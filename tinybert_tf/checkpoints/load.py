@@ -130,6 +130,10 @@ def _load_bilstm(
     return bilstm.build(config, huggingface.read_safetensors(path), path, dtype, label2id)
 
 
+def _folded(label: str) -> str:
+    return label.lower().replace("-", "_").replace(" ", "_")
+
+
 def _with_labels(checkpoint: Checkpoint, head: str, label2id: Mapping[str, int] | None) -> tuple[Checkpoint, bool]:
     """The checkpoint with its classifier in the order of `label2id`, and whether it has one for these classes."""
     # A configuration that does not name a head also gives "encoder".
@@ -143,6 +147,10 @@ def _with_labels(checkpoint: Checkpoint, head: str, label2id: Mapping[str, int] 
     wanted = dict(saved if label2id is None else label2id)
     if saved == nameless and len(wanted) == rows:
         saved = wanted
+    # As `label_ids` matches names: published models often have NEGATIVE and POSITIVE.
+    names_of = {_folded(label): label for label in wanted}
+    if saved.keys() != wanted.keys() and len(names_of) == len(wanted) and {*map(_folded, saved)} == names_of.keys():
+        saved = {names_of[_folded(label)]: row for label, row in saved.items()}
     config = checkpoint.config.replace(label2id=wanted or None)
     keeps = keeps and saved.keys() == wanted.keys()
     if keeps and saved != wanted and rows == len(saved):

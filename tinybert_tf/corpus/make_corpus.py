@@ -13,6 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tinybert_tf.corpus.reader import read_corpus
 from tinybert_tf.corpus.settings import CorpusSettings
 from tinybert_tf.corpus.shards import (
     JOB,
@@ -27,7 +28,7 @@ from tinybert_tf.corpus.shards import (
 )
 from tinybert_tf.corpus.sources import Block, open_source, read_blocks
 from tinybert_tf.errors import InputError
-from tinybert_tf.files import writing
+from tinybert_tf.files import held, writing
 from tinybert_tf.processes import map_in_processes
 from tinybert_tf.tokenizer_files import FAST_FILE, SETTINGS_FILE, VOCABULARY_FILE, open_vocabulary, read_vocabulary
 from tinybert_tf.versions import version
@@ -57,9 +58,18 @@ def make_corpus(settings: CorpusSettings) -> dict[str, Any]:
     started = time.monotonic()
     job, source = _open(settings)
     description = _describe(job, source)
+    with held(settings.output_dir):
+        manifest = _made(job, source, description)
+    return manifest["counts"] | {"seconds": round(time.monotonic() - started, 1)}
+
+
+def _made(job: Job, source, description: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of the corpus, which is made here unless it is finished."""
+    settings = job.settings
     manifest = _read(settings.output_dir, MANIFEST)
     if manifest:
         _check_same(manifest, description, settings.output_dir)
+        read_corpus(settings.output_dir)  # names a file that is missing
         logger.info("%s: is finished already", settings.output_dir)
     else:
         done = _resume(job, description)
@@ -71,7 +81,7 @@ def make_corpus(settings: CorpusSettings) -> dict[str, Any]:
             _run_here(job, source, done)
         manifest = _finish(job, description)
     _remove(settings.output_dir, UNFINISHED)
-    return manifest["counts"] | {"seconds": round(time.monotonic() - started, 1)}
+    return manifest
 
 
 def _open(settings: CorpusSettings) -> tuple[Job, Any]:

@@ -20,6 +20,7 @@ from tinybert_tf.tokenizer_files import SETTINGS_FILE, VOCABULARY_FILE
 
 # Examples in memory to be shuffled; 32 MB of ids where they have 128 tokens.
 SHUFFLED_EXAMPLES = 1 << 17
+_REMAKE = "remove the directory and make the corpus again"
 
 
 def read_corpus(directory: str | Path) -> "Corpus":
@@ -41,7 +42,7 @@ def read_corpus(directory: str | Path) -> "Corpus":
             found = tf.io.gfile.stat(path).length if tf.io.gfile.exists(path) else None
             if found != size:
                 state = "is missing" if found is None else f"has {found} bytes"
-                raise InputError(f"{path}: {state}, but {MANIFEST} says {size}; make the corpus again")
+                raise InputError(f"{path}: {state}, but {MANIFEST} says {size}; {_REMAKE}")
     return corpus
 
 
@@ -50,7 +51,7 @@ def _checked_manifest(path: str, content: bytes) -> dict[str, Any]:
     try:
         manifest = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON ({error}); make the corpus again") from None
+        raise InputError(f"{path}: not valid JSON ({error}); {_REMAKE}") from None
     _entry(path, manifest, "settings.max_seq_length", int)
     for name in ("examples", "held_out_examples"):
         _entry(path, manifest, f"counts.{name}", int)
@@ -62,7 +63,7 @@ def _checked_manifest(path: str, content: bytes) -> dict[str, Any]:
                 continue
             name = _entry(path, shard, f"{split}.file", str)
             if not name or name != os.path.basename(name):
-                raise InputError(f"{path}: {name!r} is no name of a file beside it; make the corpus again")
+                raise InputError(f"{path}: {name!r} is no name of a file beside it; {_REMAKE}")
             for number in ("examples", "bytes"):
                 _entry(path, shard, f"{split}.{number}", int)
     return manifest
@@ -72,7 +73,7 @@ def _entry(path: str, value: Any, names: str, kind: type) -> Any:
     for name in names.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     if type(value) is not kind or (kind is int and not 0 <= value < 1 << 62):
-        raise InputError(f"{path}: {names} is missing or not {kind.__name__}; make the corpus again")
+        raise InputError(f"{path}: {names} is missing or not {kind.__name__}; {_REMAKE}")
     return value
 
 
@@ -149,11 +150,11 @@ class Corpus:
             ids = read_records(path, self.seq_len, id_type(words))
         except (tf.errors.OpError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise InputError(f"{path}: damaged ({reason}); make the corpus or copy the file again") from None
+            raise InputError(f"{path}: damaged ({reason}); copy the file again, or {_REMAKE}") from None
         if len(ids) != examples or ids.max(initial=0) >= words:
             raise InputError(
                 f"{path}: has {len(ids)} examples with ids up to {ids.max(initial=0)}, but {MANIFEST} says {examples} "
-                f"and a vocabulary of {words} words; make the corpus again"
+                f"and a vocabulary of {words} words; {_REMAKE}"
             )
         return ids
 

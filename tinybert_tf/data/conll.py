@@ -250,7 +250,7 @@ def _check_columns(path: Path, line: _Line, layout: ConllLayout, least: int) -> 
 def _check_header(path: Path, first: _Line, layout: ConllLayout) -> None:
     """Raises InputError if the first line names the columns."""
     names = [field.lower() for field in first.fields]
-    if len(names) > 1 and {names[0], names[min(layout.word, len(names) - 1)]} & _WORD_NAMES and names[-1] in _TAG_NAMES:
+    if _WORD_NAMES & set(names[:-1]) and names[-1] in _TAG_NAMES:
         raise InputError(f"{path}, line {first.number}: looks like a header ({' '.join(first.fields)}); remove it")
 
 

@@ -38,9 +38,9 @@ def load_task(
     Args:
         name: see `TASKS`; "sample" is the built-in set, which needs no files; "custom" and "token_classification" are the
             user's own.
-        data_dir: a folder in GLUE's layout (`CoLA/train.tsv`, ...), or the task's own folder in it; or a folder that
-            TensorFlow Datasets has prepared (`glue/cola/2.0.0`, ...). Without it the data comes from TensorFlow Datasets,
-            which may fetch it. For "sample", a folder with its augmented form.
+        data_dir: a folder in GLUE's layout (`CoLA/train.tsv`, ...), or the task's own folder in it; or, but for SQuAD, a folder
+            that TensorFlow Datasets has prepared (`glue/cola/2.0.0`, ...). Without it the data comes from TensorFlow
+            Datasets, which may fetch it. For "sample", a folder with its augmented form.
         files: of a custom task. Of any task: `unlabelled_file` with its `quoting` and `skip_bad_rows`; of SQuAD also the latter.
         labels: of a custom task, in the order of their ids, where there is no training file to collect them from.
 

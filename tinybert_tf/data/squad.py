@@ -65,7 +65,7 @@ def squad_split(task: Task, data_dir: str | Path | None, split: str, skip_bad_ro
 
         return Split(split, task.tfds, lambda: iter(_sorted(_from_tfds(prepare(task, split)[1]))))
     path = find_squad_file(task, Path(data_dir), split)
-    return Split(split, str(path), lambda: iter(read_squad(path, task, skip_bad_rows)))
+    return Split(split, str(path), lambda: iter(read_squad(path, task, skip_bad_rows, needs_answers=split == "train")))
 
 
 def find_squad_file(task: Task, data_dir: Path, split: str) -> Path:
@@ -91,20 +91,23 @@ def find_squad_file(task: Task, data_dir: Path, split: str) -> Path:
     return found[0]
 
 
-def read_squad(path: str | Path, task: Task, skip_bad_rows: bool = False) -> list[SquadExample]:
+def read_squad(
+    path: str | Path, task: Task, skip_bad_rows: bool = False, needs_answers: bool = False
+) -> list[SquadExample]:
     """The questions of an official JSON file, sorted by their ids.
 
     Args:
         path: the file.
         task: squad1 or squad2.
         skip_bad_rows: leave out questions whose answer is not at its `answer_start`, and log how many.
+        needs_answers: refuse questions without "answers", of which nothing is known; for a training set.
 
     Raises:
         InputError: with file, article, paragraph and question: no JSON, a missing field, an answer that is not at its
             `answer_start` (with the number of them), a duplicate id, or (SQuAD 1.1) a question without an answer.
     """
     bad: list[InputError] = []
-    examples = _sorted(_questions(str(path), read_json(path), allows_no_answer(task), bad))
+    examples = _sorted(_questions(str(path), read_json(path), allows_no_answer(task), bad, needs_answers))
     if bad and not skip_bad_rows:
         count = f"; this and {len(bad) - 1} more can be left out with `skip_bad_rows`" if len(bad) > 1 else ""
         raise InputError(f"{bad[0]}{count or '; it can be left out with `skip_bad_rows`'}")
@@ -148,7 +151,9 @@ def _sorted(examples: Iterable[SquadExample]) -> list[SquadExample]:
     return sorted(examples, key=lambda example: example.id)
 
 
-def _questions(path: str, document: Any, may_lack_answer: bool, bad: list[InputError]) -> Iterator[SquadExample]:
+def _questions(
+    path: str, document: Any, may_lack_answer: bool, bad: list[InputError], needs_answers: bool
+) -> Iterator[SquadExample]:
     """The questions of a file; the errors of answers that are not at their `answer_start` are added to `bad`."""
     for a, article in enumerate(_field(document, "data", list, path), 1):
         at_article = f"{path}, article {a}"
@@ -163,6 +168,10 @@ def _questions(path: str, document: Any, may_lack_answer: bool, bad: list[InputE
                 except _WrongOffset as error:
                     bad.append(error)
                     continue
+                if example.answers is None and needs_answers:
+                    raise InputError(
+                        f'{at_paragraph}, question {q} (id {example.id}): needs a list "answers" to learn from'
+                    )
                 if example.answers == () and not may_lack_answer:
                     raise InputError(
                         f"{at_paragraph}, question {q} (id {example.id}): has no answer; that is SQuAD 2.0: use `task=squad2`"
@@ -173,10 +182,10 @@ def _questions(path: str, document: Any, may_lack_answer: bool, bad: list[InputE
 def _question(entry: Any, context: str, where: str) -> SquadExample:
     identity, question = _field(entry, "id", str, where), _field(entry, "question", str, where)
     where = f"{where} (id {identity})"
-    if "answers" not in entry:
-        return SquadExample(identity, question, context, None)
     if entry.get("is_impossible"):
         return SquadExample(identity, question, context, ())
+    if "answers" not in entry:
+        return SquadExample(identity, question, context, None)
     answers = []
     for given in _field(entry, "answers", list, where):
         answer = Answer(_field(given, "text", str, where), _field(given, "answer_start", int, where))

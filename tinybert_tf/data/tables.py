@@ -66,6 +66,8 @@ def written_records(path: Path, quoting: str, lines: Iterable[bytes]) -> Iterato
         yield from lines
         return
     _, header, _, separator = next(_rows(path, _SEPARATORS[path.suffix.lower()], quoting))
+    if header.count("") > 1:
+        raise InputError(f"{path}: {header.count('')} columns have no name, so they cannot be written again; name them")
     first = next(line for _, line in numbered_lines(path) if line.strip("\r\n"))
     if _NAMED_SEPARATOR.fullmatch(first):
         yield f"sep={separator}\n".encode()

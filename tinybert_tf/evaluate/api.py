@@ -102,12 +102,15 @@ def predict(
     return scipy.special.softmax(logits.astype(np.float64), axis=-1).astype(np.float32)
 
 
-def open_model(model: BertModel | str | Path, tokenizer: Tokenizer | None = None) -> tuple[BertModel, Tokenizer]:
+def open_model(
+    model: BertModel | str | Path, tokenizer: Tokenizer | None = None, parameter: str = "model"
+) -> tuple[BertModel, Tokenizer]:
     """A network with all weights of its head, and its tokenizer.
 
     Args:
         model: in memory, or a directory or preset.
         tokenizer: of a model in memory.
+        parameter: the name of `model` in messages.
 
     Raises:
         InputError: a model in memory without a tokenizer, or a directory without the weights of its head.
@@ -116,7 +119,7 @@ def open_model(model: BertModel | str | Path, tokenizer: Tokenizer | None = None
         if tokenizer is None:
             raise InputError("is missing; a model in memory has none: Tokenizer.from_directory(...)", "tokenizer")
         return model, tokenizer
-    directory = resolve_directory(model, "--model_dir")
+    directory = resolve_directory(model, parameter)
     return load_model(directory, strict_head=True), tokenizer or Tokenizer.from_directory(directory)
 
 
@@ -185,12 +188,13 @@ def answers(task: Task, split: Split, logits: Logits) -> Iterator[dict]:
 
 def _split_of(texts: str | Sequence[str], text_pairs: str | Sequence[str] | None) -> Split:
     first = [texts] if isinstance(texts, str) else list(texts)
-    second = [text_pairs] if isinstance(text_pairs, str) else list(text_pairs or [None] * len(first))
+    has_pairs = text_pairs is not None
+    second = [text_pairs] if isinstance(text_pairs, str) else list(text_pairs) if has_pairs else [None] * len(first)
     if len(first) != len(second) or not first:
         raise InputError(
             f"{len(first)} texts, but {len(second)} text pairs; give at least one text, each pair both of its texts"
         )
-    for name, values, kinds in (("texts", first, str), ("text_pairs", second, str | None)):
+    for name, values, kinds in (("texts", first, str), ("text_pairs", second, str if has_pairs else None | str)):
         for number, value in enumerate(values):
             if not isinstance(value, kinds):
                 raise InputError(f"{name}[{number}] is a {type(value).__name__}, not a text")

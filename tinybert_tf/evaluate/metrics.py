@@ -83,9 +83,9 @@ def compute_metrics(
 def entity_scores(predicted: Sequence[Sequence[str]], true: Sequence[Sequence[str]]) -> dict[str, float]:
     """`f1`, `precision` and `recall` of entities over all sentences, and `accuracy` of the single tags.
 
-    An entity is right if its kind and both of its ends are (conlleval's rule, Tjong Kim Sang and De Meulder, CoNLL 2003);
-    IOB1, IOB2 and IOBES are understood. A tag without such a prefix is an entity's kind itself. A score without anything to
-    count is 0.
+    An entity is right if its kind and both of its ends are (conlleval's rule, Tjong Kim Sang and De Meulder, CoNLL 2003); IOB1,
+    IOB2, IOBES, BILOU and BMES are understood. A tag without such a prefix is an entity's kind itself. A score without
+    anything to count is 0.
 
     >>> entity_scores([["B-PER", "O", "O"]], [["B-PER", "O", "B-LOC"]])["precision"]
     1.0
@@ -107,9 +107,15 @@ def entity_scores(predicted: Sequence[Sequence[str]], true: Sequence[Sequence[st
     return scores | {"accuracy": sum(one == other for one, other in words) / max(1, len(words))}
 
 
+# Prefixes of BILOU and BMES in IOBES.
+_SAME_PREFIXES = {"L": "E", "U": "S", "M": "I"}
+
+
 def _prefixed(tag: str) -> str:
-    prefix, dash, _ = tag.partition("-")
-    return tag if tag == "O" or (dash and prefix in ("B", "I", "E", "S")) else f"I-{tag}"
+    prefix, dash, kind = tag.partition("-")
+    if tag == "O" or (dash and prefix in ("B", "I", "E", "S")):
+        return tag
+    return f"{_SAME_PREFIXES[prefix]}-{kind}" if dash and prefix in _SAME_PREFIXES else f"I-{tag}"
 
 
 def _correlation(function: Callable, predictions: np.ndarray, labels: np.ndarray) -> float:

@@ -11,6 +11,7 @@ from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Split, TaskData, Tokenizer, label_ids, load_task
 from tinybert_tf.data.batching import check_fits
 from tinybert_tf.data.settings import DataSettings
+from tinybert_tf.data.tasks import CUSTOM_TASKS
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.logits import (
     Labels,
@@ -126,6 +127,8 @@ def open_task_model(model_dir: str | Path, data: DataSettings, batch_size: int =
     model = load_model(directory, strict_head=True)
     label2id = model.config.label2id
     labels = sorted(label2id, key=label2id.get) if label2id else None
+    if model.head == "regression" and data.task in CUSTOM_TASKS and data.custom.label_type == "class":
+        raise InputError(f"{directory} gives scores; set it to number", "label_type", "class")
     loaded = load_task(data.task, data.data_dir, data.custom, labels)
     return TaskModel.of(model, data.open_tokenizer(directory), loaded, data.seq_len, batch_size, source=directory)
 
