@@ -1,6 +1,7 @@
 """Scores a .tflite file and the model that it was made from on a task's dev set; refuses a drop that is too large."""
 
 import dataclasses
+import math
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.data.settings import TASK_HELP
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import compare_on_task
+from tinybert_tf.export.auto import exceeds
 from tinybert_tf.files import write_json
 from tinybert_tf.settings import UNUSED_SEED, nested, setting
 
@@ -27,6 +29,10 @@ class ParitySettings:
     threads: int = setting(1, "threads of the TFLite runtime")
     output_dir: str | None = setting(None, "where parity.json is written; absent: nowhere")
     seed: int = setting(0, UNUSED_SEED)
+
+    def __post_init__(self):
+        if not math.isfinite(self.max_drop):
+            raise InputError("must be finite", "max_drop", self.max_drop)
 
 
 def main(settings: ParitySettings) -> dict:
@@ -48,7 +54,7 @@ def main(settings: ParitySettings) -> dict:
     if settings.output_dir:
         write_json(Path(settings.output_dir) / "parity.json", result)
         print(f"wrote {settings.output_dir}/parity.json")
-    if report.drop > settings.max_drop:
+    if exceeds(report.drop, settings.max_drop):
         raise InputError(
             f"{settings.model}: scores {report.tflite_score:.4f}, {report.drop:.4f} below the {report.keras_score:.4f} of "
             f"{settings.model_dir}; `max_drop={settings.max_drop}` allows less: convert it with a finer `quantize` mode"

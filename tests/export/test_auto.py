@@ -5,6 +5,7 @@ import pytest
 from tinybert_tf.checkpoints import load_model, save_model
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import Limits, TFLiteModel, auto, export_best, file_texts, task_texts
+from tinybert_tf.export.auto import exceeds
 from tinybert_tf.export.parity import task_comparison
 
 
@@ -87,3 +88,8 @@ def test_a_split_without_labels_is_not_compared(task_files):
     (data / "SST-2" / "test.tsv").write_text("index\tsentence\n0\tw1 w2\n")
     with pytest.raises(InputError, match="test.tsv: has no labels to score against"):
         task_comparison(model, "sst2", data, split="test", seq_len=8)
+
+
+def test_a_drop_of_the_limit_itself_is_within_it():
+    assert not exceeds(0.90 - 0.89, 0.01)
+    assert exceeds(0.0101, 0.01) and exceeds(float("nan"), 0.01) and exceeds(0.0, -1.0)

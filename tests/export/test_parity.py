@@ -70,6 +70,10 @@ def test_a_task_is_scored_on_both_sides(model_dir, tmp_path):
     report = compare_on_task(tmp_path / "model", tmp_path / "a.tflite", "sst2", tmp_path / "glue")
     assert (report.examples, report.drop) == (3, 0.0)
     assert report.max_logit_error < 1e-4
+    words = (tmp_path / "model" / "vocab.txt").read_text().split("\n")
+    (tmp_path / "model" / "vocab.txt").write_text("\n".join([*words[:-3], words[-2], words[-3], *words[-1:]]))
+    with pytest.raises(InputError, match="a.tflite: has another vocabulary than .*model; convert"):
+        compare_on_task(tmp_path / "model", tmp_path / "a.tflite", "sst2", tmp_path / "glue")
     with pytest.raises(InputError, match="head 'regression', but task sst2 needs 'classification'"):
         compare_on_task(model_dir("regression"), tmp_path / "a.tflite", "sst2", tmp_path / "glue")
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tinybert_tf.errors import InputError
+from tinybert_tf.pipeline import quickstart as module
 from tinybert_tf.pipeline.quickstart import QuickstartSettings, quickstart, verdict_of
 from tinybert_tf.settings import compose
 
@@ -43,11 +44,20 @@ def test_everything_is_trained_measured_and_reported(glue, make_directory, tmp_p
 
 
 @pytest.mark.slow
-def test_without_a_pretrained_teacher_one_learns_from_the_text(glue, tmp_path, caplog):
-    result = quickstart(settings(glue, tmp_path / "run", teacher=str(tmp_path / "nowhere")))
+def test_without_a_pretrained_teacher_one_learns_from_the_text(glue, tmp_path, caplog, monkeypatch):
+    def missing(name):
+        raise InputError("is not installed", "teacher", name)
+
+    monkeypatch.setattr(module, "resolve_directory", missing)
+    result = quickstart(settings(glue, tmp_path / "run"))
     assert "no pretrained teacher" in caplog.text
     assert (tmp_path / "run" / "pretrained" / "model" / "model.safetensors").is_file()
     assert 0 <= result["student_score"] <= 1
+
+
+def test_a_teacher_that_is_named_and_missing_is_an_error(glue, tmp_path):
+    with pytest.raises(InputError, match="teacher=.*nowhere: no such"):
+        quickstart(settings(glue, tmp_path / "run", teacher=str(tmp_path / "nowhere")))
 
 
 @pytest.mark.parametrize("task", ["squad1", "custom"])

@@ -29,3 +29,14 @@ def test_a_bilstm_has_no_attention_to_show(make_directory, glue, tmp_path):
     assert not path.exists()
     found = diagnose(teacher, teacher, load_task("sst2", str(glue)), "uniform", 8)
     np.testing.assert_allclose(np.diag(found.cka), 1.0, atol=1e-5)
+
+
+def test_networks_with_other_tokens_or_more_layers_are_not_shown_side_by_side(make_directory, glue, tmp_path):
+    head = {"head": "classification", "label2id": LABELS}
+    teacher, other = make_directory("teacher", **head), make_directory("other", **head)
+    deeper = make_directory("deeper", num_hidden_layers=7, **head)
+    words = (other / "vocab.txt").read_text().split("\n")
+    (other / "vocab.txt").write_text("\n".join([*words[:-3], words[-2], words[-3], *words[-1:]]))
+    for student in (deeper, other):
+        assert diagnose(teacher, student, load_task("sst2", str(glue)), "uniform", 8) is None
+        assert plot_attention_of(teacher, student, "the film", None, "uniform", 8, tmp_path / "a.png") == []

@@ -58,3 +58,8 @@ def test_what_is_no_attention_is_refused(tmp_path, teacher, student, message):
     with pytest.raises(ValueError, match=message):
         plot_attention(teacher, student, TOKENS, [(1, 1)], tmp_path / "maps.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_dollars_are_no_formula(tmp_path):
+    tokens = ["[CLS]", "$PRICE_$", "film", "[SEP]"]
+    assert plot_attention([attention(2)], [attention(2)], tokens, [(1, 1)], tmp_path / "maps.png").is_file()

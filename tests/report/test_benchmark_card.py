@@ -44,3 +44,9 @@ def test_a_phone_gets_words_that_exist():
     assert "--num_threads=1" in one and "--num_threads=4" in two
     assert "--input_layer_shape=1,64:1,64:1,64" in one
     assert "--input_layer_value_range=input_word_ids,0,99:input_mask,1,1:input_type_ids,0,0" in one
+
+
+def test_a_path_with_spaces_is_one_word():
+    push, *_, last = adb_commands("runs/my model/x y.tflite", 64, 100, (1,))
+    assert push == "adb push 'runs/my model/x y.tflite' /data/local/tmp/x_y.tflite"
+    assert "--graph=/data/local/tmp/x_y.tflite " in last

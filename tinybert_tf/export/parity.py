@@ -102,7 +102,7 @@ class Comparison:
         if not isinstance(found, np.ndarray) or found.shape != self.logits.shape:
             raise InputError(
                 f"{file.path}: returns {_shapes(found)}, the Keras model {list(self.logits.shape)}; "
-                "it was exported from another model"
+                "it was exported from another model, or with `output_vector`"
             )
         found = _logits_of(found) if self._classifies else found.astype(np.float64)
         if not np.isfinite(found).all():
@@ -157,7 +157,18 @@ def compare_on_task(
     ```
     """
     file = TFLiteModel(tflite_path, num_threads, verify=True)
+    _check_words(tflite_path, model_dir)
     return task_comparison(model_dir, task, data_dir, files=files, split=split, seq_len=file.seq_len)(file)
+
+
+def _check_words(path: str | Path, model_dir: str | Path) -> None:
+    """Raises InputError for a file whose vocabulary is not its model's; files of other converters have none."""
+    try:
+        words = read_metadata(path).vocabulary
+    except InputError:
+        return
+    if words is not None and list(words) != Tokenizer.from_directory(model_dir).vocabulary:
+        raise InputError(f"{path}: has another vocabulary than {model_dir}; convert the model with its own")
 
 
 def task_comparison(

@@ -131,6 +131,10 @@ def _load(path: str | Path, content: bytes, num_threads: int) -> Interpreter:
         interpreter = Interpreter(model_content=content, num_threads=num_threads)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
+        if "custom op" in str(error):
+            raise InputError(
+                f"{path}: needs TensorFlow Text's operators to read texts; convert the model without `text_input`"
+            ) from None
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{path}: LiteRT cannot load it ({reason}); export or copy it again") from None
     return interpreter

@@ -220,6 +220,8 @@ def _result(run: _Run) -> tuple[str, dict[str, Any] | None, str | None]:
     try:
         steps = run.steps or _steps_in(run)
         begin = time.perf_counter() - 60 * earlier.get("minutes", 0.0)  # of earlier calls, which were interrupted
+        # Whose files a killed run has read.
+        write_json(record, {"run": described, "files": run.files, "minutes": earlier.get("minutes", 0.0)})
         try:
             result = _call(run.method.program, run.values | {"max_steps": max(1, steps // run.method.stages)})
         except KeyboardInterrupt:
@@ -238,11 +240,12 @@ def _steps_in(run: _Run) -> int:
     """The number of steps of a run that take these minutes, by a dry run, which is made once for all seeds."""
     record = run.root / "results" / f"plan_{run.method.name}_{run.task}.json"
     values = {key: value for key, value in run.values.items() if key not in ("seed", "output_dir", "cache_dir")}
-    if record.is_file() and (earlier := read_json(record))["values"] == values:
+    earlier = read_json(record) if record.is_file() else {}
+    if earlier.get("values") == values and earlier.get("files", run.files) == run.files:
         planned = earlier["planned"]
     else:
         planned = _call(run.method.program, run.values | {"dry_run": True})
-        write_json(record, {"values": values, "planned": planned})
+        write_json(record, {"values": values, "files": run.files, "planned": planned})
     return max(1, round(planned["steps"] * run.minutes / max(planned["minutes"], 1e-3)))
 
 
@@ -279,7 +282,8 @@ def _add_times(rows: list[dict[str, Any]], settings: CompareSettings) -> None:
     files = []
     for row in rows:
         path = Path(settings.output_dir) / "tflite" / f"{row['method']}_{row['task']}.tflite"
-        export_tflite(row["model"], path, seq_len=settings.seq_len or 128, quantize="dynamic")
+        positions = read_config(row["model"])[0].max_position_embeddings
+        export_tflite(row["model"], path, seq_len=settings.seq_len or min(128, positions), quantize="dynamic")
         files.append(str(path))
     for row, report in zip(rows, benchmark(files), strict=True):
         row |= {"mb": report.mb, "ms": report.median_ms}

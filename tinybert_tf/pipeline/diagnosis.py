@@ -17,19 +17,31 @@ from tinybert_tf.report.diagnosis import Diagnosis, cka_matrix
 _EXAMPLES, _EXAMPLES_FOR_CKA, _BATCH = 1000, 64, 32
 
 
+def comparable(teacher_dir: Path, student_dir: Path) -> bool:
+    """Whether layers of two networks can be shown side by side: not of a BiLSTM, nor for other tokens or more layers than the
+    teacher's.
+    """
+    teacher, student = (read_config(folder)[0] for folder in (teacher_dir, student_dir))
+    if isinstance(student, BiLstmConfig) or student.num_hidden_layers > teacher.num_hidden_layers:
+        return False
+    words = [Tokenizer.from_directory(folder).vocabulary for folder in (teacher_dir, student_dir)]
+    return words[0] == words[1]
+
+
 def diagnose(
     teacher_dir: Path, student_dir: Path, data: TaskData, layers: str | Sequence[int], seq_len: int
 ) -> Diagnosis | None:
-    """A report's comparison of teacher and student on dev; None for tasks of spans and tags, and for a BiLSTM.
+    """A report's comparison of teacher and student on dev; None for tasks of spans and tags, and where they are not
+    `comparable`.
 
     Args:
         teacher_dir: a model directory.
-        student_dir: another one with the same vocabulary.
+        student_dir: another one.
         data: their task.
         layers: the layer map; see `layer_map`.
         seq_len: longest length in tokens.
     """
-    if data.task.kind not in ("classification", "regression") or isinstance(read_config(student_dir)[0], BiLstmConfig):
+    if data.task.kind not in ("classification", "regression") or not comparable(teacher_dir, student_dir):
         return None
     teacher, student = load_model(teacher_dir), load_model(student_dir)
     tokenizer = Tokenizer.from_directory(student_dir)

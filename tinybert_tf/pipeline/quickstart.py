@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 # As deep as TinyBERT4, and with less than a quarter of MiniLM's encoder FLOPs.
 _DEPTH, _WIDTH, _INTERMEDIATE = 4, 240, 840
 # Where there is no pretrained teacher, one of this size learns from the sample's text.
+_TEACHER = "minilm_l6"  # replaced by a small one where it is not installed
 _OWN_TEACHER = "bert_small"
 
 
@@ -43,7 +44,7 @@ class QuickstartSettings:
     data: DataSettings = nested(DataSettings, task="sample")
     examples: ExampleSettings = nested(ExampleSettings, evaluations=4)
     run: RunSettings = nested(RunSettings, output_dir="runs/quickstart", dtype="auto")
-    teacher: str = setting("minilm_l6", "a pretrained model directory or preset")
+    teacher: str = setting(_TEACHER, "a pretrained model directory or preset")
     teacher_epochs: float = setting(1.25, "teacher fine-tuning epochs")
     teacher_learning_rate: float = setting(1e-4, "teacher fine-tuning learning rate")
     general_epochs: float = setting(1.0, "general distillation epochs, on the text of the training set")
@@ -110,6 +111,7 @@ class _Quickstart:
         self.settings, self.root = settings, Path(settings.run.output_dir)
         self.task, self.data_dir = settings.data.task, settings.data.data_dir
         self.data = load_task(self.task, self.data_dir)
+        self.source = self.task if self.data_dir is None else [self.task, str(self.data_dir)]
         self.seq_len = settings.data.seq_len or self.data.task.seq_len
         self.steps = Steps(self.root, data_files(settings.data, self.data.task.folder))
         self.common = flat_values(settings.data) | flat_values(settings.examples) | flat_values(settings.run)
@@ -121,6 +123,8 @@ class _Quickstart:
         try:
             return resolve_directory(self.settings.teacher)
         except InputError as error:
+            if self.settings.teacher != _TEACHER:
+                raise
             logger.info("no pretrained teacher (%s); a small one learns from the training set's text instead", error)
             return None
 
@@ -173,8 +177,10 @@ class _Quickstart:
     def distill(self, teacher: Path, general: Path, augmented: Path) -> tuple[Path, int]:
         """Stage 2: the student, and the number of its steps."""
         own = self.settings
+        # Augmented rows are made of so many; scores are learned from the task's own rows.
+        limit = own.examples.max_train_examples if self.data.task.kind == "regression" else None
         distilling = compose(
-            DistillSettings, **self.common | {"output_dir": "student", "max_train_examples": None}, teacher=str(teacher),
+            DistillSettings, **self.common | {"output_dir": "student", "max_train_examples": limit}, teacher=str(teacher),
             student=str(general), augmented_data_dir=str(augmented),
             intermediate_epochs=own.intermediate_epochs, intermediate_learning_rate=own.intermediate_learning_rate,
             prediction_epochs=own.prediction_epochs, prediction_learning_rate=own.prediction_learning_rate,
@@ -221,7 +227,7 @@ class _Quickstart:
             with atomic_write(output) as aside:
                 aside.write_text("\n".join([*SPECIAL_TOKENS, *sorted(words)]) + "\n", encoding="utf-8")
 
-        self.steps.run("vocab.txt", write, self.task)
+        self.steps.run("vocab.txt", write, self.source)
         return self.root / "vocab.txt"
 
     def corpus(self, vocabulary: Path) -> Path:
@@ -232,7 +238,7 @@ class _Quickstart:
                 for row in self.data.train:
                     file.writelines(f"{part}\n" for part in (row.text, row.text_pair) if part)
 
-        self.steps.run("text.txt", write, self.task)
+        self.steps.run("text.txt", write, self.source)
         text = self.root / "text.txt"
         making = CorpusSettings(
             input=str(text), vocab=str(vocabulary), output_dir="corpus", max_seq_length=64, held_out=0.05,

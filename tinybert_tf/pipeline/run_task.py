@@ -94,6 +94,7 @@ class _TaskSteps:
         self.teacher = resolve_directory(self.distilling.teacher)
         self.data = self.reading.load()
         self.seq_len = self.reading.seq_len or self.data.task.seq_len
+        self.runs: dict[str, Path] = {}  # of the stages, for the report
         self.steps, self.data_files = Steps(self.root), data_files(self.reading, self.data.task.folder)
 
     def augment(self) -> Path | None:
@@ -123,6 +124,7 @@ class _TaskSteps:
             student = first.student if Path(first.student).is_dir() else None
             result = self.steps.run_program("intermediate", distill_task, first, student=student, **files)
             self.layers = result.get("layer_map", self.layers)
+            self.runs["intermediate"] = self.root / "intermediate"
             # What is of the intermediate stage alone.
             done = {"init": "auto", "prune_to": None, "prune_rounds": 1, "loss_scale": "paper"}
             if self.distilling.matching.layer_map == "learned":
@@ -137,8 +139,10 @@ class _TaskSteps:
             second = replace(second, augmented_data_dir=None, max_train_examples=limit)
         if self.settings.sweep:
             result = self.steps.run_program("sweep", sweep, second, student=student, **files)
+            self.runs["prediction"] = Path(result["run"])
         else:
             result = self.steps.run_program("prediction", distill_task, second.distill, student=student, **files)
+            self.runs["prediction"] = self.root / "prediction"
         self.layers = result.get("layer_map", self.layers)
         return Path(result["model"])
 
@@ -170,14 +174,14 @@ def _write_report(job: _TaskSteps, models: dict[str, Path], rows: list[dict[str,
     plots = plot_attention_of(
         models["teacher"], models["student"], text, pair, job.layers, job.seq_len, job.root / "attention.png"
     )
-    runs = [run for run in ("intermediate", "prediction") if (job.root / run / "metrics.jsonl").is_file()]
+    runs = list(job.runs.values())
     report = write_report(
         job.root,
         f"TinyBERT on {job.data.task.name}",
         rows,
-        {run: job.root / run / "metrics.jsonl" for run in runs},
+        {stage: run / "metrics.jsonl" for stage, run in job.runs.items()},
         [(f"Attention of teacher and student: “{text}”", path) for path in plots],
-        read_json(job.root / runs[-1] / "run.json")["settings"] if runs else {},
+        read_json(runs[-1] / "run.json")["settings"],
         diagnose(models["teacher"], models["student"], job.data, job.layers, job.seq_len),
     )
     return report.html

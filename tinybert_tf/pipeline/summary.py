@@ -7,12 +7,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from tinybert_tf.bert import BiLstmConfig, encoder_flops
+from tinybert_tf.bert import encoder_flops
 from tinybert_tf.checkpoints import load_model, read_config
 from tinybert_tf.checkpoints.model_card import add_measured
 from tinybert_tf.data import Split, Tokenizer
 from tinybert_tf.distill import layer_map
 from tinybert_tf.export import benchmark, example_texts, export_tflite
+from tinybert_tf.pipeline.diagnosis import comparable
 from tinybert_tf.report import plot_attention
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def plot_attention_of(
 
     Args:
         teacher_dir: a model directory.
-        student_dir: another one with the same vocabulary.
+        student_dir: another one.
         text: of an example.
         text_pair: its second text, if it has one.
         layers: the layer map; see `layer_map`.
@@ -86,9 +87,9 @@ def plot_attention_of(
         path: where the PNG goes.
 
     Returns:
-        The plots: `path`, or none for a BiLSTM, which has no attention.
+        The plots: `path`, or none of networks that are not `comparable`.
     """
-    if isinstance(read_config(student_dir)[0], BiLstmConfig):
+    if not comparable(teacher_dir, student_dir):
         return []
     tokenizer = Tokenizer.from_directory(student_dir)
     pair = None if text_pair is None else [text_pair]

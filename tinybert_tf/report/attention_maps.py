@@ -8,6 +8,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from tinybert_tf.files import atomic_write
+from tinybert_tf.report.curves import as_it_is
 
 
 def plot_attention(
@@ -46,13 +47,14 @@ def plot_attention(
     # One scale for all maps. The 99.5th percentile: a single 1.0 must not wash out all other cells.
     top = float(np.percentile(np.concatenate([layer.ravel() for _, maps in rows for layer in maps]), 99.5))
     scale = PowerNorm(0.5, vmin=0.0, vmax=max(top, 1e-6))
+    shown = [as_it_is(token) for token in tokens]
     size = float(np.clip(side * 72 / len(tokens) * 0.75, 4.0, 8.5))
     for row, (who, maps) in enumerate(rows):
         for column, layer in enumerate(maps):
             axis = axes[row, column]
             image = axis.imshow(layer, cmap="Blues", norm=scale, interpolation="nearest")
-            axis.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=size)
-            axis.set_yticks(range(len(tokens)), tokens, fontsize=size)
+            axis.set_xticks(range(len(tokens)), shown, rotation=90, fontsize=size)
+            axis.set_yticks(range(len(tokens)), shown, fontsize=size)
             axis.tick_params(length=0, pad=2)
             axis.spines[:].set_color("#bbbbbb")
             number = pairs[column][0 if who == "student" else 1]

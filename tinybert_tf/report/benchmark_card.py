@@ -1,5 +1,7 @@
 """A benchmark's rows as a page, a table for programs and a picture."""
 
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from tinybert_tf.files import atomic_write
-from tinybert_tf.report.curves import STAGE_COLORS
+from tinybert_tf.report.curves import STAGE_COLORS, as_it_is
 from tinybert_tf.report.tables import Column, csv_table, markdown_table
 
 _FOLDER = "/data/local/tmp"
@@ -63,7 +65,7 @@ def adb_commands(path: str | Path, seq_len: int, vocab_size: int, threads: Seque
 
     Ranges are given because the tool draws numbers up to 99 otherwise, and there are but two types of tokens.
     """
-    name = Path(path).name
+    name = re.sub(r"[^\w.-]", "_", Path(path).name)
     inputs = ("input_word_ids", "input_mask", "input_type_ids")
     ranges = f"{inputs[0]},0,{vocab_size - 1}:{inputs[1]},1,1:{inputs[2]},0,0"
     common = (
@@ -71,7 +73,10 @@ def adb_commands(path: str | Path, seq_len: int, vocab_size: int, threads: Seque
         f"--input_layer_value_range={ranges} --use_xnnpack=true --num_runs=100 --report_peak_memory_footprint=true"
     )
     run = f"adb shell taskset f0 {_FOLDER}/benchmark_model --graph={_FOLDER}/{name}"
-    return [f"adb push {path} {_FOLDER}/{name}", *(f"{run} --num_threads={count} {common}" for count in threads)]
+    return [
+        f"adb push {shlex.quote(str(path))} {_FOLDER}/{name}",
+        *(f"{run} --num_threads={count} {common}" for count in threads),
+    ]
 
 
 def _plot(rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -85,7 +90,7 @@ def _plot(rows: Sequence[Mapping[str, Any]]) -> Figure:
         look = {"color": STAGE_COLORS[number % len(STAGE_COLORS)], "marker": "os^Dvx"[number // len(STAGE_COLORS) % 6]}
         for count, line in zip(counts, ("-", "--", ":", "-.") * len(counts), strict=False):
             points = sorted((r["seq"], r["median_ms"]) for r in rows if (r["path"], r["threads"]) == (path, count))
-            label = f"{Path(path).name}, {count} thread{'s' if count > 1 else ''}"
+            label = f"{as_it_is(Path(path).name)}, {count} thread{'s' if count > 1 else ''}"
             if points:
                 axes.plot(*zip(*points, strict=True), line, label=label, **look)
     axes.set(xlabel="tokens", ylabel="median ms", yscale="log", xticks=sorted({row["seq"] for row in rows}))
