@@ -12,9 +12,7 @@ from tinybert_tf.report.page import MODEL_COLUMNS, ReportFiles, write_report
 from tinybert_tf.settings import UNUSED_SEED, setting
 
 # The numbers of a result that a report shows.
-_MEASURED = {column.key for column in MODEL_COLUMNS} - {"model", "task"} | {
-    *("teacher_score", "student_score", "no_teacher_score", "teacher_params", "student_params")
-}
+_MEASURED = {column.key for column in MODEL_COLUMNS} - {"model", "task"}
 
 
 @dataclasses.dataclass
@@ -44,7 +42,8 @@ def report_runs(run_dirs: Sequence[str | Path], output_dir: str | Path, live: st
     models, curves, settings = [], {}, {}
     for folder, name in zip(folders, _names(folders), strict=True):
         run = _read_run(folder)
-        models += _rows(run["result"], name, alone=len(folders) == 1)
+        if (row := _row(run["result"], name)) is not None:
+            models.append(row)
         if (folder / "metrics.jsonl").is_file():
             curves[name] = folder / "metrics.jsonl"
         settings[name] = {key: value for key, value in run.items() if key != "result"}
@@ -76,25 +75,11 @@ def _read_run(folder: Path) -> dict[str, Any]:
     return run
 
 
-def _rows(result: dict[str, Any], name: str, alone: bool) -> list[dict[str, Any]]:
-    """A run's rows of the table: one, or teacher, student and student without a teacher where a run has trained all."""
-    known = {column.key for column in MODEL_COLUMNS}
-    if "student_score" not in result:
-        row = {key: value for key, value in result.items() if key in known and key != "model"}
-        return [{"model": name, **row}] if row else []
-    prefix = "" if alone else f"{name}: "
-    task = {"task": result.get("task")}
-    on_device = {key: result.get(key) for key in ("float_mb", "int8_mb", "float_ms", "int8_ms")}
-    teacher = {"score": result.get("teacher_score"), "parameters": result.get("teacher_params")}
-    student = {"score": result["student_score"], "parameters": result.get("student_params")}
-    rows = [
-        {"model": f"{prefix}teacher", **task, **teacher},
-        {"model": f"{prefix}student", **task, **student, "retention": result.get("retention"), **on_device},
-    ]
-    if result.get("no_teacher_score") is not None:
-        alike = {"score": result["no_teacher_score"], "parameters": result.get("student_params")}
-        rows.append({"model": f"{prefix}student without teacher", **task, **alike})
-    return rows
+def _row(result: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """A run's row of the table; None for a run without a result."""
+    known = {column.key for column in MODEL_COLUMNS} - {"model"}
+    row = {key: value for key, value in result.items() if key in known}
+    return {"model": name, **row} if row else None
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
