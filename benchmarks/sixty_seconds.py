@@ -22,7 +22,7 @@ flags.DEFINE_list("tasks", ["cola", "mrpc"], "tasks, each with a teacher of its 
 flags.DEFINE_string("student", "tinybert4", "size of the student")
 flags.DEFINE_float("seconds", 60.0, "processor time of the distillation")
 flags.DEFINE_integer("rows_for_projection", 160, "training examples that the projection is fitted on")
-flags.DEFINE_list("learning_rates", ["3e-4", "1e-4"], "highest rates of the two stages")
+flags.DEFINE_list("learning_rates", ["1e-4", "3e-5"], "highest rates of the two stages")
 BATCH = 32
 
 
