@@ -165,7 +165,8 @@ def test_files_that_are_missing_or_cut_short_are_refused_by_name(corpus, tmp_pat
     first, second = (Path(copy, Path(path).name) for path, _, _ in corpus.files("train")[:2])
     content = second.read_bytes()
     second.write_bytes(content[:-1])
-    with pytest.raises(InputError, match=rf"{second.name}: has {len(content) - 1} bytes, but .* {len(content)}; make"):
+    said = rf"{second.name}: has {len(content) - 1} bytes, but .* {len(content)}; remove the directory and make"
+    with pytest.raises(InputError, match=said):
         read_corpus(copy)
     first.unlink()
     with pytest.raises(InputError, match=rf"{first.name}: is missing"):
