@@ -1,5 +1,7 @@
 """One function loads every kind of checkpoint, and says what it looked for where there is none."""
 
+import json
+
 import pytest
 
 from tinybert_tf import presets
@@ -30,3 +32,15 @@ def test_a_model_in_a_package_goes_by_its_name(network, difference, monkeypatch,
 def test_neither_a_directory_nor_a_preset_is_answered_with_both():
     with pytest.raises(InputError, match=r"no/such/model: no such directory, and no preset of that name"):
         load_model("no/such/model")
+
+
+def test_labels_are_matched_as_published_models_spell_them(network, difference, tmp_path, caplog):
+    model, directory = network(), tmp_path / "model"
+    save_model(model, directory)
+    config = json.loads((directory / "config.json").read_text())
+    config["label2id"] = {label.upper(): row for label, row in config["label2id"].items()}
+    config["id2label"] = {row: label.upper() for row, label in config["id2label"].items()}
+    (directory / "config.json").write_text(json.dumps(config))
+    again = load_model(directory, label2id=model.config.label2id)
+    assert difference(model, again, ["logits"]) == 0 and again.config.label2id == model.config.label2id
+    assert "initialized at random" not in caplog.text

@@ -220,7 +220,7 @@ def _result(run: _Run) -> tuple[str, dict[str, Any] | None, str | None]:
     try:
         steps = run.steps or _steps_in(run)
         begin = time.perf_counter() - 60 * earlier.get("minutes", 0.0)  # of earlier calls, which were interrupted
-        # Whose files a killed run has read.
+        # A killed run is not resumed with other files.
         write_json(record, {"run": described, "files": run.files, "minutes": earlier.get("minutes", 0.0)})
         try:
             result = _call(run.method.program, run.values | {"max_steps": max(1, steps // run.method.stages)})

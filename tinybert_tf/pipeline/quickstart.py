@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 # As deep as TinyBERT4, and with less than a quarter of MiniLM's encoder FLOPs.
 _DEPTH, _WIDTH, _INTERMEDIATE = 4, 240, 840
-# Where there is no pretrained teacher, one of this size learns from the sample's text.
-_TEACHER = "minilm_l6"  # replaced by a small one where it is not installed
+_TEACHER = "minilm_l6"
+# Where that one is not installed, a teacher of this size learns from the sample's text.
 _OWN_TEACHER = "bert_small"
 
 
