@@ -1,6 +1,8 @@
 """Parity is measured, not assumed: what it says of a file is what the file does."""
 
 import dataclasses
+import json
+import shutil
 
 import numpy as np
 import pytest
@@ -70,12 +72,38 @@ def test_a_task_is_scored_on_both_sides(model_dir, tmp_path):
     report = compare_on_task(tmp_path / "model", tmp_path / "a.tflite", "sst2", tmp_path / "glue")
     assert (report.examples, report.drop) == (3, 0.0)
     assert report.max_logit_error < 1e-4
-    words = (tmp_path / "model" / "vocab.txt").read_text().split("\n")
-    (tmp_path / "model" / "vocab.txt").write_text("\n".join([*words[:-3], words[-2], words[-3], *words[-1:]]))
-    with pytest.raises(InputError, match="a.tflite: has another vocabulary than .*model; convert"):
-        compare_on_task(tmp_path / "model", tmp_path / "a.tflite", "sst2", tmp_path / "glue")
     with pytest.raises(InputError, match="head 'regression', but task sst2 needs 'classification'"):
         compare_on_task(model_dir("regression"), tmp_path / "a.tflite", "sst2", tmp_path / "glue")
+
+
+@pytest.mark.parametrize(
+    "file, change, message",
+    [
+        (
+            "vocab.txt",
+            lambda text: "\n".join(["[PAD]", *reversed(text.split()[1:])]),
+            "has another vocabulary than .*model; convert",
+        ),
+        (
+            "tokenizer_config.json",
+            lambda text: json.dumps(json.loads(text) | {"do_lower_case": False}),
+            "prepares texts by {'lower_case': True}, but .*model by {'lower_case': False}",
+        ),
+        (
+            "config.json",
+            lambda text: text.replace('"bad"', '"x"').replace('"good"', '"bad"').replace('"x"', '"good"'),
+            r"has labels \('bad', 'good', 'so so'\), but .*model {",
+        ),
+    ],
+)
+def test_a_file_of_a_model_with_other_texts_or_labels_is_refused(model_dir, tmp_path, file, change, message):
+    """A score of such a file says nothing about the model: texts become other tokens, or classes change places."""
+    shutil.copytree(model_dir(), tmp_path / "model")
+    export_tflite(tmp_path / "model", tmp_path / "a.tflite", seq_len=8)
+    path = tmp_path / "model" / file
+    path.write_text(change(path.read_text() if path.exists() else "{}"))
+    with pytest.raises(InputError, match=f"a.tflite: {message}"):
+        compare_on_task(tmp_path / "model", tmp_path / "a.tflite", "sst2")
 
 
 def test_a_file_scores_itself(model_dir, tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tinybert_tf.bert import INPUT_NAMES, BertModel, logits_model
+from tinybert_tf.checkpoints import read_config
 from tinybert_tf.data import Split, Task, Tokenizer, batches, label_ids, label_values, load_task
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.data.settings import DataSettings
@@ -21,7 +22,7 @@ from tinybert_tf.evaluate.task_model import open_task_model
 from tinybert_tf.export.classifier import TFLiteClassifier, file_head, file_tokenizer
 from tinybert_tf.export.runtime import TFLiteModel
 from tinybert_tf.export.writer.graph import OUTPUT_NAMES
-from tinybert_tf.export.writer.metadata import read_metadata
+from tinybert_tf.export.writer.metadata import read_metadata, tokenizer_settings, vocabulary_of
 from tinybert_tf.export.writer.weights import VECTORS
 
 Features = dict[str, np.ndarray]
@@ -149,6 +150,9 @@ def compare_on_task(
         tflite_path: the file.
         num_threads: of the TFLite runtime.
 
+    Raises:
+        InputError: a file with another vocabulary, other tokenizer settings or labels than the model's, and errors of the parts.
+
     Example:
 
     ```python
@@ -157,18 +161,29 @@ def compare_on_task(
     ```
     """
     file = TFLiteModel(tflite_path, num_threads, verify=True)
-    _check_words(tflite_path, model_dir)
+    _check_made_from(tflite_path, model_dir)
     return task_comparison(model_dir, task, data_dir, files=files, split=split, seq_len=file.seq_len)(file)
 
 
-def _check_words(path: str | Path, model_dir: str | Path) -> None:
-    """Raises InputError for a file whose vocabulary is not its model's; files of other converters have none."""
+def _check_made_from(path: str | Path, model_dir: str | Path) -> None:
+    """Raises InputError for a file whose texts or classes are not its model's; files of other converters name neither."""
     try:
-        words = read_metadata(path).vocabulary
+        found = read_metadata(path)
     except InputError:
         return
-    if words is not None and list(words) != Tokenizer.from_directory(model_dir).vocabulary:
+    if found.vocabulary is None:
+        return
+    tokenizer, labels = Tokenizer.from_directory(model_dir), read_config(model_dir)[0].label2id
+    if list(found.vocabulary) != tokenizer.vocabulary:
         raise InputError(f"{path}: has another vocabulary than {model_dir}; convert the model with its own")
+    settings = tokenizer_settings(vocabulary_of(str(path), found.vocabulary, found.settings))
+    of_model = tokenizer_settings(tokenizer.spec)
+    if settings != of_model:
+        raise InputError(
+            f"{path}: prepares texts by {settings}, but {model_dir} by {of_model}; convert the model again"
+        )
+    if labels and list(found.labels or ()) != sorted(labels, key=labels.get):
+        raise InputError(f"{path}: has labels {found.labels}, but {model_dir} {labels}; convert the model again")
 
 
 def task_comparison(
