@@ -49,6 +49,8 @@ def test_scores_and_tags_are_predicted(make_model):
     assert tb.predict(make_model("r", "regression"), ["anna", "paris"], ["the", "film"]).shape == (2, 1)
     tags = tb.predict(make_model("t", "token_classification", {"O": 0, "B-PER": 1}), "annas  film")
     assert len(tags) == 1 and len(tags[0]) == 2 and set(tags[0]) <= {"O", "B-PER"}
+    tags = tb.predict(make_model("t", "token_classification", {"O": 0, "B-PER": 1}), ["", "film", "  "])
+    assert list(map(len, tags)) == [0, 1, 0]
 
 
 def test_what_is_no_text_or_no_tokenizer_of_the_model_is_refused(make_model, tmp_path):

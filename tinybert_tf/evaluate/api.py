@@ -159,7 +159,10 @@ def predict_split(
     check_fits(tokenizer, model.config, None)
     length = checked_seq_len(model, min(_RAW_TEXT_LENGTH, positions) if seq_len is None else seq_len)
     options = {"batch_size": batch_size, "seq_len": length, "ids": model.config.label2id or {}}
-    return unlabelled, predict_logits(model, unlabelled, tokenizer, task, **options)[0]
+    logits, _ = predict_logits(model, unlabelled, tokenizer, task, **options)
+    if model.head == "token_classification":  # an empty text counts as one word, which has no tag
+        logits = [values if row.text else values[:0] for row, values in zip(unlabelled, logits, strict=True)]
+    return unlabelled, logits
 
 
 def raw_task(model: BertModel, split: Split) -> Task:
