@@ -46,7 +46,7 @@ def setting(glue, make_directory, tmp_path):
     [
         (TinyBertObjective.prediction(), "float32", 1e-6),
         (TinyBertObjective.intermediate(), "float32", 2e-3),  # kept in float16
-        # 1e-6 where the processor multiplies in bfloat16; elsewhere the two graphs round at other places.
+        # Kept in the teacher's own precision; the two steps may round at other places.
         (TinyBertObjective.intermediate(), "bfloat16", 1e-3),
     ],
 )
@@ -63,8 +63,7 @@ def test_losses_and_updates_are_those_of_a_teacher_that_is_computed(setting, tmp
         batch = shards.batch(rows, 4, (int(shards.lengths[0]), 16), cache.features() if cached else None)
         dtypes = {str(values.dtype) for name, values in batch[0].items() if "hidden" in name}
         assert dtypes <= {"float16", "bfloat16"}
-        # As a graph, as `fit` runs it: its fused kernels round bfloat16 in other places than single operations do.
-        loss = tf.function(distiller.train_step)(tf.nest.map_structure(tf.constant, batch))["loss"]
+        loss = distiller.train_step(tf.nest.map_structure(tf.constant, batch))["loss"]
         results.append([np.asarray(loss), *distiller.student.get_weights()])
     for value, expected in zip(*results, strict=True):
         np.testing.assert_allclose(value, expected, rtol=tolerance, atol=tolerance)
