@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bin"))
 
 import common
 from tinybert_tf.data.custom import CustomFiles
+from tinybert_tf.data.settings import DATA_DIR_HELP
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import benchmark, read_metadata, score_file
 from tinybert_tf.files import write_json
@@ -25,7 +26,7 @@ class BenchmarkSettings:
     seq_len: str | None = setting(None, "lengths, separated by commas; absent: all that a file has")
     runs: int = setting(100, "timed inferences of each file")
     task: str | None = setting(None, "score the .tflite files on this task's dev set; drops are from the first file")
-    data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
+    data_dir: str | None = setting(None, DATA_DIR_HELP)
     custom: CustomFiles = nested(CustomFiles)
     output_dir: str | None = setting(None, "where benchmark.md, .csv, .png and .json are written; absent: nowhere")
     seed: int = setting(0, UNUSED_SEED)

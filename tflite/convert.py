@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bin"))
 
 import common
 from tinybert_tf.data.custom import CustomFiles
+from tinybert_tf.data.settings import DATA_DIR_HELP
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import QUANTIZE_MODES, Limits, delegation, export_best, export_tflite, file_texts, task_texts
 from tinybert_tf.report import Column, markdown_table
@@ -25,7 +26,7 @@ class ConvertSettings:
     task: str | None = setting(
         None, "texts of its training set calibrate integer weights and int8's ranges; auto scores files on its dev set"
     )
-    data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
+    data_dir: str | None = setting(None, DATA_DIR_HELP)
     custom: CustomFiles = nested(CustomFiles)
     calibration_file: str | None = setting(
         None, "texts to calibrate with instead of the task's, one a line, pairs with a tab between"

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bin"))
 
 import common
 from tinybert_tf.data.custom import CustomFiles
-from tinybert_tf.data.settings import TASK_HELP
+from tinybert_tf.data.settings import DATA_DIR_HELP, TASK_HELP
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import compare_on_task
 from tinybert_tf.export.auto import exceeds
@@ -22,7 +22,7 @@ class ParitySettings:
     model: str = setting("", "the .tflite file", required=True)
     model_dir: str = setting("", "the model directory that it was made from", required=True)
     task: str = setting("", TASK_HELP, required=True)
-    data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
+    data_dir: str | None = setting(None, DATA_DIR_HELP)
     custom: CustomFiles = nested(CustomFiles)
     split: str | None = setting(None, "absent: the task's dev set; e.g. dev_mismatched")
     max_drop: float = setting(0.01, "largest loss of score, 0 to 1, that is accepted")

@@ -5,6 +5,7 @@ import dataclasses
 from tinybert_tf.augmentation.algorithm import Augmentation
 from tinybert_tf.augmentation.word_vectors import MEANS
 from tinybert_tf.data.custom import CustomFiles
+from tinybert_tf.data.settings import DATA_DIR_HELP
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import check_at_least_one, nested, setting
 
@@ -16,9 +17,7 @@ class AugmentSettings:
     task: str = setting(
         "", "cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2, sample or custom", required=True
     )
-    data_dir: str | None = setting(
-        None, "a folder of GLUE's or SQuAD's files in their original layout; absent: TensorFlow Datasets"
-    )
+    data_dir: str | None = setting(None, DATA_DIR_HELP)
     masked_lm: str = setting("", "a model directory with a masked-LM head; none: word vectors only", required=True)
     word_vectors: str | None = setting(None, "a GloVe or word2vec text file; none: the masked LM only")
     output_dir: str = setting("", "where the augmented data is written, usable as a --data_dir", required=True)

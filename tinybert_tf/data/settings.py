@@ -14,6 +14,7 @@ from tinybert_tf.settings import check_at_least_one, nested, setting
 from tinybert_tf.tokenizer_files import SIDES, open_vocabulary, read_vocabulary
 
 TASK_HELP = "cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2, sample, custom or token_classification"
+DATA_DIR_HELP = "a folder of GLUE's or SQuAD's files as published; absent: TensorFlow Datasets"
 
 _CUT_AT_THE_END = {
     "token_classification": "words to tag are always cut at the end of a sentence",
@@ -26,9 +27,7 @@ class DataSettings:
     """A task, where its files are, and how long its texts may be."""
 
     task: str = setting("", TASK_HELP, required=True)
-    data_dir: str | None = setting(
-        None, "a folder of GLUE's or SQuAD's files as published; absent: TensorFlow Datasets"
-    )
+    data_dir: str | None = setting(None, DATA_DIR_HELP)
     seq_len: int | None = setting(None, "longest length in tokens; absent: the task's")
     truncate: str | None = setting(
         None, "where a text that is too long is cut: right or left; absent: as the model's tokenizer_config.json says"

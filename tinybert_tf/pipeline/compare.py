@@ -16,6 +16,7 @@ import numpy as np
 from tinybert_tf.bert import encoder_flops, size_of
 from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
 from tinybert_tf.data import TASKS
+from tinybert_tf.data.settings import DATA_DIR_HELP
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import benchmark, export_tflite
 from tinybert_tf.files import read_json, remove, write_json
@@ -50,9 +51,7 @@ class CompareSettings:
     teacher: str = setting("", "the teacher's model directory; {task} stands for the task's name", required=True)
     output_dir: str = setting("", "where everything is written", required=True)
     student: str | None = setting(None, "a student directory or size for the methods whose file names none")
-    data_dir: str | None = setting(
-        None, "a folder of GLUE's or SQuAD's files as published; absent: TensorFlow Datasets"
-    )
+    data_dir: str | None = setting(None, DATA_DIR_HELP)
     augmented_data_dir: str | None = setting(
         None, "training sets for all methods but those without data augmentation; {task} stands for the task's name"
     )

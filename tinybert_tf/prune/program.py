@@ -4,7 +4,7 @@ import dataclasses
 import logging
 
 from tinybert_tf.data.custom import CustomFiles
-from tinybert_tf.data.settings import TASK_HELP, DataSettings
+from tinybert_tf.data.settings import DATA_DIR_HELP, TASK_HELP, DataSettings
 from tinybert_tf.errors import InputError
 from tinybert_tf.prune.prune import prune
 from tinybert_tf.prune.sizes import Sizes
@@ -31,7 +31,7 @@ class PruneSettings:
     )
     text_file: str | None = setting(None, "texts like those that the model will see, one a line")
     task: str | None = setting(None, f"take the texts of this task's training set: {TASK_HELP}")
-    data_dir: str | None = setting(None, "a folder of GLUE files in their original layout; absent: TensorFlow Datasets")
+    data_dir: str | None = setting(None, DATA_DIR_HELP)
     custom: CustomFiles = nested(CustomFiles)
     seq_len: int = setting(128, "longest length in tokens, and that of the int8 file")
     seed: int = setting(0, "random seed")

@@ -27,8 +27,8 @@ COLUMNS = (
     Column("minutes", "minutes a run", lambda value: f"{value:.1f}"),
     Column("parameters", "parameters"),
     Column("encoder_flops", "encoder FLOPs", lambda value: f"{value / 1e9:.2f}B"),
-    Column("mb", "MB int8", lambda value: f"{value:.1f}"),
-    Column("ms", "ms int8", lambda value: f"{value:.2f}"),
+    Column("mb", "MB dynamic", lambda value: f"{value:.1f}"),
+    Column("ms", "ms dynamic", lambda value: f"{value:.2f}"),
 )
 
 
