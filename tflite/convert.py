@@ -1,6 +1,7 @@
 """Converts a model directory to a .tflite file with its vocabulary, labels and metadata inside."""
 
 import dataclasses
+import math
 import sys
 from pathlib import Path
 
@@ -78,7 +79,11 @@ def main(settings: ConvertSettings) -> dict:
 
 def _check_limits(settings: ConvertSettings) -> None:
     for name in ("max_drop", "max_mb", "max_ms"):
-        if (limit := getattr(settings, name)) is not None and settings.quantize != "auto":
+        if (limit := getattr(settings, name)) is None:
+            continue
+        if not math.isfinite(limit):
+            raise InputError("must be a number", name, limit)
+        if settings.quantize != "auto":
             message = (
                 f"limits what `quantize=auto` may choose, not `quantize={settings.quantize}`; leave it out or take auto"
             )

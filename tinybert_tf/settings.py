@@ -131,7 +131,7 @@ def read_yaml(settings_class: type, source: str, text: str | bytes) -> dict[str,
         InputError: no YAML, no mapping, an unknown name, a name twice, or a value of another type.
     """
     try:
-        values = yaml.load(text, _EachOnce)
+        values, written = yaml.load(text, _EachOnce), yaml.compose(text, _EachOnce)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{source}: not valid YAML ({' '.join(str(error).split())}); write it as name: value"
@@ -145,6 +145,11 @@ def read_yaml(settings_class: type, source: str, text: str | bytes) -> dict[str,
             raise InputError(
                 f"{source}: there is no setting {_shown(name)}; the settings are {', '.join(sorted(fields))}"
             )
+    # A text that looks like a number stays as it is written: 0012, 1.10, 2024_01_05.
+    texts = {name.value: value.value for name, value in written.value if isinstance(value, yaml.ScalarNode)}
+    for name, value in values.items():
+        if setting_type(fields[name]) is str and isinstance(value, int | float) and not isinstance(value, bool):
+            values[name] = texts.get(name, str(value))
     return {name: _typed(fields[name], value, source) for name, value in values.items()}
 
 
@@ -159,8 +164,6 @@ def _typed(field: dataclasses.Field, value: Any, source: str) -> Any:
         with contextlib.suppress(ValueError):
             return float(value)
         fits = False
-    elif kind is str and isinstance(value, int | float):
-        return str(value)
     else:
         fits = isinstance(value, int | float if kind is float else kind)
     if not fits:

@@ -221,7 +221,7 @@ def test_sentences_with_a_malformed_line_can_be_left_out(tmp_path, caplog, line,
         list(load(path).train)
     data = load_task("token_classification", files=CustomFiles(train_file=path, dev_file=path, skip_bad_rows=True))
     for split in (data.train, data.dev):
-        assert [(row.index, row.text, row.label) for row in split] == [(0, "a", "O"), (1, "e", "B-LOC")]
+        assert [(row.index, row.text, row.label) for row in split] == [(0, "a", "O"), (2, "e", "B-LOC")]
     found = [message for message in caplog.messages if "1 sentences are left out; the first: " in message]
     assert len(found) == 1 and f"line 4: {reason}" in found[0]
 

@@ -235,7 +235,7 @@ def test_several_columns_of_labels_are_refused_by_name(tmp_path):
 
 def test_rows_that_cannot_be_used_can_be_left_out(tmp_path, caplog):
     path = write_csv(tmp_path / "train.csv", [("a", "x"), ("b", ""), ("c", "y")])
-    assert [(row.index, row.text) for row in load(path, skip_bad_rows=True).train] == [(0, "a"), (1, "c")]
+    assert [(row.index, row.text) for row in load(path, skip_bad_rows=True).train] == [(0, "a"), (2, "c")]
     assert (
         "1 rows are left out; the first: " in caplog.messages[-1]
         and "line 3: the label is empty" in caplog.messages[-1]

@@ -8,6 +8,7 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 
+import tinybert_tf as tb
 from tinybert_tf.checkpoints import read_projections
 from tinybert_tf.distill import Distiller, Match, TinyBertObjective
 from tinybert_tf.errors import InputError
@@ -329,3 +330,56 @@ def test_every_spelling_of_a_state_has_its_projection(distiller, network, tmp_pa
     assert list(made.projections) == ["2"] and np.all(made.projections["2"].kernel == 2)
     made.save_projections(tmp_path)
     assert read_projections(tmp_path, 3)[:2] == [None, None] and np.all(read_projections(tmp_path, 3)[2][0] == 2)
+
+
+def test_a_student_s_regularizers_count_once(batch):
+    """Also where the batch is computed in parts."""
+    features, _, _ = batch()
+    words = {"input_word_ids": features["input_word_ids"]}
+
+    def bag(regularizer=None):
+        ids = keras.Input((None,), dtype="int32", name="input_word_ids")
+        hidden = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(50, 4)(ids))
+        return keras.Model(ids, keras.layers.Dense(3, kernel_regularizer=regularizer)(hidden))
+
+    teacher, student = bag(), bag(keras.regularizers.L2(10.0))
+    expected = 10 * np.square(student.layers[-1].kernel.numpy()).sum()
+    for parts in (1, 2):
+        distiller = Distiller(teacher, student, TinyBertObjective.prediction())
+        distiller.compile(keras.optimizers.SGD(0.0), accumulation_steps=parts)
+        for found in (
+            distiller.evaluate(words, verbose=0, return_dict=True),
+            distiller.train_on_batch(words, return_dict=True),
+        ):
+            assert found["loss"] - found["prediction_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_batch_normalization_needs_training_mode(batch):
+    def bag(normalized):
+        ids = keras.Input((None,), dtype="int32", name="input_word_ids")
+        hidden = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(50, 4)(ids))
+        return keras.Model(
+            ids, keras.layers.Dense(3)(keras.layers.BatchNormalization()(hidden) if normalized else hidden)
+        )
+
+    student = bag(True)
+    distiller = Distiller(bag(False), student, TinyBertObjective.prediction())
+    with pytest.raises(InputError, match="student_dropout=False: .*batch normalization"):
+        distiller.compile("adam")
+    distiller.compile("adam", student_dropout=True)
+    distiller.fit({"input_word_ids": batch()[0]["input_word_ids"]}, verbose=0)
+    assert np.abs(student.layers[-2].moving_mean.numpy()).max() > 0
+
+
+def test_a_student_in_bfloat16_is_trained(network, batch):
+    distiller = Distiller(network(4, 12), network(dtype="bfloat16"), TinyBertObjective.intermediate())
+    distiller.compile(tb.bert_adamw(1e-3, 10))
+    before = distiller.student.get_weights()
+    history = distiller.fit(batch()[0], epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert any((old != new).any() for old, new in zip(before, distiller.student.get_weights(), strict=True))
+
+
+def test_the_sum_s_name_is_no_term():
+    with pytest.raises(InputError, match="term=loss: is the name of the sum"):
+        Match("loss", lambda student, teacher, batch: student, "logits")

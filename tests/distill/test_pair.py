@@ -112,11 +112,11 @@ def test_inputs_that_a_network_cannot_read_are_refused(network, batch):
 # === Models that are no BertModel ===
 
 
-def bag_of_words(activation=None, names=("input_word_ids",)):
+def bag_of_words(activation=None, names=("input_word_ids",), classes=3):
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
     hidden = keras.layers.Embedding(50, 6)(inputs[names[0]])
     hidden = keras.layers.GlobalAveragePooling1D()(hidden)
-    return keras.Model(inputs, keras.layers.Dense(3, activation=activation, name="answer")(hidden))
+    return keras.Model(inputs, keras.layers.Dense(classes, activation=activation, name="answer")(hidden))
 
 
 @pytest.mark.parametrize(
@@ -139,12 +139,13 @@ def test_probabilities_teach_what_their_logits_teach(network, batch):
     logits, probabilities = bag_of_words(), bag_of_words("softmax")
     probabilities.set_weights(logits.get_weights())
     by_operation = keras.Model(logits.input, keras.ops.softmax(logits.output))
+    inside = keras.Model(logits.input, probabilities(logits.input))
     student, found = network(), []
-    for teacher in (logits, probabilities, by_operation):
+    for teacher in (logits, probabilities, by_operation, inside):
         distiller = Distiller(teacher, student, TinyBertObjective.prediction(temperature=3.0))
         distiller.compile("adam")
         found.append(distiller.evaluate(batch()[0], verbose=0, return_dict=True)["loss"])
-    assert found[1:] == pytest.approx([found[0]] * 2, rel=1e-5)
+    assert found[1:] == pytest.approx([found[0]] * 3, rel=1e-5)
 
 
 def test_a_subclassed_model_can_teach_once_it_has_weights(network, batch):
@@ -187,3 +188,44 @@ def test_a_bilstm_s_labels_and_words_are_compared_as_well(network):
         Distiller(teacher, build_bilstm(50, {"a": 0, "b": 1, "c": 2}), tb.objectives.LogitsKD())
     with pytest.raises(InputError, match="vocabulary of 10 words and the teacher of 50"):
         Distiller(teacher, build_bilstm(10, labels), tb.objectives.LogitsKD())
+
+
+def test_a_logits_model_is_the_network_that_it_wraps(network):
+    """With the names of its classes and its head."""
+    teacher, student = network(), network(label2id={"yes": 0, "maybe": 1, "no": 2})
+    distiller = Distiller(tb.bert.logits_model(teacher), tb.bert.logits_model(student), PREDICTION)
+    assert distiller.teacher is teacher and distiller.student is student
+    assert distiller._frozen.order == [2, 1, 0]
+
+
+def test_a_sigmoid_is_not_compared_with_logits():
+    probability, score = bag_of_words("sigmoid", classes=1), bag_of_words(classes=1)
+    with pytest.raises(InputError, match="the teacher ends in a sigmoid and the student does not"):
+        Distiller(probability, score, PREDICTION)
+    Distiller(bag_of_words("sigmoid", classes=1), probability, PREDICTION)
+
+
+def test_a_student_that_is_frozen_is_refused(network):
+    """A network that taught another is: trained, it would stay as it is without a word."""
+    taught = network()
+    Distiller(taught, network(), TinyBertObjective.intermediate())
+    with pytest.raises(
+        InputError, match=r"is frozen, as a network is that taught another: set `student.trainable = True`"
+    ):
+        Distiller(network(), taught, TinyBertObjective.intermediate())
+
+
+def test_a_plain_tagger_s_words_count_by_their_weights(batch):
+    """[B, S, C] are logits of words, with or without a mask among the features."""
+    features, _, _ = batch()
+    ids = keras.Input((None,), dtype="int32", name="input_word_ids")
+    teacher, student = (keras.Model(ids, keras.layers.Dense(3)(keras.layers.Embedding(50, 4)(ids))) for _ in range(2))
+    distiller = Distiller(teacher, student, TinyBertObjective.prediction(temperature=1.0))
+    distiller.compile("adam")
+    words, weight = {"input_word_ids": features["input_word_ids"]}, np.zeros((4, 8), np.float32)
+    weight[:, 0] = 1
+    found = distiller.evaluate(words, np.zeros((4, 8)), sample_weight=weight, verbose=0, return_dict=True)["loss"]
+    target, logits = (np.asarray(model(words["input_word_ids"]))[:, 0] for model in (teacher, student))
+    log = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    share = np.exp(target) / np.exp(target).sum(-1, keepdims=True)
+    assert found == pytest.approx(-(share * log).sum(-1).mean(), rel=1e-5)

@@ -92,7 +92,7 @@ def test_a_task_is_scored_on_both_sides(model_dir, tmp_path):
         (
             "config.json",
             lambda text: text.replace('"bad"', '"x"').replace('"good"', '"bad"').replace('"x"', '"good"'),
-            r"has labels \('bad', 'good', 'so so'\), but .*model {",
+            r"has the labels \('bad', 'good', 'so so'\), but .*model \['good', 'bad', 'so so'\]",
         ),
     ],
 )

@@ -15,7 +15,6 @@ from tinybert_tf.distill import Distiller, TinyBertObjective
 from tinybert_tf.distill.networks import reader
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import compose, replace
-from tinybert_tf.train import teacher_cache
 from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.teacher_cache import TeacherCache
@@ -80,6 +79,12 @@ def test_outputs_come_through_a_dataset(setting, tmp_path):
     assert np.isfinite(history.history["loss"][0])
 
 
+def only_free(size, monkeypatch):
+    """The disk's free space from now on."""
+    usage = shutil.disk_usage(".")._replace(free=size)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+
+
 def test_states_are_kept_where_that_loses_nothing_and_pays(setting, tmp_path, monkeypatch):
     shards, make = setting
     objective = TinyBertObjective.intermediate()
@@ -89,10 +94,9 @@ def test_states_are_kept_where_that_loses_nothing_and_pays(setting, tmp_path, mo
     assert not half.keeps_states("logits", epochs=20)
     half.compute()
     # A resumed run decides as it did at first: what it has written is not missing from the room.
-    usage = shutil.disk_usage(tmp_path)._replace(free=teacher_cache._SPARE_BYTES)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    only_free(half.size, monkeypatch)
     assert half.keeps_states("auto", epochs=20)
-    monkeypatch.setattr(teacher_cache, "_SPARE_BYTES", 1 << 60)
+    only_free(0, monkeypatch)
     assert not half.keeps_states("auto", epochs=20)
 
 
@@ -128,10 +132,13 @@ def test_other_weights_are_another_cache(setting, tmp_path):
 def test_a_small_disk_is_refused_before_anything_is_written(setting, tmp_path, monkeypatch):
     shards, make = setting
     cache = TeacherCache(tmp_path / "cache", shards, make(TinyBertObjective.intermediate()).teacher_reader)
-    monkeypatch.setattr(teacher_cache, "_SPARE_BYTES", 1 << 60)
-    with pytest.raises(InputError, match=r"outputs take .* GB and the disk has .* GB; choose `teacher_cache=logits`"):
+    only_free(2 * cache.size - 1, monkeypatch)
+    with pytest.raises(InputError, match=r"outputs take .* GB and the disk has .* GB; choose `teacher_cache=none`"):
         cache.compute()
     assert not cache.folder.exists()
+    only_free(2 * cache.size, monkeypatch)
+    cache.compute()
+    assert cache._written_bytes() >= cache.size  # taken at once: a map of a disk that fills later would end the process
 
 
 @pytest.mark.slow

@@ -218,8 +218,9 @@ function addedTokens({ added_tokens: added = [], lower_case: lowerCase = true })
     .map(([content, normalized, singleWord]) => {
       const begin = singleWord && /^\w/.test(content) ? "(?<![A-Za-z0-9_])" : "";
       const end = singleWord && /\w$/.test(content) ? "(?![A-Za-z0-9_])" : "";
-      const escaped = content.replace(/[.*+?^${}()|[\]\\/-]/g, "\\$&");
-      return { content, regex: new RegExp(begin + escaped + end, normalized && lowerCase ? "gi" : "g") };
+      const escaped = content.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&");
+      // "u" folds the Kelvin sign and the long s, too, as the other tokenizers do.
+      return { content, regex: new RegExp(begin + escaped + end, normalized && lowerCase ? "giu" : "gu") };
     });
 }
 

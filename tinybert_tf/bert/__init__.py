@@ -3,7 +3,7 @@
 from tinybert_tf.bert.bilstm import BiLstmConfig, BiLstmModel
 from tinybert_tf.bert.config import NAMED_SIZES, BertConfig, encoder_flops, size_of
 from tinybert_tf.bert.layers import MASK_VALUE
-from tinybert_tf.bert.model import HEADS, INPUT_NAMES, BertModel, build_model, logits_model
+from tinybert_tf.bert.model import HEADS, INPUT_NAMES, BertModel, build_model, logits_model, whole_network
 
 __all__ = [
     "HEADS",
@@ -18,4 +18,5 @@ __all__ = [
     "encoder_flops",
     "logits_model",
     "size_of",
+    "whole_network",
 ]

@@ -192,7 +192,13 @@ class LogitsModel(keras.Model):
         if "logits" not in network.output:
             raise InputError(f"the model has the head {network.head!r}, which has no logits; build it with a task head")
         super().__init__(network.input, network.output["logits"], name=name or f"{network.name}_logits", **kwargs)
+        self.dtype_policy = network.dtype_policy  # Keras scales the loss of mixed_float16 by it
         self._source = _Source(network)
+
+    @property
+    def network(self) -> BertModel:
+        """The network that it wraps."""
+        return self._source.network
 
     def get_config(self):
         return {"network": keras.saving.serialize_keras_object(self._source.network), "name": self.name}
@@ -223,3 +229,8 @@ def logits_model(model: BertModel) -> LogitsModel:
         InputError: an encoder, which has no logits.
     """
     return LogitsModel(model)
+
+
+def whole_network(model: keras.Model) -> keras.Model:
+    """The `BertModel` behind a `logits_model`, with its head and labels; every other model as it is."""
+    return model.network if isinstance(model, LogitsModel) else model

@@ -8,7 +8,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from tinybert_tf.bert import BertConfig, BertModel, BiLstmConfig, BiLstmModel
+from tinybert_tf.bert import BertConfig, BertModel, BiLstmConfig, BiLstmModel, whole_network
 from tinybert_tf.checkpoints import bilstm, families, kerashub, names
 from tinybert_tf.checkpoints.torch_pickle import read_torch_checkpoint
 from tinybert_tf.checkpoints.weights import Checkpoint, as_float32, collect
@@ -196,6 +196,10 @@ def save_model(
     Raises:
         InputError: `directory` is something else, or `tokenizer_from` has no vocabulary.
     """
+    model = whole_network(model)
+    if not isinstance(model, BertModel | BiLstmModel):
+        kind = type(model).__name__
+        raise InputError(f"is a {kind}; give a BertModel, of a Distiller its `student`", "model")
     directory = Path(directory).resolve()
     check_replaceable(directory)
     vocabulary = None if tokenizer_from is None else _vocabulary_of(tokenizer_from)

@@ -95,6 +95,8 @@ def batches(
         raise InputError(
             f"has no id for {', '.join(map(repr, unknown))}; pass `model=` to match labels by name", "ids", dict(ids)
         )
+    if label_weights is not None:
+        _check_label_weights(label_weights, task)
     seq_len = seq_len or task.seq_len
     lengths = tf.constant(checked_buckets(buckets, seq_len), tf.int64)
     rows = encoded_rows(split, tokenizer, task, seq_len, ids, label_weights)
@@ -205,6 +207,18 @@ def checked_buckets(buckets: Sequence[int] | None, seq_len: int) -> tuple[int, .
     if list(lengths) != sorted(set(lengths)) or lengths[0] < 1 or lengths[-1] < seq_len:
         raise InputError(f"must be ascending lengths, the last at least `seq_len`={seq_len}", "buckets", lengths)
     return lengths
+
+
+def _check_label_weights(weights: Mapping[str, float], task: Task) -> None:
+    if task.kind != "classification":
+        raise InputError(
+            f"task {task.name} is of the kind {task.kind}, which has no classes to weight", "label_weights"
+        )
+    if unknown := [label for label in weights if label not in task.labels]:
+        raise InputError(
+            f"task {task.name} has the labels {', '.join(map(repr, task.labels))}, not {', '.join(map(repr, unknown))}",
+            "label_weights",
+        )
 
 
 def class_weights(spec: str, task: Task, split: Split) -> dict[str, float]:

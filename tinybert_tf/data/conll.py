@@ -106,7 +106,7 @@ def read_conll(
         InputError: with its line, whatever is malformed; no sentences; no such column.
     """
     layout = conll_layout(path, tag_column, has_tags)
-    index, bad = 0, []
+    read, bad = 0, []
     for place, lines in enumerate(_sentences(path, layout)):
         if not place:
             _check_header(path, lines[0], layout)
@@ -117,9 +117,9 @@ def read_conll(
                 raise
             bad.append(str(error))
             continue
-        yield Example(index, " ".join(words), None, " ".join(tags) if has_tags else None)
-        index += 1
-    report_skipped(path, index, bad, "sentences")
+        yield Example(place, " ".join(words), None, " ".join(tags) if has_tags else None)
+        read += 1
+    report_skipped(path, read, bad, "sentences")
 
 
 def _sentences(path: Path, layout: ConllLayout) -> Iterator[list[_Line]]:

@@ -309,7 +309,7 @@ def read_records_of_task(
     if not has_labels:
         del columns["label_column"]
     has_header = path.suffix.lower() != ".jsonl"
-    index, bad = 0, []
+    rows, bad = 0, []
     for line, record in read_records(path, files.quoting, bad if files.skip_bad_rows else None):
         where = f"{path}, line {line}"
         try:
@@ -321,9 +321,9 @@ def read_records_of_task(
                 raise
             bad.append(str(error))
             continue
-        yield Example(index, texts["text_column"], texts.get("text_pair_column"), label), record
-        index += 1
-    report_skipped(path, index, bad)
+        yield Example(rows + len(bad), texts["text_column"], texts.get("text_pair_column"), label), record
+        rows += 1
+    report_skipped(path, rows, bad)
 
 
 def report_skipped(path: str | Path, rows: int, bad: Sequence[InputError | str], kind: str = "rows") -> None:

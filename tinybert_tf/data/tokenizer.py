@@ -1,5 +1,6 @@
 """WordPiece inside the tf.data graph."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -131,11 +132,11 @@ class _AddedTokens:
 
     def __init__(self, vocabulary: Vocabulary):
         added = sorted(vocabulary.added, key=lambda token: -len(token.content))  # the longest match wins
-        self._any_case = [token.normalized and vocabulary.lower_case for token in added]
-        self._pattern = f"({'|'.join(map(_pattern, added, self._any_case))})"
-        self._contents = [
-            token.content.lower() if folds else token.content
-            for token, folds in zip(added, self._any_case, strict=True)
+        any_case = [token.normalized and vocabulary.lower_case for token in added]
+        self._pattern = f"({'|'.join(map(_pattern, added, any_case))})"
+        # Alone a token has no words around it.
+        self._whole = [
+            _pattern(dataclasses.replace(t, single_word=False), folds) for t, folds in zip(added, any_case, strict=True)
         ]
         self._ids = [vocabulary.ids[token.content] for token in added]
 
@@ -151,8 +152,8 @@ class _AddedTokens:
         before = tf.cumsum(length, exclusive=True)
         begin = before - tf.gather(before, tf.gather(parts.row_starts(), row))  # within its text
         token = tf.boolean_mask(part, is_token)
-        folded = tf.where(self._any_case, tf.strings.lower(token, "utf-8")[:, None], token[:, None])
-        ids = tf.gather(self._ids, tf.argmax(folded == tf.constant(self._contents), axis=1))
+        found = tf.stack([tf.strings.regex_full_match(token, pattern) for pattern in self._whole], axis=1)
+        ids = tf.gather(self._ids, tf.argmax(found, axis=1))
 
         def merged(values: tf.RaggedTensor, of_tokens) -> tf.RaggedTensor:
             """Values of pieces [parts, (pieces)] and of tokens [tokens] -> [B, (pieces)]."""

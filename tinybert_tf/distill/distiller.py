@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tinybert_tf.bert import whole_network
 from tinybert_tf.checkpoints.projections import Projection, write_projections
 from tinybert_tf.distill import losses
 from tinybert_tf.distill.batch import Batch
@@ -19,6 +20,7 @@ from tinybert_tf.distribution import all_reduce_sum, logs_per_worker, several_wo
 from tinybert_tf.errors import InputError
 
 _TEACHER_WEIGHTS = "teacher.weights.h5"
+_PARTS = "parts"
 
 
 @keras.saving.register_keras_serializable(package="tinybert_tf")
@@ -76,6 +78,7 @@ class Distiller(keras.Model):
         dtype: Any = None,
         **kwargs,
     ):
+        student, teacher = whole_network(student), whole_network(teacher)
         check_pair(student, teacher, reads_logits=False)
         super().__init__(name=name, dtype=dtype or student.dtype_policy, **kwargs)
         objective = TinyBertObjective() if objective is None else objective
@@ -132,12 +135,12 @@ class Distiller(keras.Model):
             jit_compile: whether XLA compiles the step.
             accumulation_steps: parts that a batch is computed in, one after the other, to save memory. The update is that
                 of the whole batch, however unevenly its tokens are spread.
-            student_dropout: whether the student's dropout is on, as in the published code. Without it the student gets
-                closer: late in training most of the loss is dropout noise.
+            student_dropout: whether the student runs in training mode, that is with dropout, as in the published code. Without
+                it the student gets closer: late in training most of the loss is dropout noise.
             **kwargs: further arguments of `keras.Model.compile`, such as `metrics` or `weighted_metrics`.
 
         Raises:
-            InputError: a loss, or fewer than one part.
+            InputError: a loss, fewer than one part, or a student with batch normalization that is not in training mode.
         """
         if loss is not None:
             raise InputError("takes no loss: the objective given to Distiller is the loss", "Distiller.compile")
@@ -145,12 +148,20 @@ class Distiller(keras.Model):
             raise InputError("must be an integer of at least 1", "accumulation_steps", accumulation_steps)
         if jit_compile is None:
             jit_compile = bool(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
+        if not student_dropout and any(_is_updated_in_training(layer) for layer in self.student._flatten_layers()):
+            raise InputError(
+                "the student has batch normalization, whose means are updated in training mode only; set it",
+                "student_dropout",
+                False,
+            )
         self.accumulation_steps = accumulation_steps
         self.student_dropout = student_dropout
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
 
     def call(self, inputs, training=False):
-        """The student's logits, or for a student without a task its last hidden state."""
+        """The student's logits (log-probabilities of a student that ends in a softmax), or for a student without a task its
+        last hidden state.
+        """
         outputs = self._frozen.read_student(inputs, training)
         return outputs[_own_output(self.student)[0]]
 
@@ -180,10 +191,12 @@ class Distiller(keras.Model):
         loss, terms, _ = self._forward(batch, self._counts(batch))
         return {"loss": loss, **terms}, _total_weight(batch)
 
-    def _counts(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """The denominators of the means over the global batch, for each kind of mean."""
+    def _counts(self, batch: Batch, parts: int = 1) -> dict[str, tf.Tensor | float]:
+        """The denominators of the means over the global batch, for each kind of mean, and the number of its parts."""
         kinds = dict.fromkeys(match.over for match in self.matches)
-        return {over: all_reduce_sum(tf.reduce_sum(batch.weights(over))) for over in kinds}
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        counts = {over: all_reduce_sum(tf.reduce_sum(batch.weights(over))) for over in kinds}
+        return counts | {_PARTS: float(replicas * parts)}
 
     def _forward(self, batch: Batch, counts, training=False):
         """(loss, terms, logits): this part's shares of the global batch's loss and of its terms, and its logits if any.
@@ -202,6 +215,8 @@ class Distiller(keras.Model):
             share = tf.math.divide_no_nan(total, counts[match.over])
             terms[match.term] = terms.get(match.term, 0.0) + share
             loss += match.weight * share
+        if self.student.losses:  # of its regularizers: each part of the global batch takes its share
+            loss += tf.cast(tf.add_n(self.student.losses), tf.float32) / counts[_PARTS]
         return loss, terms, student.get("logits")
 
     def _gradients(self, batch: Batch, counts):
@@ -212,7 +227,8 @@ class Distiller(keras.Model):
 
     def _accumulated_gradients(self, batch: Batch):
         """`_gradients` of a batch, computed in parts that add up to it."""
-        counts, parts = self._counts(batch), batch.in_parts(self.accumulation_steps)
+        counts = self._counts(batch, self.accumulation_steps)
+        parts = batch.in_parts(self.accumulation_steps)
 
         def part(index):
             of_part = tf.nest.map_structure(lambda tensor: None if tensor is None else tensor[index], parts)
@@ -302,7 +318,9 @@ class Distiller(keras.Model):
         """Exports the student as a SavedModel or in another of Keras' formats; see `keras.Model.export`."""
         name = _own_output(self.student)[0]
         whole = is_functional(self.student)
-        answers = keras.Model(self.student.input, output(self.student, name)) if whole else self.student
+        answers = (
+            keras.Model(self.student.input, output(self.student, name, as_logits=False)) if whole else self.student
+        )
         answers.export(filepath, **options)
 
     def save_projections(self, directory: str | Path) -> None:
@@ -352,6 +370,10 @@ def _pick(outputs: dict[str, tf.Tensor], named: str | tuple[str, ...] | None):
 def _own_output(student: keras.Model) -> tuple[str]:
     """The student's main output: its logits or its last hidden state."""
     return ("sequence_output",) if getattr(student, "head", None) == "encoder" else ("logits",)
+
+
+def _is_updated_in_training(layer: keras.Layer) -> bool:
+    return isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
 
 
 def _total_weight(batch: Batch) -> tf.Tensor:

@@ -68,7 +68,9 @@ def initialize_student(
         return _copy_layers(student, teacher, mapped)
     if batches is None:
         raise InputError("needs the teacher's activations: give batches of real text", "init", init)
-    features = (batch[0] if isinstance(batch, tuple) else batch for batch in batches)
+    if isinstance(batches, Mapping):
+        batches = [batches]
+    features = (batch[0] if isinstance(batch, tuple | list) else batch for batch in batches)
     working = _in_float32(student)
     if teacher.word_codes is not None:
         logger.warning("the teacher's word table is coded, the student's is not: prune the student with `whole_rows`")

@@ -31,8 +31,9 @@ TEACHER = "teacher/"
 # KerasHub's names of BERT's inputs.
 KERASHUB_INPUTS = {"input_word_ids": "token_ids", "input_mask": "padding_mask", "input_type_ids": "segment_ids"}
 _OTHER_NAMES = KERASHUB_INPUTS | {other: name for name, other in KERASHUB_INPUTS.items()}
-# What `keras.ops.softmax` adds to a functional model.
+# What `keras.ops.softmax` and `keras.ops.sigmoid` add to a functional model.
 _SOFTMAX = type(ops.softmax(keras.KerasTensor((1, 2)))._keras_history.operation)
+_SIGMOID = type(ops.sigmoid(keras.KerasTensor((1, 2)))._keras_history.operation)
 _PROJECTIONS = {"queries": "query", "keys": "key", "values": "value"}
 
 
@@ -41,8 +42,13 @@ def is_functional(model: keras.Model) -> bool:
     return bool(getattr(model, "inputs", None)) and bool(getattr(model, "outputs", None))
 
 
-def output(model: keras.Model, name: str) -> Any:
+def output(model: keras.Model, name: str, as_logits: bool = True) -> Any:
     """The symbolic tensor of a functional model by its name; see the table above.
+
+    Args:
+        model: the network.
+        name: of the output.
+        as_logits: whether probabilities by the name of `logits` are turned into logits.
 
     Raises:
         InputError: the model has no such output.
@@ -63,15 +69,31 @@ def output(model: keras.Model, name: str) -> Any:
         found = found[int(index)] if index else found
     except (IndexError, ValueError, AttributeError, TypeError):
         raise InputError(f"{describe(model)} has no output {name!r}; {_what_it_has(model)}") from None
-    return _as_logits(found) if key == "logits" else found
+    return _as_logits(found) if key == "logits" and as_logits else found
 
 
 def _as_logits(tensor):
     """The logarithm of probabilities, which is logits up to a constant that no softmax sees; logits as they are."""
-    operation = tensor._keras_history.operation
+    operation = _last_operation(tensor)
     ends_in_softmax = isinstance(operation, keras.layers.Softmax | _SOFTMAX)
     ends_in_softmax |= getattr(operation, "activation", None) is keras.activations.softmax
     return ops.log(ops.maximum(tensor, keras.config.epsilon())) if ends_in_softmax else tensor
+
+
+def ends_in_sigmoid(model: keras.Model) -> bool:
+    """Whether a functional model's logits are values of a sigmoid."""
+    if not is_functional(model):
+        return False
+    operation = _last_operation(output(model, "logits", as_logits=False))
+    return isinstance(operation, _SIGMOID) or getattr(operation, "activation", None) is keras.activations.sigmoid
+
+
+def _last_operation(tensor) -> Any:
+    """The operation that made a tensor; of a model inside a model, that which made its output."""
+    operation, _, index = tensor._keras_history
+    while isinstance(operation, keras.Model) and is_functional(operation):
+        operation, _, index = operation.outputs[index]._keras_history
+    return operation
 
 
 def describe(model: keras.Model) -> str:
@@ -151,37 +173,40 @@ def arguments(network: keras.Model, features):
     taken = network.input
     if not isinstance(taken, Mapping):
         names = [tensor.name for tensor in network.inputs]
-        if not all(_find(features, name) is not None for name in names):
+        if not all(find_feature(features, name) is not None for name in names):
             return features
-        found = [_find(features, name) for name in names]
+        found = [find_feature(features, name) for name in names]
         return found if isinstance(taken, list | tuple) else found[0]
-    missing = [name for name in taken if _find(features, name) is None]
+    missing = [name for name in taken if find_feature(features, name) is None]
     if missing:
         raise InputError(
             f"{describe(network)} reads {', '.join(taken)}, but the features are {', '.join(features)}; "
             f"{', '.join(missing)} is missing"
         )
-    return {name: _find(features, name) for name in taken}
+    return {name: find_feature(features, name) for name in taken}
 
 
-def _find(features: Mapping, name: str):
+def find_feature(features: Mapping, name: str):
+    """A feature by its name or KerasHub's; None where there is none."""
     return features.get(name, features.get(_OTHER_NAMES.get(name)))
 
 
 def token_mask(features) -> tf.Tensor | None:
     """int32 [B, S], 1 = token, or None where the features have no mask."""
-    mask = _find(features, "input_mask") if isinstance(features, Mapping) else None
+    mask = find_feature(features, "input_mask") if isinstance(features, Mapping) else None
     return None if mask is None else tf.cast(mask, tf.int32)
 
 
 def head_of(network: keras.Model) -> str:
-    """What a network's logits are: the head of a `BertModel`; else inferred from their shape, "classification" or
-    "regression".
+    """What a network's logits are: the head of a `BertModel`; else inferred from their shape: "regression" for [B, 1],
+    "token_classification" for [B, S, C], "classification" for [B, C].
     """
     if isinstance(network, BertModel | BiLstmModel):
         return network.head
-    count = label_count(network)
-    return "regression" if count == 1 else "classification"
+    shape = tuple(output(network, "logits").shape) if is_functional(network) else (None, None)
+    if len(shape) == 3:
+        return "token_classification"
+    return "regression" if shape[-1] == 1 else "classification"
 
 
 def label_count(network: keras.Model) -> int | None:

@@ -68,7 +68,7 @@ class Match:
             the first, which is that of all.
 
     Raises:
-        InputError: a negative weight, or an unknown `over`.
+        InputError: a negative weight, an unknown `over`, or the term "loss", which is that of the sum.
     """
 
     term: str
@@ -81,6 +81,8 @@ class Match:
 
     def __post_init__(self):
         _check_weight("weight", self.weight)
+        if self.term == "loss":
+            raise InputError("is the name of the sum in the logs; take another", "term", self.term)
         if self.over not in OVER:
             raise InputError(f"must be one of {', '.join(OVER)}", "over", repr(self.over))
         if self.project and not (isinstance(self.student, str) and self.teacher):

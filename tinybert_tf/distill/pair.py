@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 
 from tinybert_tf.bert import BertModel, BiLstmModel
-from tinybert_tf.distill.networks import describe, head_of, label_count, label_ids
+from tinybert_tf.distill.networks import describe, ends_in_sigmoid, head_of, label_count, label_ids
 from tinybert_tf.errors import InputError
 
 
@@ -26,6 +26,11 @@ def check_pair(student: keras.Model, teacher: keras.Model, reads_logits: bool = 
         raise InputError(
             "the student and the teacher are one network or share weights: the teacher is frozen, so nothing could be "
             "learned; build a second one"
+        )
+    if student.built and not student.trainable_variables:
+        raise InputError(
+            f"the student, {describe(student)}, is frozen, as a network is that taught another: set "
+            "`student.trainable = True`"
         )
     if isinstance(student, BertModel | BiLstmModel) and isinstance(teacher, BertModel | BiLstmModel):
         words, known = student.config.vocab_size, teacher.config.vocab_size
@@ -49,6 +54,13 @@ def _check_heads(student: keras.Model, teacher: keras.Model) -> None:
         raise InputError(
             f"the student has the head {heads['student'][0]!r} and the teacher {heads['teacher'][0]!r}: their predictions "
             "cannot be compared; build both for one task"
+        )
+    ends = {"student": ends_in_sigmoid(student), "teacher": ends_in_sigmoid(teacher)}
+    if ends["student"] != ends["teacher"]:
+        one, other = sorted(ends, key=ends.get, reverse=True)
+        raise InputError(
+            f"the {one} ends in a sigmoid and the {other} does not: probabilities would be compared with logits; build "
+            "both without it, a binary classifier with two classes"
         )
     counts = label_count(student), label_count(teacher)
     if None not in counts and counts[0] != counts[1]:

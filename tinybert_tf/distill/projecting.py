@@ -30,9 +30,8 @@ def projection_key(name: str, student: keras.Model) -> str:
 def projections_for(student, teacher, matches: Sequence[Match], values) -> dict[str, keras.layers.Dense]:
     """The dense layers of the rows with `project`, by the index of the hidden state or the name of another output."""
     rows = {projection_key(match.student, student): match for match in matches if match.project}
-    # Same variable dtype as the student's: the optimizer computes one norm over both.
-    compute_dtype = student.dtype_policy.compute_dtype
-    policy = compute_dtype if compute_dtype in ("float32", "float64") else f"mixed_{compute_dtype}"
+    # The student's own, also of its variables: the optimizer computes one norm over both.
+    policy = student.dtype_policy
     projections = {}
     for key in sorted(rows, key=lambda key: (not key.isdigit(), int(key) if key.isdigit() else key)):
         inputs, outputs = width(student, rows[key].student), width(teacher, names_of(rows[key].teacher)[0])
@@ -40,7 +39,7 @@ def projections_for(student, teacher, matches: Sequence[Match], values) -> dict[
             outputs,
             kernel_initializer="identity" if inputs == outputs else keras.initializers.TruncatedNormal(stddev=0.02),
             name=f"projection_{key}".replace("/", "_"),
-            dtype=policy,
+            dtype=policy.name,
         )
         layer.build((None, None, inputs))
         if values is not None and key.isdigit():

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from tinybert_tf.bert import BertModel
+from tinybert_tf.bert import INPUT_NAMES, BertModel
 from tinybert_tf.bert.layers import LayerStates, SelfAttention, TransformerLayer
+from tinybert_tf.distill.networks import find_feature
 from tinybert_tf.errors import InputError
 
 _BATCH_TOKENS = 4096
@@ -16,7 +17,7 @@ def by_length(batches: Iterable[Mapping]) -> list[dict[str, np.ndarray]]:
     """The rows of all batches in batches of similar length and about `_BATCH_TOKENS` tokens: few large operations."""
     rows = []
     for batch in batches:
-        arrays = {name: np.asarray(value) for name, value in batch.items()}
+        arrays = _inputs_of(batch)
         for number, mask in enumerate(arrays["input_mask"]):
             if (length := int(np.max(np.flatnonzero(mask), initial=-1)) + 1) > 0:
                 rows.append((length, {name: array[number, :length] for name, array in arrays.items()}))
@@ -32,6 +33,18 @@ def by_length(batches: Iterable[Mapping]) -> list[dict[str, np.ndarray]]:
         )
         begin = end
     return found
+
+
+def _inputs_of(batch: Mapping) -> dict[str, np.ndarray]:
+    """A `BertModel`'s inputs [B, S] of a batch, also by KerasHub's names; without token types all are of the first."""
+    if not isinstance(batch, Mapping):
+        raise InputError(f"holds a {type(batch).__name__}; give batches of features by name", "batches")
+    found = {name: find_feature(batch, name) for name in INPUT_NAMES}
+    if found["input_word_ids"] is None or found["input_mask"] is None:
+        raise InputError(f"has the features {', '.join(batch)}; input_word_ids and input_mask are needed", "batches")
+    if found["input_type_ids"] is None:
+        found["input_type_ids"] = np.zeros_like(found["input_word_ids"])
+    return {name: np.asarray(value) for name, value in found.items()}
 
 
 class Tokens:

@@ -1,12 +1,13 @@
 """Scores and predictions of a network in memory or in a directory: `tb.evaluate` and `tb.predict`."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import scipy.special
 
-from tinybert_tf.bert import BertModel, BiLstmModel
+from tinybert_tf.bert import BertModel, BiLstmModel, whole_network
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Example, Split, Task, TaskData, Tokenizer, load_task
 from tinybert_tf.data.batching import check_fits
@@ -115,10 +116,14 @@ def open_model(
     Raises:
         InputError: a model in memory without a tokenizer, or a directory without the weights of its head.
     """
+    model = whole_network(model)
     if isinstance(model, BertModel | BiLstmModel):
         if tokenizer is None:
             raise InputError("is missing; a model in memory has none: Tokenizer.from_directory(...)", "tokenizer")
         return model, tokenizer
+    if not isinstance(model, str | os.PathLike):
+        kind = type(model).__name__
+        raise InputError(f"is a {kind}; give a BertModel (of a Distiller its `student`) or a directory", parameter)
     directory = resolve_directory(model, parameter)
     return load_model(directory, strict_head=True), tokenizer or Tokenizer.from_directory(directory)
 

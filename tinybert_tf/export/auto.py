@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinybert_tf.data.custom import CustomFiles
-from tinybert_tf.export.convert import ExportReport, check_output, export_tflite
+from tinybert_tf.export.convert import ExportReport, check_output, checked_lengths, export_tflite
 from tinybert_tf.export.examples import Texts, task_texts
 from tinybert_tf.export.latency import benchmark
 from tinybert_tf.export.parity import task_comparison
@@ -90,7 +90,7 @@ def export_best(
         InputError: an output that is no .tflite file, and what `export_tflite` and `task_comparison` raise.
     """
     check_output(Path(output))  # before minutes of trials
-    longest = seq_len if isinstance(seq_len, int) else max(seq_len)
+    longest = max(checked_lengths(seq_len))
     texts = calibration_texts
     if texts is None and any(QUANTIZE_MODES[mode].integer_weights for mode in modes):
         texts = task_texts(task, data_dir, files)

@@ -2,7 +2,8 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +112,8 @@ def export_tflite(
     """
     output = Path(output)
     check_output(output)
-    lengths = sorted({seq_len} if isinstance(seq_len, int) else set(seq_len), reverse=True)
+    lengths = sorted(checked_lengths(seq_len), reverse=True)
+    calibration_texts = _checked_texts(calibration_texts)
     _check_form(quantize, text_input, lengths)
     if output_vector not in (None, *VECTORS):
         raise InputError(f"must be {', '.join(VECTORS)}", "output_vector", output_vector)
@@ -146,6 +148,37 @@ def export_tflite(
     network, calibration = _calibrated(model, network, head, mode, grid, calibration_texts, tokenizer, longest)
     writer = NetworkWriter(model.config, network, head, mode, longest, calibration)
     return _finished(model, head, writer, tokenizer, output, lengths, quantize, text_input, calibration)
+
+
+def checked_lengths(seq_len: int | Iterable[int]) -> set[int]:
+    """One length or several as a set of integers, also of NumPy's.
+
+    Raises:
+        InputError: something else.
+    """
+    try:
+        several = isinstance(seq_len, Iterable) and not isinstance(seq_len, str | bytes)
+        return {operator.index(length) for length in (seq_len if several else [seq_len])}
+    except TypeError:
+        raise InputError("must be an integer, or several", "seq_len", seq_len) from None
+
+
+def _checked_texts(texts) -> list[str | tuple[str, str]] | None:
+    """Example texts as a list.
+
+    Raises:
+        InputError: a text instead of a list of them, or an entry that is neither a text nor a pair of texts.
+    """
+    if texts is None:
+        return None
+    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        raise InputError(f"is a {type(texts).__name__}; give a list of texts or of pairs of texts", "calibration_texts")
+    texts = [str(text) if isinstance(text, str) else text for text in texts]
+    for number, text in enumerate(texts):
+        is_pair = isinstance(text, tuple | list) and len(text) == 2 and all(isinstance(part, str) for part in text)
+        if not isinstance(text, str) and not is_pair:
+            raise InputError(f"[{number}] is neither a text nor a pair of texts", "calibration_texts", repr(text))
+    return texts
 
 
 def _calibrated(

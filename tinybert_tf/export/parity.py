@@ -173,7 +173,7 @@ def _check_made_from(path: str | Path, model_dir: str | Path) -> None:
         return
     if found.vocabulary is None:
         return
-    tokenizer, labels = Tokenizer.from_directory(model_dir), read_config(model_dir)[0].label2id
+    tokenizer, (config, head) = Tokenizer.from_directory(model_dir), read_config(model_dir)
     if list(found.vocabulary) != tokenizer.vocabulary:
         raise InputError(f"{path}: has another vocabulary than {model_dir}; convert the model with its own")
     settings = tokenizer_settings(vocabulary_of(str(path), found.vocabulary, found.settings))
@@ -182,8 +182,13 @@ def _check_made_from(path: str | Path, model_dir: str | Path) -> None:
         raise InputError(
             f"{path}: prepares texts by {settings}, but {model_dir} by {of_model}; convert the model again"
         )
-    if labels and list(found.labels or ()) != sorted(labels, key=labels.get):
-        raise InputError(f"{path}: has labels {found.labels}, but {model_dir} {labels}; convert the model again")
+    has_labels = {head, found.head} <= {
+        "classification",
+        "token_classification",
+    }  # others may carry some that nothing reads
+    labels = sorted(config.label2id, key=config.label2id.get) if has_labels else []
+    if labels and list(found.labels or ()) != labels:
+        raise InputError(f"{path}: has the labels {found.labels}, but {model_dir} {labels}; convert the model again")
 
 
 def task_comparison(

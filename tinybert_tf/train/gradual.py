@@ -16,6 +16,7 @@ from tinybert_tf.files import file_states, read_json_object, remove, write_json
 from tinybert_tf.prune import prune
 from tinybert_tf.prune.texts import split_texts
 from tinybert_tf.settings import check_at_least_one, flat_values, replace, setting
+from tinybert_tf.train.inputs import input_states
 from tinybert_tf.train.student import is_loaded
 
 logger = logging.getLogger(__name__)
@@ -99,7 +100,8 @@ def _prune(
     # Without the model card, to which later steps add.
     files = [path for path in student.iterdir() if path.is_file() and path.name != "README.md"]
     states = [[Path(path).name, *state] for path, *state in file_states(files)]
-    inputs = json.loads(json.dumps({"sizes": sizes, "student": states, "data": flat_values(data), "seed": seed}))
+    inputs = {"sizes": sizes, "student": states, "data": flat_values(data), "files": input_states(data), "seed": seed}
+    inputs = json.loads(json.dumps(inputs))
     if (output / "config.json").is_file() and record.is_file():
         found = read_json_object(record)
         is_of_first_version = "inputs" not in found and found.get("sizes") == sizes

@@ -14,6 +14,7 @@ from tinybert_tf.distribution import is_chief
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object, write_json
 from tinybert_tf.settings import flat_values
+from tinybert_tf.train.inputs import input_states
 from tinybert_tf.train.run import IGNORED_SETTINGS
 
 logger = logging.getLogger(__name__)
@@ -95,14 +96,16 @@ def searched_map(
 
 
 class _Record:
-    """The trials of a search in a file; those of other settings are not read."""
+    """The trials of a search in a file; those of other settings or files are not read."""
 
     def __init__(self, path: Path, settings: Any):
         self.path = path
         self.settings = {name: value for name, value in flat_values(settings).items() if name not in IGNORED_SETTINGS}
         earlier = read_json_object(path) if path.is_file() else {}
         then = {name: value for name, value in earlier.get("settings", {}).items() if name not in IGNORED_SETTINGS}
-        self.trials = earlier.get("trials", []) if then == self.settings else []
+        self.inputs = input_states(settings)
+        is_same = then == self.settings and earlier.get("inputs") == self.inputs
+        self.trials = earlier.get("trials", []) if is_same else []
 
     def find(self, layers: tuple[int, ...], steps: int) -> dict[str, Any] | None:
         return next((t for t in self.trials if t["layers"] == list(layers) and t["steps"] == steps), None)
@@ -110,4 +113,4 @@ class _Record:
     def add(self, trial: dict[str, Any]) -> None:
         self.trials.append(trial)
         if is_chief():
-            write_json(self.path, {"settings": self.settings, "trials": self.trials})
+            write_json(self.path, {"settings": self.settings, "inputs": self.inputs, "trials": self.trials})

@@ -20,6 +20,7 @@ from tinybert_tf.files import atomic_write, read_json_object, remove, write_json
 from tinybert_tf.settings import flat_fields, flat_values
 from tinybert_tf.tokenizer_files import Vocabulary
 from tinybert_tf.train.checkpoint import CheckpointFolder, StageCheckpoint
+from tinybert_tf.train.inputs import check_inputs_of, input_states
 from tinybert_tf.train.plan import StagePlan
 from tinybert_tf.train.settings import FORMER_DEFAULTS
 from tinybert_tf.versions import version
@@ -69,6 +70,7 @@ class Run:
         }
         if not self.writes:
             return
+        self.description["inputs"] = input_states(settings)
         with writing(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
             self._cut_metrics()
@@ -172,15 +174,26 @@ def finished_result(settings: Any) -> dict[str, Any] | None:
     """The result of a run with these settings that is finished, or None.
 
     Raises:
-        InputError: `settings.run.output_dir` holds a run with other settings.
+        InputError: `settings.run.output_dir` holds a run with other settings or one that read other files, finished or not; or a
+            finished one whose model is gone.
     """
-    result = _earlier_run(settings).get("result")
-    if result and not settings.run.dry_run:
-        # Both remain where a run was killed at its very end.
-        for name in ("checkpoints", "cache"):
-            remove(Path(settings.run.output_dir) / name)
-        logger.info("%s: this run is finished; for another run name another directory", settings.run.output_dir)
-    return None if settings.run.dry_run else result
+    earlier, directory = _earlier_run(settings), Path(settings.run.output_dir)
+    if not earlier or settings.run.dry_run:
+        return None
+    check_inputs_of(earlier.get("inputs", {}), input_states(settings), directory)
+    if not (result := earlier.get("result")):
+        return None
+    if "model" in result:  # where it is now: the directory may have been moved
+        model = directory / Path(result["model"]).name
+        if not (model / "config.json").is_file():
+            raise InputError(
+                f"holds a finished run without its {model.name}/; delete it to train again", "output_dir", directory
+            )
+        result |= {"model": str(model)}
+    for name in ("checkpoints", "cache"):  # both remain where a run was killed at its very end
+        remove(directory / name)
+    logger.info("%s: this run is finished; for another run name another directory", directory)
+    return result
 
 
 def recorded(settings: Any) -> dict[str, Any]:

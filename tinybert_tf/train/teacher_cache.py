@@ -4,13 +4,16 @@ A directory for each teacher and set of rows holds one file for each output, map
 padding; `known` tells which rows are computed. A run that was interrupted computes the others.
 """
 
+import errno
 import functools
 import hashlib
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import tensorflow as tf
@@ -25,7 +28,7 @@ from tinybert_tf.files import atomic_write, remove
 logger = logging.getLogger(__name__)
 
 _BATCH_SIZE, _PROGRESS_SECONDS = 64, 10.0
-# Disk space that is left free.
+# Disk space that is left free, at most.
 _SPARE_BYTES = 1 << 30
 # "auto" keeps states from this many passes on and up to this size, which the page cache holds: reading them from memory costs a
 # hundredth of computing them.
@@ -68,9 +71,14 @@ class TeacherCache:
         if choice != "auto":
             return choice == "states"
         lossless = all(tf.as_dtype(output.dtype).size == 2 for output in self._outputs.values())
-        # What lies there from a run before counts as room, so that a resumed run decides as it did at first.
-        room = min(_AUTO_BYTES, self._free_bytes() + self._written_bytes() - _SPARE_BYTES)
-        return lossless and epochs >= _AUTO_EPOCHS and self.size <= room
+        return lossless and epochs >= _AUTO_EPOCHS and self.size <= _AUTO_BYTES and self.has_room
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the disk has room for all files, and as much again or a gigabyte. What lies there from a run before counts
+        as room, so that a resumed run decides as it did at first.
+        """
+        return self.size + min(self.size, _SPARE_BYTES) <= self._free_bytes() + self._written_bytes()
 
     def compute(self, rows: np.ndarray | None = None) -> None:
         """Computes the missing outputs of some rows, by default of all.
@@ -157,13 +165,13 @@ class TeacherCache:
         sizes = {name: int(np.prod(shape)) * dtype.itemsize for name, (shape, dtype) in arrays.items()}
         if not all(path.is_file() and path.stat().st_size == sizes[name] for name, path in paths.items()):
             remove(self.folder)
-            self._check_room(sum(sizes.values()))
+            self._check_room()
             # Made aside: another run that begins at the same time finds all files or none.
             with atomic_write(self.folder) as aside:
                 aside.mkdir()
                 for name, path in paths.items():
                     with (aside / path.name).open("wb") as file:
-                        file.truncate(sizes[name])
+                        _reserve(file, sizes[name])
         return {name: np.memmap(paths[name], dtype, "r+", shape=shape) for name, (shape, dtype) in arrays.items()}
 
     def _free_bytes(self) -> int:
@@ -173,15 +181,27 @@ class TeacherCache:
         files = self.folder.iterdir() if self.folder.is_dir() else ()
         return sum(path.stat().st_blocks * 512 for path in files)  # of sparse files what is on the disk
 
-    def _check_room(self, size: int) -> None:
+    def _check_room(self) -> None:
         """Logs how large the directory becomes; InputError where the disk has no room for it."""
-        free = self._free_bytes()
-        if size + _SPARE_BYTES > free:
+        size, free = self.size, self._free_bytes()
+        if not self.has_room:
             raise InputError(
-                f"{self.folder}: the teacher's outputs take {size / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB; "
-                "choose `teacher_cache=logits` or none, or another `cache_dir`"
+                f"{self.folder}: the teacher's outputs take {size / 1e9:.3f} GB and the disk has {free / 1e9:.3f} GB; "
+                "choose `teacher_cache=none` or another `cache_dir`"
             )
         logger.info("teacher  outputs of %d rows are kept in %s: %.2f GB", self.shards.rows, self.folder, size / 1e9)
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Makes a file of zeros. Its blocks are taken now where the system can: a memory map of a full disk ends the process."""
+    if size and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+    file.truncate(size)
 
 
 def _unpadded(value: np.ndarray, shape: tuple[int | None, ...], tokens: int) -> np.ndarray:

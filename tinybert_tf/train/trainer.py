@@ -272,6 +272,9 @@ class Trainer:
                 self._warn_of_states("the objective reads the states of padding, or others than TinyBERT's")
             if not (excludes_padding and cache.keeps_states(self.teacher_cache, epochs)):
                 return None
+        if self.teacher_cache == "auto" and not cache.has_room:
+            logger.warning("%s: no room for the teacher's logits; each step runs the teacher", folder)
+            return None
         cache.compute(self.training.rows_of(epochs, max_steps, self.run.steps_done(stage)))
         return cache.features()
 

@@ -227,7 +227,7 @@ def with_files(content: bytes, vocabulary: Sequence[str] | None, labels: Sequenc
     """
     named = {VOCABULARY_FILE: vocabulary, LABELS_FILE: labels}
     files = {name: lines for name, lines in named.items() if lines is not None}
-    broken = [label for label in labels or () if not label.strip() or "\n" in label or "\r" in label]
+    broken = [label for label in labels or () if not label.strip() or set("\n\r\0") & set(label)]
     if broken:
         raise InputError(f"label {broken[0]!r}: labels.txt holds one label a line; rename it in config.json's label2id")
     whole = io.BytesIO(content)

@@ -28,6 +28,8 @@ _UNREAD = 0.05
 
 # Example texts for four bits, and for ranges of activations.
 MOST_TEXTS, RANGE_TEXTS = 2000, 200
+# XNNPACK refuses steps that are no normal float32 numbers, below 1e-38.
+_NOTHING = 1e-30
 # Rows that are rounded at a time: those of a table would take memory several times over.
 _ROWS = 16384
 
@@ -183,7 +185,8 @@ def quantized(
     """
     others = tuple(number for number in range(values.ndim) if number != axis % values.ndim)
     largest = np.abs(values).max(axis=others, keepdims=True)
-    # A channel of zeros gets a scale like the others': kernels refuse one that is far from its result's.
+    # A channel of zeros, or of next to nothing, gets a scale like the others': kernels refuse one that is far from its result's.
+    largest = np.where(largest > _NOTHING, largest, 0)
     unused = largest.min(where=largest > 0, initial=largest.max() or 1.0)
     clipping = CLIPPING if counts is None else _CLIPPING_BY_COUNT
     weights = 1.0 if counts is None else np.maximum(counts, _UNREAD)[:, None]
