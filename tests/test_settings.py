@@ -47,6 +47,11 @@ def test_yaml_names_settings_of_groups():
         read_yaml(Program, "f.yaml", "seed: x")
 
 
+@pytest.mark.parametrize("written", ["2024_01_05", "0012", "1.10", "12:30", "1e5", "true_story"])
+def test_a_text_that_looks_like_a_number_stays_as_it_is_written(written):
+    assert read_yaml(Program, "x.yaml", f"output_dir: {written}")["output_dir"] == written
+
+
 def test_integers_are_positive():
     assert integers("threads", "1,2") == [1, 2]
     with pytest.raises(InputError, match="threads=0: must be integers from 1 on"):

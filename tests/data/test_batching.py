@@ -192,6 +192,8 @@ def test_rows_weigh_what_their_class_weighs(data, tokenizer):
         expected = np.where(numbers < 0, 0, np.where(labels == 1, 11 / 10, 11 / 12))
         np.testing.assert_allclose(found, expected, rtol=1e-6)
         assert features["input_mask"].shape[0] == 4
+    with pytest.raises(InputError, match="label_weights has 1, but task sst2 the labels '0', '1'"):
+        batches(data.train, tokenizer, data.task, batch_size=4, label_weights={"0": 1.0, 1: 5.0})
     with pytest.raises(InputError, match="class_weights=2=1: '2=1' is not LABEL=WEIGHT with one of the labels 0, 1"):
         class_weights("2=1", data.task, data.train)
 

@@ -110,6 +110,16 @@ def test_accents_and_case_are_treated_as_in_the_tokenizers_package(lower_case, s
         assert places == encoding.offsets
 
 
+@pytest.mark.parametrize("text", ["u\u017fer", "USER", "\u212ailo", "\u03c3\u03c2"])
+def test_added_tokens_are_found_by_what_case_folding_equates(text):
+    """The long s, the Kelvin sign and the final sigma are no lower-case letters of those that they stand for."""
+    added = (AddedToken("[LONGER]"), *(AddedToken(word, normalized=True) for word in ("user", "kilo", "\u03c3\u03c3")))
+    words = (*WORDS, *(token.content for token in added))
+    tokenizer = Tokenizer(Vocabulary("vocab.txt", words, True, True, added))
+    (found,) = tokenizer.tokenize([text]).to_list()
+    assert [words[piece] for piece in found] == [{"u": "user", "k": "kilo"}.get(text[0].lower(), "\u03c3\u03c3")]
+
+
 def test_added_tokens_stay_whole_in_a_graph_and_in_encoded_pairs():
     tokenizer = Tokenizer(Vocabulary("vocab.txt", tuple(WORDS), True, True, (AddedToken("[URL]"),)))
     url, a, b = (tokenizer.vocabulary.index(word) for word in ("[URL]", "a", "b"))

@@ -343,3 +343,26 @@ def test_texts_of_two_kinds_are_refused(model_dir, tmp_path):
             model_dir(), tmp_path / "m.tflite", seq_len=12, quantize="int8", calibration_texts=["the film", ("a", "b")]
         )
     assert not (tmp_path / "m.tflite").exists()
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"calibration_texts": "texts.txt"}, "calibration_texts is a str; give a list of texts"),
+        ({"calibration_texts": [b"good film"]}, r"calibration_texts=b'good film': \[0\] is neither a text nor a pair"),
+        ({"calibration_texts": ["good", ("bad", "film", "too")]}, r"\[1\] is neither a text nor a pair of texts"),
+        ({"seq_len": "12"}, "seq_len=12: must be an integer, or several"),
+        ({"seq_len": 12.0}, "seq_len=12.0: must be an integer, or several"),
+    ],
+)
+def test_arguments_of_another_type_are_named(model_dir, tmp_path, values, message):
+    """A text taken for a list of texts would give the ranges of single letters."""
+    with pytest.raises(InputError, match=message):
+        export_tflite(model_dir(), tmp_path / "a.tflite", **{"seq_len": 12, "quantize": "dynamic"} | values)
+
+
+def test_lengths_and_texts_may_be_numpy_s(model_dir, tmp_path):
+    settings = {"seq_len": np.int64(12), "quantize": "int8"}
+    export_tflite(model_dir(), tmp_path / "a.tflite", calibration_texts=np.array(TEXTS), **settings)
+    export_tflite(model_dir(), tmp_path / "b.tflite", calibration_texts=(text for text in TEXTS), **settings)
+    assert (tmp_path / "a.tflite").read_bytes() == (tmp_path / "b.tflite").read_bytes()

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import signal
 
 import numpy as np
@@ -18,6 +19,7 @@ from tinybert_tf.train.distill_general import GeneralSettings, distill_general
 from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.finetune import FinetuneSettings, finetune
+from tinybert_tf.train.inputs import check_inputs_of, input_states
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
 from tinybert_tf.train.run import Run
 
@@ -223,6 +225,62 @@ def test_a_finished_run_is_not_run_again_and_other_settings_are_refused(programs
     settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
     with pytest.raises(InputError, match="holds a run with `learning_rate=0.01`, this one has 0.5"):
         finetune(compose(FinetuneSettings, **settings | {"learning_rate": 0.5}))
+
+
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_does_not_go_on_with_other_files(programs, glue, tmp_path, monkeypatch, finished):
+    """Of equal size: dev's labels are the other way around, so the best score so far would be that of other rows."""
+    run, dev = tmp_path / "run", glue / "SST-2" / "dev.tsv"
+    if not finished:
+        with monkeypatch.context() as patched:
+            interrupt_after(patched, 7)
+            with pytest.raises(KeyboardInterrupt):
+                programs["finetune"](run)
+    else:
+        programs["finetune"](run)
+    text = dev.read_text()
+    dev.write_text(text.replace("\t1\n", "\tx\n").replace("\t0\n", "\t1\n").replace("\tx\n", "\t0\n"))
+    message = r"holds a run whose `data_dir` has changed since it began \(SST-2/dev.tsv: other contents\)"
+    with pytest.raises(InputError, match=message):
+        programs["finetune"](run)
+    dev.write_text(text)
+    assert programs["finetune"](run)["task"] == "sst2"
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_a_finished_run_is_where_it_was_moved_to_and_needs_its_model(programs, tmp_path):
+    programs["finetune"](tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert programs["finetune"](tmp_path / "moved")["model"] == str(tmp_path / "moved" / "model")
+    shutil.rmtree(tmp_path / "moved" / "model")
+    (tmp_path / "moved" / "checkpoints").mkdir()
+    with pytest.raises(InputError, match="holds a finished run without its model/; delete it to train again"):
+        programs["finetune"](tmp_path / "moved")
+
+
+def test_inputs_are_the_files_that_settings_name(glue, make_directory, tmp_path):
+    teachers = [make_directory("t"), make_directory("u")]
+    (tmp_path / "t" / "README.md").write_text("a card, to which later steps add")
+    settings = compose(
+        DistillSettings,
+        **TASK,
+        data_dir=str(glue),
+        teacher=",".join(map(str, teachers)),
+        output_dir=str(tmp_path / "run"),
+    )
+    states = input_states(settings)
+    assert states.keys() == {"data_dir", "teacher"}
+    assert states["data_dir"].keys() == {"SST-2/dev.tsv", "SST-2/train.tsv"}
+    names = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+    assert {name for name in states["teacher"] if name.startswith("t/")} <= {f"t/{name}" for name in names}
+    assert states["teacher"]["u/model.safetensors"][0] == (tmp_path / "u" / "model.safetensors").stat().st_size
+    earlier = json.loads(json.dumps(states))
+    check_inputs_of(earlier, states, tmp_path)
+    check_inputs_of({}, states, tmp_path)  # of an earlier version
+    (glue / "SST-2" / "dev.tsv").unlink()
+    with pytest.raises(InputError, match=r"SST-2/dev.tsv: \d+ bytes then, no such file now"):
+        check_inputs_of(earlier, input_states(settings), tmp_path)
 
 
 def test_a_malformed_row_is_named_before_anything_is_written(glue, make_directory, tmp_path):

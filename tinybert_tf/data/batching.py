@@ -211,12 +211,10 @@ def checked_buckets(buckets: Sequence[int] | None, seq_len: int) -> tuple[int, .
 
 def _check_label_weights(weights: Mapping[str, float], task: Task) -> None:
     if task.kind != "classification":
-        raise InputError(
-            f"task {task.name} is of the kind {task.kind}, which has no classes to weight", "label_weights"
-        )
+        raise InputError(f"needs classes, but task {task.name} is of the kind {task.kind}", "label_weights")
     if unknown := [label for label in weights if label not in task.labels]:
         raise InputError(
-            f"task {task.name} has the labels {', '.join(map(repr, task.labels))}, not {', '.join(map(repr, unknown))}",
+            f"has {', '.join(map(repr, unknown))}, but task {task.name} the labels {', '.join(map(repr, task.labels))}",
             "label_weights",
         )
 
