@@ -66,7 +66,7 @@ VOCABULARY = (
     *(f"##{letter}" for letter in _LETTERS),
     *"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\u3002\u201c\u20ac\u4e2d\u6587\U00020000\U0001f600",
     *"the film was good bad cafe naive strasse istanbul not un resume over under answer".split(),
-    *"[URL] [USER] New York C++".split(),
+    *"[URL] [USER] New York C++ desk".split(),
     *"##ly ##ing ##able ##ed ##word ##fi ##\u03bf\u03c3 \u03bb\u03bf\u03b3\u03bf\u03c3".split(),
 )
 
@@ -138,6 +138,7 @@ ADDED = (
     AddedToken("New", normalized=True),
     AddedToken("York", normalized=True, single_word=True),
     AddedToken("C++", single_word=True),
+    AddedToken("desk", normalized=True),
 )
 ADDED_TEXTS = (
     "[URL]",
@@ -147,6 +148,7 @@ ADDED_TEXTS = (
     "C++ xC++ C++x c++ C+++",
     "\U0001f600[URL]\U0001f600 Caf\u00e9 [URL][URL]",
     "the [UNK] film [SEP] [URL",
+    "desk DESK de\u017fk des\u212a",  # the long s and the Kelvin sign are letters in another case
 )
 
 PAIRS = (
