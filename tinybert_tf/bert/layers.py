@@ -40,7 +40,7 @@ def layer_norm(config: BertConfig, name: str = "layer_norm", **kwargs) -> layers
 
 class BertLayer(layers.Layer):
     """A layer that is built from a `BertConfig` and serialized with it, so that functional models cut out of a `BertModel`
-    can be saved.
+    can be saved. Not with a masked-LM head, which shares the word table: save the `BertModel` itself.
     """
 
     def __init__(self, config: BertConfig, **kwargs):
