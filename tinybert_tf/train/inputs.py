@@ -15,7 +15,7 @@ InputStates = dict[str, dict[str, list]]
 _FILES = ("train_file", "dev_file", "unlabelled_file", "teacher_logits", "vocab")
 _DATA_FOLDERS = ("data_dir", "augmented_data_dir")
 _MODELS = ("model", "teacher", "student", "init")
-# Of larger files, shards of a corpus, the size alone is noted: its manifest.json changes with them.
+# Of larger files the size alone is noted.
 _LARGEST = 4 << 30
 
 
@@ -23,7 +23,11 @@ def input_states(settings: Any) -> InputStates:
     """Size and checksum of every file that a program's settings name: data, model directories, a corpus.
 
     Args:
-        settings: of the program. What is no local file or directory, such as a size or a TensorFlow Dataset, is left out.
+        settings: of the program. What is no local file or directory, such as a size or a TensorFlow Dataset, is left out, and so
+            are the shards of a corpus: its manifest.json changes with them.
+
+    Returns:
+        for each setting its files, by their name and that of their directory: [bytes, first 16 letters of the SHA-256].
     """
     values = {name: value for name, value in flat_values(settings).items() if isinstance(value, str)}
     found = {name: _states([Path(values[name])]) for name in _FILES if name in values}
