@@ -1,0 +1,268 @@
+"""Texts without labels, for a teacher's logits: what students of docs/large_teacher.md learn besides the rows of their task.
+
+python benchmarks/more_texts.py --task=cola --data_dir=GLUE --corpus=wiki.txt --output_dir=more
+
+writes more/CoLA/train.tsv, the task's own rows first (or those of `--rows`, such as `bin/augment.py` makes), for
+`bin/distill_task.py --augmented_data_dir=more --stage=prediction`, which reads the teacher's logits and no labels: the label of
+a new row is the task's first one and means nothing.
+
+CoLA gets sentences of the other tasks and of a corpus, sentences with one or two words out of order, and two of CoLA's
+sentences spliced at a word that both have. MNLI and RTE get premises with the hypotheses of other rows about the same things,
+hypotheses with a negation, number or opposite exchanged, clauses of premises, and the pairs of other tasks. MRPC and QQP get the
+pairs of other tasks. No row of the task's dev set is written, and no row twice.
+"""
+
+import collections
+import itertools
+import math
+import random
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import measuring  # noqa: F401  # finds the package beside this folder
+from absl import app, flags
+
+from tinybert_tf.augmentation.layout import Layout
+from tinybert_tf.data import Example, TaskData, load_task
+from tinybert_tf.errors import InputError
+from tinybert_tf.files import atomic_write
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum("task", None, ["cola", "mnli", "rte", "mrpc", "qqp"], "task", required=True)
+flags.DEFINE_string("data_dir", None, "folder of GLUE files; tasks that it lacks are left out", required=True)
+flags.DEFINE_string("rows", None, "folder with the rows to begin with instead of the task's own")
+flags.DEFINE_string("corpus", None, "plain text, cut into sentences for CoLA")
+flags.DEFINE_string("output_dir", None, "folder for TASK/train.tsv", required=True)
+flags.DEFINE_integer("seed", 0, "of all choices")
+
+Pair = tuple[str, str | None]
+# Function words, which carry a sentence's grammar.
+_FUNCTION = (
+    "the a an of to in on for with by from at that which who whom what is are was were be been being has have had do does did "
+    "will would can could not it he she they his her their himself herself themselves any some every no each all one"
+).split()
+_AUXILIARY = set("is are was were can will would should could has had does did may must am".split())
+_OPPOSITES = dict(
+    pair.split(":")
+    for pair in (
+        "some:all all:no no:some every:no many:few few:many most:few always:never never:always often:rarely more:less less:more "
+        "before:after after:before good:bad bad:good everyone:nobody nobody:everyone everything:nothing nothing:everything "
+        "first:last last:first old:new new:old big:small small:big large:small high:low low:high increased:decreased "
+        "decreased:increased better:worse worse:better with:without without:with in:outside he:she she:he easy:difficult "
+        "difficult:easy like:dislike love:hate possible:impossible both:neither above:below under:over for:against men:women "
+        "women:men man:woman woman:man north:south south:north east:west west:east can:cannot different:same same:different"
+    ).split()
+)
+_NUMBERS = "one two three four five six seven eight nine ten twelve twenty hundred thousand million".split()
+_SENTENCE_END = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
+_CLAUSE_END = re.compile(
+    r"(?<=[.?!;])\s+|,\s+(?=(?:and|but|which|who|because|although|while|so)\b)|\s+(?=because |although |while |but )"
+)
+# What a reader of lines may take for the end of a row, and quotes, which GLUE's files do not escape.
+_UNWANTED = re.compile(r'["\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]')
+_RARE = 60  # rows at most in which a word tells what a pair is about
+
+
+class Rows:
+    """New rows of a task, each once and none of the dev set's."""
+
+    def __init__(self, data: TaskData, known: Iterable[Pair]):
+        self._seen = {_key(pair) for pair in itertools.chain(known, _pairs(data.dev))}
+        self.new: list[Pair] = []
+
+    def take(self, name: str, rows: Iterable[Pair], most: int, words: tuple[int, int] = (1, 100)) -> list[Pair]:
+        """The first `most` of some rows that are new and whose texts have a number of words between two limits."""
+        taken: list[Pair] = []
+        for row in itertools.islice(filter(lambda row: self._is_new(row, words), rows), most):
+            self._seen.add(_key(row))
+            taken.append(row)
+        print(f"{name}: {len(taken)}")
+        self.new += taken
+        return taken
+
+    def _is_new(self, row: Pair, words: tuple[int, int]) -> bool:
+        texts = [text for text in row if text is not None]
+        fits = all(words[0] <= len(text.split()) <= words[1] and not _UNWANTED.search(text) for text in texts)
+        return fits and row[0] != row[1] and _key(row) not in self._seen
+
+
+def disordered(text: str, rng: random.Random) -> str | None:
+    """A sentence with one word left out, doubled, moved or exchanged for another function word, or two neighbors swapped."""
+    words = text.split()
+    place, changed = rng.randrange(len(words)), list(words)
+    change = rng.choice(("leave out", "double", "move", "swap", "exchange"))
+    if change == "leave out":
+        del changed[place]
+    elif change == "double":
+        changed.insert(place, words[place])
+    elif change == "move":
+        changed.insert(rng.randrange(len(words)), changed.pop(place))
+    elif change == "swap":
+        changed[place : place + 2] = changed[place : place + 2][::-1]
+    elif words[place].lower() in _FUNCTION:
+        changed[place] = rng.choice(_FUNCTION)
+    return " ".join(changed) if changed != words else None
+
+
+def spliced(sentences: Sequence[str], rng: random.Random) -> Iterator[str]:
+    """The beginning of one sentence and the end of another, joined at a word inside both."""
+    places = collections.defaultdict(list)
+    for sentence in sentences:
+        words = sentence.split()
+        for place in range(1, len(words) - 1):
+            places[words[place].lower()].append(words[place:])
+    for sentence in rng.sample(sentences, len(sentences)):
+        words = sentence.split()
+        shared = [place for place in range(1, len(words) - 1) if len(places[words[place].lower()]) > 1]
+        if shared:
+            place = rng.choice(shared)
+            yield " ".join(words[:place] + rng.choice(places[words[place].lower()]))
+
+
+def opposed(text: str, rng: random.Random) -> str | None:
+    """A text with a negation put in or left out, a number changed, or a word exchanged for its opposite."""
+    words = text.split()
+    changes: list[Callable[[], list[str]]] = []
+    for place, given in enumerate(words):
+        word = given.lower().strip(".,;:?!")
+        end = given[len(given.rstrip(".,;:?!")) :]
+        before, behind = words[:place], words[place + 1 :]
+        if word == "not":
+            changes.append(lambda before=before, behind=behind: before + behind)
+        elif word in _AUXILIARY and place > 0:
+            changes.append(lambda before=before, given=given, behind=behind: [*before, given, "not", *behind])
+        if word in _OPPOSITES:
+            changes.append(lambda before=before, new=_OPPOSITES[word] + end, behind=behind: [*before, new, *behind])
+        if word in _NUMBERS or re.fullmatch(r"\d{1,4}", word):
+            new = str(int(word) + rng.choice((1, 2, 10))) if word.isdigit() else rng.choice(_NUMBERS)
+            changes.append(lambda before=before, new=new + end, behind=behind: [*before, new, *behind])
+    if not changes:
+        return None
+    changed = rng.choice(changes)()
+    return " ".join([changed[0].capitalize(), *changed[1:]]) if changed and changed != words else None
+
+
+def clauses(text: str) -> list[str]:
+    """The clauses of a text of several, 4 to 25 words each, with a capital at the beginning."""
+    parts = [part.strip(" ,;") for part in _CLAUSE_END.split(text)]
+    return [part[0].upper() + part[1:] for part in parts if 4 <= len(part.split()) <= 25 and part != text]
+
+
+def crossed(pairs: Sequence[tuple[str, str]], rng: random.Random, each: int = 2) -> Iterator[tuple[str, str]]:
+    """First texts with the second texts of other rows that share rare words with them, up to `each` a row."""
+    words = [set(re.findall(r"[a-z']+", second.lower())) for _, second in pairs]
+    counts = collections.Counter(itertools.chain.from_iterable(words))
+    rows_of = collections.defaultdict(list)
+    for row, found in enumerate(words):
+        for word in found:
+            if counts[word] <= _RARE:
+                rows_of[word].append(row)
+    for first, _ in rng.sample(pairs, len(pairs)):
+        scores: collections.Counter = collections.Counter()
+        for word in sorted(set(re.findall(r"[a-z']+", first.lower()))):
+            for row in rows_of.get(word, ()):
+                if pairs[row][0] != first:
+                    scores[row] += math.log(len(pairs) / counts[word]) / math.sqrt(len(words[row]) + 2)
+        for row, _ in scores.most_common(each):
+            yield first, pairs[row][1]
+
+
+def for_cola(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None:
+    sentences = [text for text, _ in own]
+    others = [text for pair in _other_tasks(("mnli", "qnli", "stsb", "qqp", "sst2")) for text in pair if text]
+    test = [text for text, _ in _split("cola", "test")]
+    rows.take("of CoLA's test set", ((text, None) for text in test), 10**6)
+    corpus = [" ".join(text.split()) for text in _corpus_sentences()]
+    natural = rng.sample(others, len(others)) + rng.sample(corpus, len(corpus))
+    rng.shuffle(natural)
+    taken = rows.take("of other tasks and the corpus", ((text, None) for text in natural), 54_000, (3, 18))
+    several = lambda text: disordered(disordered(text, rng) or text, rng)
+    changed = ((disordered(text, rng) if rng.random() < 0.7 else several(text)) for text in sentences * 8)
+    rows.take("CoLA's, out of order", ((text, None) for text in changed if text), 40_000, (3, 18))
+    changed = (disordered(text, rng) for text, _ in reversed(taken))
+    rows.take("others, out of order", ((text, None) for text in changed if text), 21_000, (3, 18))
+    rows.take("CoLA's, spliced", ((text, None) for text in spliced(sentences * 2, rng)), 12_000, (3, 18))
+
+
+def for_entailment(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None:
+    both = [*own, *_split("rte", "train"), *_split("rte", "test")]
+    rows.take("of other tasks", _other_tasks(("rte", "stsb", "mrpc", "qqp"), ("train", "test"), 3_000), 17_000)
+    rows.take("hypotheses of other rows", crossed(both, rng, 3), 16_000)
+    shuffled = rng.sample(both, len(both))
+    changed = ((first, opposed(second, rng)) for first, second in shuffled * 2)
+    rows.take("hypotheses with an opposite", ((first, text) for first, text in changed if text), 12_000)
+    parts = ((first, rng.choice(found)) for first, _ in shuffled if (found := clauses(first)))
+    changed = ((first, text if rng.random() < 0.5 else opposed(text, rng)) for first, text in parts)
+    rows.take("clauses of premises", ((first, text) for first, text in changed if text), 10_000)
+
+
+def for_paraphrases(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None:
+    rows.take("of other tasks", _other_tasks(("stsb", "qqp", "mrpc"), ("train",), 4_000), 17_000)
+
+
+WRITERS = {
+    "cola": for_cola,
+    "mnli": for_entailment,
+    "rte": for_entailment,
+    "mrpc": for_paraphrases,
+    "qqp": for_paraphrases,
+}
+
+
+def _key(pair: Pair) -> tuple[str, str]:
+    return pair[0].lower(), (pair[1] or "").lower()
+
+
+def _pairs(split: Iterable[Example]) -> Iterator[Pair]:
+    return ((row.text, row.text_pair) for row in split)
+
+
+def _split(task: str, split: str) -> list[Pair]:
+    """The texts of a split, none where the folder lacks it or the task whose texts are made has it already."""
+    try:
+        data = load_task(task, FLAGS.data_dir)
+        return list(_pairs(data.train if split == "train" else data.test))
+    except InputError as error:
+        print(f"without {task}'s {split} set: {error}")
+        return []
+
+
+def _other_tasks(tasks: Sequence[str], splits: Sequence[str] = ("train",), most: int = 12_000) -> Iterator[Pair]:
+    for task in tasks:
+        if task != FLAGS.task:
+            for split in splits:
+                if (
+                    split == "train" or task != "qqp"
+                ):  # most of QQP's test set has labels drawn by chance, and others' texts
+                    yield from _split(task, split)[:most]
+
+
+def _corpus_sentences() -> list[str]:
+    if FLAGS.corpus is None:
+        return []
+    return _SENTENCE_END.split(Path(FLAGS.corpus).read_text(encoding="utf-8"))
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    data = load_task(FLAGS.task, FLAGS.data_dir)
+    begun = load_task(FLAGS.task, FLAGS.rows) if FLAGS.rows else data
+    layout = Layout.of(begun, FLAGS.rows or FLAGS.data_dir)
+    kept = list(layout.rows())
+    rows = Rows(data, (_key((row.example.text, row.example.text_pair)) for row in kept))
+    WRITERS[FLAGS.task](rows, list(_pairs(data.train)), random.Random(FLAGS.seed))
+    label = (data.task.labels or ("0",))[0]
+    lines = [layout.line(row.fields) for row in kept]
+    for text, text_pair in rows.new:
+        example = Example(index=0, text=text, text_pair=text_pair, label=label)
+        lines.append(layout.line(layout.fields(example)))
+    folder = Path(FLAGS.output_dir) / data.task.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / "train.tsv") as aside:
+        aside.write_bytes(layout.header_line() + b"".join(lines))
+    print(f"{folder / 'train.tsv'}: {len(kept)} rows and {len(rows.new)} new ones")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,96 @@
+"""benchmarks/more_texts.py: what is written is read back, new, and made as its rules say."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tinybert_tf.data import load_task
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MNLI = ["index"] + ["x"] * 7 + ["sentence1", "sentence2", "label1", "gold_label"]
+SENTENCES = [
+    "the old man saw a red boat",
+    "a child saw the green tree",
+    "they sold a boat yesterday",
+    "trees grow slowly",
+]
+
+
+def write_rows(path: Path, rows: list[list[str]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join("\t".join(row) + "\n" for row in rows))
+
+
+def more_texts(folder: Path, *arguments: str) -> str:
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / "more_texts.py"), "--data_dir=glue", *arguments]
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        [*command, "--output_dir=more"], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture
+def cola(tmp_path) -> Path:
+    rows = [["x", "1", "", text] for text in SENTENCES]
+    write_rows(tmp_path / "glue" / "CoLA" / "train.tsv", rows)
+    write_rows(tmp_path / "glue" / "CoLA" / "dev.tsv", [["x", "1", "", "Boats are built of wood."]])
+    (tmp_path / "wiki.txt").write_text("Boats are built of wood. Some are of steel. A third one floats.\n")
+    return tmp_path
+
+
+def test_sentences(cola):
+    said = more_texts(cola, "--task=cola", "--corpus=wiki.txt")
+    assert "without mnli's train set" in said
+    made = [row.text for row in load_task("cola", str(cola / "more")).train]
+    assert made[: len(SENTENCES)] == SENTENCES
+    new = made[len(SENTENCES) :]
+    assert {"Some are of steel.", "A third one floats."} <= set(new) and "Boats are built of wood." not in new
+    assert len(set(made)) == len(made) > 12
+    spliced = "the old man saw the green tree"
+    known = [Counter(text.lower().split()) for text in (*SENTENCES, "some are of steel.", "a third one floats.")]
+    for text in set(new) - {spliced}:
+        # One or two changes of a word each, or two sentences with a word in common.
+        words = Counter(text.lower().split())
+        nearest = min(sum(((words - other) + (other - words)).values()) for other in known)
+        assert nearest <= 4 or "saw" in words or "a" in words
+
+
+def test_pairs(tmp_path):
+    stories = [
+        f"{name} walked to the shore because there was no road." for name in ("Ann", "Ben", "Cy", "Dora", "Eli", "Fay")
+    ]
+    parts = lambda story: (story[: story.index(" because")], "Because there was no road.")
+    pairs = [
+        ("The boat sank because the captain slept at the wheel.", "The boat is old."),
+        ("Nobody knew where the captain of the other boat had gone.", "He had three boats."),
+        ("It rained.", "Not one captain slept."),
+    ]
+    pairs += [(story, "Something happened.") for story in stories]
+    rows = [MNLI] + [[str(n), *"xxxxxxx", *pair, "neutral", "neutral"] for n, pair in enumerate(pairs)]
+    write_rows(tmp_path / "glue" / "MNLI" / "train.tsv", rows)
+    dev = [str(9), *"xxxxxxx", pairs[1][0], "He had ten boats.", "neutral", "neutral"]
+    write_rows(tmp_path / "glue" / "MNLI" / "dev_matched.tsv", [MNLI, dev])
+    more_texts(tmp_path, "--task=mnli")
+    made = [(row.text, row.text_pair) for row in load_task("mnli", str(tmp_path / "more")).train]
+    assert made[: len(pairs)] == pairs and len(set(made)) == len(made)
+    new = set(made[len(pairs) :])
+    assert (pairs[1][0], "He had ten boats.") not in new
+    assert {(pairs[0][0], pairs[2][1]), (pairs[1][0], pairs[2][1])} <= new
+    opposites = {second for _, second in new} & {"The boat is not old.", "The boat is new.", "One captain slept."}
+    assert opposites
+    assert {second for first, second in new if first in stories} & {part for story in stories for part in parts(story)}
+
+
+def test_rows_to_begin_with(cola):
+    write_rows(
+        cola / "augmented" / "CoLA" / "train.tsv", [["x", "0", "*", "man old the"], ["x", "1", "", SENTENCES[0]]]
+    )
+    more_texts(cola, "--task=cola", "--rows=augmented")
+    made = (cola / "more" / "CoLA" / "train.tsv").read_text().splitlines()
+    assert made[:2] == ["x\t0\t*\tman old the", f"x\t1\t\t{SENTENCES[0]}"] and len(made) > 2
