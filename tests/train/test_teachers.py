@@ -14,7 +14,7 @@ from tinybert_tf.train import distill_task as module
 from tinybert_tf.train import trainer as trainer_module
 from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
-from tinybert_tf.train.teachers import read_logits
+from tinybert_tf.train.logits_file import read_logits
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -228,7 +228,7 @@ def test_what_cannot_be_taught_is_refused(glue, tmp_path, changes, message):
 
 def test_several_teachers_of_tags_are_refused_before_one_of_them_predicts(tmp_path, make_directory, monkeypatch):
     (tmp_path / "words.conll").write_text("the O\nfilm B\n\nbad O\n\n")
-    monkeypatch.setattr(module, "scores_of", lambda *_: pytest.fail("no teacher is scored"))
+    monkeypatch.setattr(module, "score_of_teachers", lambda *_: pytest.fail("no teacher is scored"))
     teacher = make_directory("tagger", head="token_classification", label2id={"O": 0, "B": 1})
     files = {"task": "token_classification", "train_file": str(tmp_path / "words.conll"), "data_dir": None}
     files["dev_file"] = files["train_file"]

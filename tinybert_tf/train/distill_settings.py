@@ -18,6 +18,7 @@ from tinybert_tf.settings import (
     setting,
 )
 from tinybert_tf.train.gradual import PruningSettings
+from tinybert_tf.train.logits_file import TEACHER_LOGITS_HELP
 from tinybert_tf.train.reading import TEACHER_CACHE_HELP, TEACHER_CACHES
 from tinybert_tf.train.settings import (
     ADAPTIVE,
@@ -28,7 +29,6 @@ from tinybert_tf.train.settings import (
     RunSettings,
 )
 from tinybert_tf.train.student import BILSTM, INIT_HELP, is_loaded
-from tinybert_tf.train.teachers import TEACHER_LOGITS_HELP
 from tinybert_tf.train.training_set import AUGMENTED_HELP, check_augmented
 
 TEACHER_HELP = (

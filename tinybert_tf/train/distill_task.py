@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from tinybert_tf.bert import BertModel, BiLstmConfig, BiLstmModel
+from tinybert_tf.bert import BertModel, BiLstmModel
 from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
 from tinybert_tf.checkpoints.projections import Projection
 from tinybert_tf.data import TaskData
@@ -17,12 +17,12 @@ from tinybert_tf.distill import check_inputs, layer_map
 from tinybert_tf.distill.soft_map import LayerWeights, LearnedMapObjective
 from tinybert_tf.distribution import best_strategy, distributed, make_strategy
 from tinybert_tf.errors import InputError
-from tinybert_tf.evaluate.baseline import constant_score
 from tinybert_tf.evaluate.task_model import TaskModel
 from tinybert_tf.files import remove
 from tinybert_tf.settings import replace
 from tinybert_tf.train.distill_settings import TEACHER_HELP, DistillSettings
 from tinybert_tf.train.gradual import pruned_student
+from tinybert_tf.train.logits_file import check_rows, given_logits, read_logits
 from tinybert_tf.train.loss_scale import relative_weights
 from tinybert_tf.train.map_search import searched_map
 from tinybert_tf.train.map_trials import MapTrials, Start, TrialStage
@@ -30,22 +30,11 @@ from tinybert_tf.train.precision import Precision
 from tinybert_tf.train.reading import cache_folder
 from tinybert_tf.train.run import Run, finished_result, recorded
 from tinybert_tf.train.student import is_loaded, make_student, vocabulary_of
-from tinybert_tf.train.teachers import (
-    check_mean,
-    check_rows,
-    given_logits,
-    mean_of,
-    read_logits,
-    scores_of,
-    stand_in,
-)
+from tinybert_tf.train.teachers import check_mean, load_teachers, mean_of, score_of_teachers, stand_in
 from tinybert_tf.train.trainer import Trainer
 from tinybert_tf.train.training_set import SpanTrainingSet, TrainingSet, training_set
 
 logger = logging.getLogger(__name__)
-
-# With fewer dev examples a weak teacher cannot be told from chance.
-_ENOUGH_EXAMPLES = 30
 
 
 def distill_task(settings: DistillSettings) -> dict:
@@ -89,9 +78,9 @@ def _learn_layers(settings: DistillSettings, original: DistillSettings) -> dict:
     if len(settings.teachers) > 1:
         check_mean(data.task, settings)
         settings.check_learns_logits(data.task.kind)
-    teachers = _load_teachers(data, settings, precision)
+    teachers = load_teachers(data, settings, precision)
     first, teacher = teachers[0], teachers[0].model
-    teacher_score = _teacher_score(teachers, settings, earlier)
+    teacher_score = score_of_teachers(teachers, settings, earlier)
     training = training_set(original, first, has_teacher=True)
     shared = None
     if settings.examples.cache_dir and not settings.run.dry_run:
@@ -282,8 +271,8 @@ def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
             raise InputError("keeps no logits, which a teacher with another vocabulary needs", "teacher_cache", "none")
         elif not settings.run.dry_run:
             check_mean(data.task, settings)
-            teachers = _load_teachers(data, settings, precision)
-            teacher_score = _teacher_score(teachers, settings, earlier)
+            teachers = load_teachers(data, settings, precision)
+            teacher_score = score_of_teachers(teachers, settings, earlier)
             logits_of = mean_of(teachers, original, of_student.ids)
         found = {} if teacher_score is None else {"teacher_score": teacher_score}
         run = Run(original, dataclasses.asdict(precision) | found | {"buckets": training.buckets})
@@ -292,63 +281,6 @@ def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
         scores = _both_stages(trainer, teacher, data, None, settings, {})
         retention = scores[data.task.main_metric] / teacher_score if scores and teacher_score else None
         return trainer.finish(scores, teacher_score=teacher_score, retention=retention)
-
-
-def _load_teachers(data: TaskData, settings: DistillSettings, precision: Precision) -> list[TaskModel]:
-    """The networks that teach, each with its own vocabulary."""
-    loaded = []
-    for name in settings.teachers:
-        directory = _teacher_for(data, name)
-        model = load_model(
-            directory,
-            head=data.task.head,
-            dtype=precision.teacher_dtype,
-            strict_head=True,
-            classifier_activation=settings.matching.classifier_activation(data.task.head),
-        )
-        tokenizer = settings.data.open_tokenizer(directory)
-        loaded.append(TaskModel.of(model, tokenizer, data, settings.data.seq_len, source=directory))
-    return loaded
-
-
-def _teacher_score(teachers: Sequence[TaskModel], settings: DistillSettings, earlier: Mapping) -> float | None:
-    """The main dev score of the teachers' mean, which a resumed run has in its record; None in a dry run."""
-    if "teacher_score" in earlier or settings.run.dry_run:
-        return earlier.get("teacher_score")
-    return _checked_teacher(teachers[0].data, scores_of(teachers, settings), settings.allow_weak_teacher)
-
-
-def _teacher_for(data: TaskData, name: str) -> Path:
-    """The teacher's directory, if it has a head for the task."""
-    directory = resolve_directory(name, "--teacher")
-    config, head = read_config(directory)
-    if isinstance(config, BiLstmConfig):
-        raise InputError("is a BiLSTM; write its logits to a file and give it as `teacher_logits`", "teacher", name)
-    if head != data.task.head:
-        raise InputError(
-            f"has the head {head!r}, but task {data.task.name} needs {data.task.head!r}; fine-tune it first "
-            "(bin/finetune.py)",
-            "teacher",
-            name,
-        )
-    return directory
-
-
-def _checked_teacher(data: TaskData, scores: Mapping[str, float], allow_weak: bool) -> float:
-    """The teacher's main dev score; InputError if it is no better than a constant answer."""
-    main = data.task.main_metric
-    logger.info("teacher  dev  %s", "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
-    chance, examples = constant_score(data.task, data.dev)
-    if scores[main] > chance or allow_weak:
-        return scores[main]
-    message = (
-        f"the teacher's {main} on dev is {scores[main]:.4f}, and the best constant answer has {chance:.4f}: it has not "
-        "learned the task, or its labels are in another order"
-    )
-    if examples >= _ENOUGH_EXAMPLES:
-        raise InputError(f"{message}; fine-tune it (bin/finetune.py), or set `allow_weak_teacher`")
-    logger.warning("%s (%d examples)", message, examples)
-    return scores[main]
 
 
 def _both_stages(

@@ -22,6 +22,7 @@ from tinybert_tf.train import plan
 from tinybert_tf.train.averaging import AveragedWeights
 from tinybert_tf.train.card import place_name, write_card
 from tinybert_tf.train.fit import Evaluation, fit
+from tinybert_tf.train.logits_file import LogitsOf
 from tinybert_tf.train.optimizer import bert_adamw
 from tinybert_tf.train.precision import Precision
 from tinybert_tf.train.quantization import QuantizeAware
@@ -29,7 +30,6 @@ from tinybert_tf.train.reading import cache_folder
 from tinybert_tf.train.run import Run
 from tinybert_tf.train.settings import RunSettings
 from tinybert_tf.train.teacher_cache import TeacherCache
-from tinybert_tf.train.teachers import LogitsOf
 from tinybert_tf.train.training_set import Extra, SpanTrainingSet, TrainingSet
 
 logger = logging.getLogger(__name__)
