@@ -6,7 +6,8 @@ import logging
 import pytest
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.tokenizer_files import SPECIAL_TOKENS, AddedToken, Vocabulary, open_vocabulary, read_vocabulary
+from tinybert_tf.tokenizer_files import open_vocabulary, read_vocabulary
+from tinybert_tf.vocabulary import SPECIAL_TOKENS, AddedToken, Vocabulary
 
 WORDS = (*SPECIAL_TOKENS, "the", "film", "##s")
 

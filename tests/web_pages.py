@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tinybert_tf.data import load_task
-from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
+from tinybert_tf.vocabulary import SPECIAL_TOKENS
 
 WEB = Path(__file__).resolve().parents[1] / "tflite" / "web"
 

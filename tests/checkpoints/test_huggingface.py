@@ -16,7 +16,7 @@ from tinybert_tf.checkpoints import huggingface, load_model, read_config, save_m
 from tinybert_tf.checkpoints.load import read_checkpoint
 from tinybert_tf.checkpoints.weights import fill
 from tinybert_tf.errors import InputError
-from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
+from tinybert_tf.vocabulary import SPECIAL_TOKENS
 
 
 def edit_config(directory, **changes):

@@ -5,7 +5,7 @@ from tinybert_tf.data.spans import SpanFeatures
 from tinybert_tf.data.squad import Answer, SquadExample
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
-from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
+from tinybert_tf.vocabulary import SPECIAL_TOKENS
 
 WORDS = [f"w{number}" for number in range(60)]
 

@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
-from tinybert_tf.tokenizer_files import SPECIAL_TOKENS, AddedToken, Vocabulary, read_vocabulary
+from tinybert_tf.tokenizer_files import read_vocabulary
+from tinybert_tf.vocabulary import SPECIAL_TOKENS, AddedToken, Vocabulary
 
 
 def test_a_sentence_becomes_the_three_inputs(tokenizer):

@@ -7,7 +7,8 @@ import pytest
 
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
-from tinybert_tf.tokenizer_files import SPECIAL_TOKENS, Vocabulary, open_vocabulary
+from tinybert_tf.tokenizer_files import open_vocabulary
+from tinybert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 ODD_TEXTS = Path(__file__).with_name("odd_texts.tsv")
 LABELS = {"bad": 0, "good": 1, "so so": 2}

@@ -54,7 +54,7 @@ from tinybert_tf.export.writer.metadata import tokenizer_settings
 from tinybert_tf.files import atomic_write
 from tinybert_tf.prune.texts import split_texts
 from tinybert_tf.prune.vocabulary import choose_words, count_words
-from tinybert_tf.tokenizer_files import SPECIAL_TOKENS, AddedToken, Vocabulary
+from tinybert_tf.vocabulary import SPECIAL_TOKENS, AddedToken, Vocabulary
 
 _LETTERS = (
     "abcdefghijklmnopqrstuvwxyz0123456789\u00df\u0131\u03b1\u03b9\u03c1\u03c2\u03c3\u03c9\u0436"

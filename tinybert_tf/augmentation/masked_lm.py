@@ -11,7 +11,7 @@ from tinybert_tf.augmentation.words import OTHER, kind
 from tinybert_tf.bert import BertModel, build_model
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
-from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
+from tinybert_tf.vocabulary import SPECIAL_TOKENS
 
 # Upper bound of the difference of a position's float32 scores between two batch shapes, relative to the largest score
 # (measured: 1.3e-6, MiniLM). Float64 scores are rounded, so that equal ones stay equal.

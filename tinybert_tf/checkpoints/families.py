@@ -15,7 +15,7 @@ import numpy as np
 from tinybert_tf.bert import BertConfig
 from tinybert_tf.checkpoints.names import rows_of
 from tinybert_tf.errors import InputError
-from tinybert_tf.tokenizer_files import Vocabulary
+from tinybert_tf.vocabulary import Vocabulary
 from tinybert_tf.word_order import MPNET_SPECIAL_TOKENS, bert_order, mpnet_order
 
 _HEADS = {

@@ -16,7 +16,8 @@ from tinybert_tf.checkpoints.word_codes import write_codes
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write, read_json_object, system_error, write_json
 from tinybert_tf.presets import locate
-from tinybert_tf.tokenizer_files import Vocabulary, has_vocabulary, open_vocabulary
+from tinybert_tf.tokenizer_files import has_vocabulary, open_vocabulary
+from tinybert_tf.vocabulary import Vocabulary
 
 _PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
 # In the order in which they are looked for; an index lists the files that the tensors are in.

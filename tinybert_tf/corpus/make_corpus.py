@@ -30,8 +30,9 @@ from tinybert_tf.corpus.sources import Block, open_source, read_blocks
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import held, writing
 from tinybert_tf.processes import map_in_processes
-from tinybert_tf.tokenizer_files import FAST_FILE, SETTINGS_FILE, VOCABULARY_FILE, open_vocabulary, read_vocabulary
+from tinybert_tf.tokenizer_files import FAST_FILE, open_vocabulary, read_vocabulary
 from tinybert_tf.versions import version
+from tinybert_tf.vocabulary import SETTINGS_FILE, VOCABULARY_FILE
 
 _FURTHER = ("strip_accents", "normalization", "added_tokens_decoder")  # of tokenizer_config.json
 _PACKAGES = ("tinybert_tf", "tensorflow", "tensorflow-text", "numpy")

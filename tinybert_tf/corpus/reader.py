@@ -16,7 +16,7 @@ from tinybert_tf.corpus.masking import Masking, draw
 from tinybert_tf.corpus.shards import MANIFEST, SPLITS, UNFINISHED, id_type, read_records
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
-from tinybert_tf.tokenizer_files import SETTINGS_FILE, VOCABULARY_FILE
+from tinybert_tf.vocabulary import SETTINGS_FILE, VOCABULARY_FILE
 
 # Examples in memory to be shuffled; 32 MB of ids where they have 128 tokens.
 SHUFFLED_EXAMPLES = 1 << 17

@@ -19,7 +19,7 @@ from tinybert_tf.corpus.sources import Block
 from tinybert_tf.corpus.text import documents
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.files import parse_json_object, writing
-from tinybert_tf.tokenizer_files import Vocabulary
+from tinybert_tf.vocabulary import Vocabulary
 
 FEATURE = "word_ids"
 SPLITS = ("train", "held_out")

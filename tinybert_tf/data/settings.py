@@ -11,7 +11,8 @@ from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.presets import locate
 from tinybert_tf.settings import check_at_least_one, nested, setting
-from tinybert_tf.tokenizer_files import SIDES, open_vocabulary, read_vocabulary
+from tinybert_tf.tokenizer_files import open_vocabulary, read_vocabulary
+from tinybert_tf.vocabulary import SIDES
 
 TASK_HELP = "cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2, sample, custom or token_classification"
 DATA_DIR_HELP = "a folder of GLUE's or SQuAD's files as published; absent: TensorFlow Datasets"

@@ -10,7 +10,8 @@ import tensorflow_text as tf_text
 from tinybert_tf.data.mediapipe import MediaPipeWordPiece
 from tinybert_tf.errors import InputError
 from tinybert_tf.presets import locate
-from tinybert_tf.tokenizer_files import AddedToken, Vocabulary, open_vocabulary, read_vocabulary
+from tinybert_tf.tokenizer_files import open_vocabulary, read_vocabulary
+from tinybert_tf.vocabulary import AddedToken, Vocabulary
 
 # The tokenizer and the functions of datasets branch on Python values alone; AutoGraph's conversion would take most of the time
 # to their first batch.

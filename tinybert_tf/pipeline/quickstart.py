@@ -20,13 +20,13 @@ from tinybert_tf.pipeline.steps import Steps, data_files, open_devices
 from tinybert_tf.pipeline.summary import FILES, add_to_card, convert, measure, model_row, plot_attention_of
 from tinybert_tf.report import write_report
 from tinybert_tf.settings import compose, flat_values, nested, setting
-from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
 from tinybert_tf.train.distill_general import GeneralSettings, distill_general
 from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.finetune import FinetuneSettings, finetune
 from tinybert_tf.train.pretrain import PretrainSettings, pretrain
 from tinybert_tf.train.settings import ExampleSettings, RunSettings
+from tinybert_tf.vocabulary import SPECIAL_TOKENS
 
 logger = logging.getLogger(__name__)
 

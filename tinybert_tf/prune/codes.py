@@ -18,7 +18,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.export.writer.quantization import LARGEST, quantized
 from tinybert_tf.export.writer.rounding import feedback_of
 from tinybert_tf.prune.texts import Text, parts
-from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
+from tinybert_tf.vocabulary import SPECIAL_TOKENS
 
 # Vectors of a codebook, besides the one that is zero, and the most and the fewest dimensions of a group.
 CENTROIDS, _WIDEST, _NARROWEST = 255, 6, 3

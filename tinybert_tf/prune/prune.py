@@ -23,7 +23,7 @@ from tinybert_tf.prune.tables import check_same_words, with_positions, with_word
 from tinybert_tf.prune.target import Target, sizes_for
 from tinybert_tf.prune.texts import Text, feature_batches, parts, with_held_out
 from tinybert_tf.prune.vocabulary import Coverage, choose_words, count_words, coverage
-from tinybert_tf.tokenizer_files import Vocabulary
+from tinybert_tf.vocabulary import Vocabulary
 
 TEACHER = "teacher"
 # Rows that importance is measured on, and tokens that the regressions see: about ten times the unknowns of the largest

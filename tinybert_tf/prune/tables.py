@@ -7,7 +7,7 @@ import numpy as np
 from tinybert_tf.bert import BertModel, build_model
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
-from tinybert_tf.tokenizer_files import differing_settings
+from tinybert_tf.vocabulary import differing_settings
 
 
 def with_words(model: BertModel, kept: Sequence[int]) -> BertModel:

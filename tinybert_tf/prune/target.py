@@ -11,7 +11,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.export import benchmark, export_tflite
 from tinybert_tf.prune.sizes import Sizes
 from tinybert_tf.prune.vocabulary import indispensable
-from tinybert_tf.tokenizer_files import Vocabulary
+from tinybert_tf.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
-from tinybert_tf.tokenizer_files import SPECIAL_TOKENS
+from tinybert_tf.vocabulary import SPECIAL_TOKENS
 
 CONTINUATION = "##"
 # Of the entries that are to be dropped, the share that a round drops. Smaller shares gain less than 0.1% of the pieces.

@@ -18,12 +18,12 @@ from tinybert_tf.distribution import is_chief
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write, read_json_object, remove, write_json, writing
 from tinybert_tf.settings import flat_fields, flat_values
-from tinybert_tf.tokenizer_files import Vocabulary
 from tinybert_tf.train.checkpoint import CheckpointFolder, StageCheckpoint
 from tinybert_tf.train.inputs import check_inputs_of, input_states
 from tinybert_tf.train.plan import StagePlan
 from tinybert_tf.train.settings import FORMER_DEFAULTS
 from tinybert_tf.versions import version
+from tinybert_tf.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 

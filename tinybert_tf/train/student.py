@@ -15,8 +15,9 @@ from tinybert_tf.distill import check_inputs, check_pair, check_vocabulary, init
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write, writing
 from tinybert_tf.presets import PRESETS
-from tinybert_tf.tokenizer_files import FAST_FILE, VOCABULARY_FILE, differing_settings, open_vocabulary
+from tinybert_tf.tokenizer_files import FAST_FILE, open_vocabulary
 from tinybert_tf.train.reading import digest_of
+from tinybert_tf.vocabulary import VOCABULARY_FILE, differing_settings
 
 # "4xteacher" is 4 layers of the teacher's sizes.
 _LAYERS_OF_TEACHER = r"(\d+)xteacher"

@@ -12,8 +12,8 @@ from tinybert_tf.corpus import Corpus
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import check_at_least_one, check_positive, check_rate, setting
-from tinybert_tf.tokenizer_files import differing_settings
 from tinybert_tf.train.settings import RunSettings
+from tinybert_tf.vocabulary import differing_settings
 
 # Held-out examples of an evaluation, at most, and how many at a time.
 _HELD_OUT, _HELD_OUT_BATCH = 2048, 64

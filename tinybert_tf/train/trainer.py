@@ -17,7 +17,6 @@ from tinybert_tf.distill.rivals import Theseus
 from tinybert_tf.distill.soft_map import Annealing, LearnedMapObjective
 from tinybert_tf.distribution import all_reduce_sum, several_workers
 from tinybert_tf.errors import InputError
-from tinybert_tf.tokenizer_files import Vocabulary
 from tinybert_tf.train import plan
 from tinybert_tf.train.averaging import AveragedWeights
 from tinybert_tf.train.card import place_name, write_card
@@ -31,6 +30,7 @@ from tinybert_tf.train.run import Run
 from tinybert_tf.train.settings import RunSettings
 from tinybert_tf.train.teacher_cache import TeacherCache
 from tinybert_tf.train.training_set import Extra, SpanTrainingSet, TrainingSet
+from tinybert_tf.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 

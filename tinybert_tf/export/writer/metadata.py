@@ -24,7 +24,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.writer.flatbuffer import read_tflite
-from tinybert_tf.tokenizer_files import AddedToken, Vocabulary
+from tinybert_tf.vocabulary import AddedToken, Vocabulary
 
 BUFFER_NAME = b"TFLITE_METADATA"
 OWN_BUFFER_NAME = b"tinybert_tf"
