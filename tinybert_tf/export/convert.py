@@ -15,14 +15,14 @@ from tinybert_tf.checkpoints.grid import Grid, read_grid
 from tinybert_tf.checkpoints.load import read_checkpoint
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
-from tinybert_tf.export.sensitivity import with_sensitivity
+from tinybert_tf.export.calibration import calibrated, even_inputs
 from tinybert_tf.export.writer import flatbuffer, integrity, metadata
 from tinybert_tf.export.writer.bilstm import BiLstmWriter
 from tinybert_tf.export.writer.builder import ModelBuilder
-from tinybert_tf.export.writer.calibration import calibrate, spread, spread_rows
+from tinybert_tf.export.writer.calibration import spread
 from tinybert_tf.export.writer.graph import OUTPUT_NAMES, NetworkWriter
-from tinybert_tf.export.writer.quantization import QUANTIZE_MODES, RANGE_TEXTS, Calibration, QuantizationMode
-from tinybert_tf.export.writer.smoothing import input_scaling, smoothed
+from tinybert_tf.export.writer.quantization import QUANTIZE_MODES, Calibration, QuantizationMode
+from tinybert_tf.export.writer.smoothing import smoothed
 from tinybert_tf.export.writer.text_input import write_with_tokenizer
 from tinybert_tf.export.writer.weights import VECTORS, FoldedBert, folded_weights
 from tinybert_tf.files import atomic_write
@@ -191,22 +191,16 @@ def _calibrated(
     tokenizer: Tokenizer,
     seq_len: int,
 ) -> tuple[FoldedBert, Calibration | None]:
-    """The network with even inputs, and what it computes on example texts; without texts as it is and None."""
-    has_texts = bool(texts) and mode.integer_weights
-    features = _example_features(texts, tokenizer, seq_len, mode.example_texts) if has_texts else None
+    """The network with even inputs, and what it computes on example texts; without texts, or a use for them, None."""
     scaling = grid and grid.scaling
-    if has_texts and grid is None:
-        seen = calibrate(model.config, network, head, spread_rows(features, RANGE_TEXTS))
-        scaling = input_scaling(network, seen, mode.static)
-    if scaling is not None:
-        network = smoothed(network, scaling)
-    if not has_texts:
-        return network, None
-    calibration = calibrate(model.config, network, head, features, mode.static)
+    if not texts or not mode.integer_weights:
+        return network if scaling is None else smoothed(network, scaling), None
+    features = _example_features(texts, tokenizer, seq_len, mode.example_texts)
+    if grid is None:
+        scaling = even_inputs(model, network, head, mode, features)
     # Weights that were trained for these integers stay as they are.
-    if mode.has_int4 and (grid is None or QUANTIZE_MODES[grid.mode].embeddings != mode.embeddings):
-        calibration = with_sensitivity(calibration, model, features, scaling, network.first_token_layer, head)
-    return network, calibration
+    has_integers = grid is not None and QUANTIZE_MODES[grid.mode].embeddings == mode.embeddings
+    return calibrated(model, network, head, mode, features, scaling, has_integers)
 
 
 def _grid_for(quantize: str, directory: Path, model: BertModel | BiLstmModel) -> Grid | None:

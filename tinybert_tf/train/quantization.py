@@ -20,18 +20,15 @@ from tinybert_tf.bert import INPUT_NAMES, BertModel
 from tinybert_tf.checkpoints.grid import MODES, Grid, InputScaling, write_grid
 from tinybert_tf.checkpoints.word_codes import codes_of
 from tinybert_tf.errors import InputError
-from tinybert_tf.export.sensitivity import with_sensitivity
-from tinybert_tf.export.writer.calibration import calibrate, spread_rows
+from tinybert_tf.export.calibration import calibrated, even_inputs
 from tinybert_tf.export.writer.dense import FEWEST_QUANTIZED
 from tinybert_tf.export.writer.quantization import (
     CLIPPING,
     INTEGER_BITS,
     LARGEST,
     QUANTIZE_MODES,
-    RANGE_TEXTS,
     quantized,
 )
-from tinybert_tf.export.writer.smoothing import input_scaling, smoothed
 from tinybert_tf.export.writer.weights import folded_weights
 from tinybert_tf.train.coded_table import CodedTable
 
@@ -115,21 +112,16 @@ class QuantizeAware(keras.callbacks.Callback):
         Args:
             texts: batches of features, int [B, S]; the first rows are used, as many as the mode reads for a file.
         """
-        config, head, mode = self._model.config, self._model.head, QUANTIZE_MODES[self.mode]
+        model, mode = self._model, QUANTIZE_MODES[self.mode]
         features = _first_rows(texts, mode.example_texts)
         if self._table is not None:
             self._table.count(texts)
-        network = folded_weights(self._model)
-        ranges = calibrate(config, network, head, spread_rows(features, RANGE_TEXTS))
-        chosen_scaling = input_scaling(network, ranges, mode.static)
-        for layer, chosen in zip(self._scaling, chosen_scaling, strict=True):
+        network = folded_weights(model)
+        scaling = even_inputs(model, network, model.head, mode, features)
+        _, calibration = calibrated(model, network, model.head, mode, features, scaling)
+        for layer, chosen in zip(self._scaling, scaling, strict=True):
             for variable, factors in zip(layer, chosen, strict=True):
                 variable.assign(factors)
-        calibration = calibrate(config, smoothed(network, chosen_scaling), head, features)
-        if mode.has_int4:
-            calibration = with_sensitivity(
-                calibration, self._model, features, chosen_scaling, network.first_token_layer
-            )
         for weight, scales in zip(self._weights, self._scales, strict=True):
             if weight.name is None:
                 values = weight.variable.numpy()
