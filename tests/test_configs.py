@@ -1,10 +1,13 @@
 """Every configuration file sets known settings to values that they take, and says how to use it."""
 
+import contextlib
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tinybert_tf.augmentation import AugmentSettings
 from tinybert_tf.data import get_task
 from tinybert_tf.pipeline.compare import CompareSettings
 from tinybert_tf.pipeline.run_task import RunTaskSettings
@@ -26,6 +29,7 @@ SETTINGS = {
     "distill_task": DistillSettings,
     "distill_general": GeneralSettings,
     "finetune": FinetuneSettings,
+    "augment": AugmentSettings,
 }
 
 
@@ -33,6 +37,14 @@ def check(settings, values):
     fields = {name: str(field.type) for name, field in flat_fields(type(settings)).items()}
     for name, value in values.items():
         assert not isinstance(value, str) or "str" in fields[name], f"{name} must be a number"
+
+
+def number(text: str) -> int | float | str:
+    """A flag's value: YAML takes 3e-5 for text."""
+    value = yaml.safe_load(text)
+    with contextlib.suppress(ValueError):
+        return value if isinstance(value, int) else float(text)
+    return value
 
 
 @pytest.mark.parametrize("path", [*TASKS, *FULL_SIZE, *GENERAL, *METHODS], ids=lambda path: path.stem)
@@ -50,6 +62,27 @@ def test_a_configuration_says_how_to_run_it_and_what_is_proven(path):
     )
     required = {name: value for name, value in required.items() if name in flat_fields(SETTINGS[program])}
     check(compose(SETTINGS[program], **required | values), values)
+
+
+@pytest.mark.parametrize("path", FULL_SIZE, ids=lambda path: path.stem)
+def test_the_commands_of_a_full_size_recipe_have_settings_that_there_are(path):
+    text = path.read_text().replace(" \\\n#", "")
+    commands = [shlex.split(line[1:]) for line in text.splitlines() if line.startswith("#   python ")]
+    outputs = set()
+    for _, program, *flags in commands:
+        assert (CONFIGS.parent / program).is_file()
+        values = dict(flag.removeprefix("--").split("=", 1) for flag in flags)
+        assert values["task"] == path.stem if "task" in values else "config_file" in values
+        for name in ("teacher", "rows", "augmented_data_dir"):
+            assert name not in values or values[name].removesuffix("/model") in outputs, f"{name} is made by no command"
+        outputs.add(values["output_dir"])
+        if program.startswith("bin/"):
+            values = {name: number(value) for name, value in values.items()}
+            config = CONFIGS.parent / values.pop("config_file", "")
+            given = yaml.safe_load(config.read_text()) if config.is_file() else {}
+            settings = SETTINGS[Path(program).stem]
+            check(compose(settings, **given | values), given)
+    assert commands[-1][1] == "bin/run_task.py"
 
 
 @pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)
