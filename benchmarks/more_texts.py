@@ -9,7 +9,7 @@ a new row is the task's first one and means nothing.
 CoLA gets sentences of the other tasks and of a corpus, sentences with one or two words out of order, and two of CoLA's
 sentences spliced at a word that both have. MNLI and RTE get premises with the hypotheses of other rows about the same things,
 hypotheses with a negation, number or opposite exchanged, clauses of premises, and the pairs of other tasks. MRPC and QQP get the
-pairs of other tasks. No row of the task's dev set is written, and no row twice.
+pairs of other tasks. No new row is one of the dev set (for MNLI and RTE: of either), and none is written twice.
 """
 
 import collections
@@ -24,7 +24,7 @@ import measuring  # noqa: F401  # finds the package beside this folder
 from absl import app, flags
 
 from tinybert_tf.augmentation.layout import Layout
-from tinybert_tf.data import Example, TaskData, load_task
+from tinybert_tf.data import Example, load_task
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write
 
@@ -67,8 +67,8 @@ _RARE = 60  # rows at most in which a word tells what a pair is about
 class Rows:
     """New rows of a task, each once and none of the dev set's."""
 
-    def __init__(self, data: TaskData, known: Iterable[Pair]):
-        self._seen = {_key(pair) for pair in itertools.chain(known, _pairs(data.dev))}
+    def __init__(self, known: Iterable[Pair]):
+        self._seen = {_key(pair) for pair in known}
         self.new: list[Pair] = []
 
     def take(self, name: str, rows: Iterable[Pair], most: int, words: tuple[int, int] = (1, 100)) -> list[Pair]:
@@ -107,17 +107,19 @@ def disordered(text: str, rng: random.Random) -> str | None:
 
 def spliced(sentences: Sequence[str], rng: random.Random) -> Iterator[str]:
     """The beginning of one sentence and the end of another, joined at a word inside both."""
-    places = collections.defaultdict(list)
-    for sentence in sentences:
-        words = sentence.split()
-        for place in range(1, len(words) - 1):
-            places[words[place].lower()].append(words[place:])
-    for sentence in rng.sample(sentences, len(sentences)):
-        words = sentence.split()
-        shared = [place for place in range(1, len(words) - 1) if len(places[words[place].lower()]) > 1]
-        if shared:
-            place = rng.choice(shared)
-            yield " ".join(words[:place] + rng.choice(places[words[place].lower()]))
+    words = [sentence.split() for sentence in sentences]
+    places = collections.defaultdict(list)  # word -> (sentence, place)
+    for number, own in enumerate(words):
+        for place in range(1, len(own) - 1):
+            places[own[place].lower()].append((number, place))
+    for number in rng.sample(range(len(words)), len(words)):
+        own = words[number]
+        joints = [(place, places[own[place].lower()]) for place in range(1, len(own) - 1)]
+        joints = [(place, others) for place, others in joints if any(other != number for other, _ in others)]
+        if joints:
+            place, others = rng.choice(joints)
+            other, behind = rng.choice([found for found in others if found[0] != number])
+            yield " ".join(own[:place] + words[other][behind:])
 
 
 def opposed(text: str, rng: random.Random) -> str | None:
@@ -130,7 +132,7 @@ def opposed(text: str, rng: random.Random) -> str | None:
         before, behind = words[:place], words[place + 1 :]
         if word == "not":
             changes.append(lambda before=before, behind=behind: before + behind)
-        elif word in _AUXILIARY and place > 0:
+        elif word in _AUXILIARY and place > 0 and words[place + 1 : place + 2] != ["not"]:
             changes.append(lambda before=before, given=given, behind=behind: [*before, given, "not", *behind])
         if word in _OPPOSITES:
             changes.append(lambda before=before, new=_OPPOSITES[word] + end, behind=behind: [*before, new, *behind])
@@ -140,13 +142,13 @@ def opposed(text: str, rng: random.Random) -> str | None:
     if not changes:
         return None
     changed = rng.choice(changes)()
-    return " ".join([changed[0].capitalize(), *changed[1:]]) if changed and changed != words else None
+    return " ".join([changed[0][0].upper() + changed[0][1:], *changed[1:]]) if changed and changed != words else None
 
 
 def clauses(text: str) -> list[str]:
     """The clauses of a text of several, 4 to 25 words each, with a capital at the beginning."""
     parts = [part.strip(" ,;") for part in _CLAUSE_END.split(text)]
-    return [part[0].upper() + part[1:] for part in parts if 4 <= len(part.split()) <= 25 and part != text]
+    return [part[0].upper() + part[1:] for part in parts if 4 <= len(part.split()) <= 25 and part != text.strip(" ,;")]
 
 
 def crossed(pairs: Sequence[tuple[str, str]], rng: random.Random, each: int = 2) -> Iterator[tuple[str, str]]:
@@ -182,11 +184,19 @@ def for_cola(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None:
     rows.take("CoLA's, out of order", ((text, None) for text in changed if text), 40_000, (3, 18))
     changed = (disordered(text, rng) for text, _ in reversed(taken))
     rows.take("others, out of order", ((text, None) for text in changed if text), 21_000, (3, 18))
-    rows.take("CoLA's, spliced", ((text, None) for text in spliced(sentences * 2, rng)), 12_000, (3, 18))
+    rows.take(
+        "CoLA's, spliced",
+        ((text, None) for text in itertools.chain(spliced(sentences, rng), spliced(sentences, rng))),
+        12_000,
+        (3, 18),
+    )
 
 
 def for_entailment(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None:
-    both = [*own, *_split("rte", "train"), *_split("rte", "test")]
+    test = _split("rte", "test")
+    both = [*own, *test] if FLAGS.task == "rte" else [*own, *_split("rte", "train"), *test]
+    if FLAGS.task == "rte":
+        rows.take("of RTE's test set", test, len(test))
     rows.take("of other tasks", _other_tasks(("rte", "stsb", "mrpc", "qqp"), ("train", "test"), 3_000), 17_000)
     rows.take("hypotheses of other rows", crossed(both, rng, 3), 16_000)
     shuffled = rng.sample(both, len(both))
@@ -210,8 +220,10 @@ WRITERS = {
 }
 
 
-def _key(pair: Pair) -> tuple[str, str]:
-    return pair[0].lower(), (pair[1] or "").lower()
+def _key(pair: Pair) -> tuple[str, ...]:
+    """What two rows that say the same have in common; the sides of a paraphrase may be exchanged."""
+    texts = [(text or "").lower() for text in pair]
+    return tuple(sorted(texts) if FLAGS.task in ("mrpc", "qqp") else texts)
 
 
 def _pairs(split: Iterable[Example]) -> Iterator[Pair]:
@@ -219,10 +231,9 @@ def _pairs(split: Iterable[Example]) -> Iterator[Pair]:
 
 
 def _split(task: str, split: str) -> list[Pair]:
-    """The texts of a split, none where the folder lacks it or the task whose texts are made has it already."""
+    """The texts of a task's train, dev or test set; none where the folder lacks it."""
     try:
-        data = load_task(task, FLAGS.data_dir)
-        return list(_pairs(data.train if split == "train" else data.test))
+        return list(_pairs(getattr(load_task(task, FLAGS.data_dir), split)))
     except InputError as error:
         print(f"without {task}'s {split} set: {error}")
         return []
@@ -246,11 +257,15 @@ def _corpus_sentences() -> list[str]:
 
 def main(argv: list[str]) -> None:
     del argv
+    if FLAGS.corpus is not None and FLAGS.task != "cola":
+        raise app.UsageError(f"--corpus is read for CoLA alone, not for --task={FLAGS.task}")
     data = load_task(FLAGS.task, FLAGS.data_dir)
     begun = load_task(FLAGS.task, FLAGS.rows) if FLAGS.rows else data
     layout = Layout.of(begun, FLAGS.rows or FLAGS.data_dir)
     kept = list(layout.rows())
-    rows = Rows(data, (_key((row.example.text, row.example.text_pair)) for row in kept))
+    held_out = ("mnli", "rte") if FLAGS.task in ("mnli", "rte") else (FLAGS.task,)
+    known = itertools.chain(_pairs(row.example for row in kept), *(_split(task, "dev") for task in held_out))
+    rows = Rows(known)
     WRITERS[FLAGS.task](rows, list(_pairs(data.train)), random.Random(FLAGS.seed))
     label = (data.task.labels or ("0",))[0]
     lines = [layout.line(row.fields) for row in kept]

@@ -9,7 +9,8 @@ from tinybert_tf.checkpoints import load_model
 from tinybert_tf.checkpoints.grid import InputScaling
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
-from tinybert_tf.export import convert, export_tflite, sensitivity
+from tinybert_tf.export import calibration as calibration_module
+from tinybert_tf.export import export_tflite, sensitivity
 from tinybert_tf.export.classifier import TFLiteClassifier
 from tinybert_tf.export.sensitivity import answers, measure_sensitivity, with_sensitivity
 from tinybert_tf.export.writer.quantization import Calibration, SeenInput
@@ -163,7 +164,7 @@ def test_the_answers_of_a_file_are_nearer(model_dir, tmp_path, monkeypatch, mode
     expected = np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True)
     for is_measured in (True, False):
         if not is_measured:
-            monkeypatch.setattr(convert, "with_sensitivity", lambda calibration, *_: calibration)
+            monkeypatch.setattr(calibration_module, "with_sensitivity", lambda calibration, *_: calibration)
         path = tmp_path / f"{is_measured}.tflite"
         export_tflite(directory, path, seq_len=12, quantize=mode, calibration_texts=TEXTS)
         errors.append(np.square(TFLiteClassifier(path).predict(TEXTS) - expected).sum())
