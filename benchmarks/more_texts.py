@@ -59,8 +59,8 @@ _SENTENCE_END = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
 _CLAUSE_END = re.compile(
     r"(?<=[.?!;])\s+|,\s+(?=(?:and|but|which|who|because|although|while|so)\b)|\s+(?=because |although |while |but )"
 )
-# What a reader of lines may take for the end of a row, and quotes, which GLUE's files do not escape.
-_UNWANTED = re.compile(r'["\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]')
+# What a reader of lines may take for the end of a row or a field.
+_UNWANTED = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 _RARE = 60  # rows at most in which a word tells what a pair is about
 
 
