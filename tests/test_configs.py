@@ -25,7 +25,7 @@ METHODS = sorted(
 )
 COMPARISONS = sorted((CONFIGS / "compare").glob("*.yaml"))
 # What a recipe begins with that another one made.
-FINISHED = {"runs/full_size/mnli/prediction/model"}
+FINISHED = {"runs/between/mnli/model"}
 SETTINGS = {
     "run_task": RunTaskSettings,
     "distill_task": DistillSettings,
