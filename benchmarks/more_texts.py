@@ -17,7 +17,7 @@ import itertools
 import math
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import measuring  # noqa: F401  # finds the package beside this folder
@@ -125,24 +125,24 @@ def spliced(sentences: Sequence[str], rng: random.Random) -> Iterator[str]:
 def opposed(text: str, rng: random.Random) -> str | None:
     """A text with a negation put in or left out, a number changed, or a word exchanged for its opposite."""
     words = text.split()
-    changes: list[Callable[[], list[str]]] = []
+    changes: list[tuple[int, list[str]]] = []  # place, and what stands there instead
     for place, given in enumerate(words):
-        word = given.lower().strip(".,;:?!")
-        end = given[len(given.rstrip(".,;:?!")) :]
-        before, behind = words[:place], words[place + 1 :]
+        word, bare = given.lower().strip(".,;:?!"), given.rstrip(".,;:?!")
+        end = given[len(bare) :]
         if word == "not":
-            changes.append(lambda before=before, behind=behind: before + behind)
+            changes.append((place, []))
         elif word in _AUXILIARY and place > 0 and words[place + 1 : place + 2] != ["not"]:
-            changes.append(lambda before=before, given=given, behind=behind: [*before, given, "not", *behind])
+            changes.append((place, [given, "not"]))
         if word in _OPPOSITES:
-            changes.append(lambda before=before, new=_OPPOSITES[word] + end, behind=behind: [*before, new, *behind])
+            changes.append((place, [_OPPOSITES[word] + end]))
         if word in _NUMBERS or re.fullmatch(r"\d{1,4}", word):
-            new = str(int(word) + rng.choice((1, 2, 10))) if word.isdigit() else rng.choice(_NUMBERS)
-            changes.append(lambda before=before, new=new + end, behind=behind: [*before, new, *behind])
+            number = str(int(word) + rng.choice((1, 2, 10))) if word.isdigit() else rng.choice(_NUMBERS)
+            changes.append((place, [number + end]))
     if not changes:
         return None
-    changed = rng.choice(changes)()
-    return " ".join([changed[0][0].upper() + changed[0][1:], *changed[1:]]) if changed and changed != words else None
+    place, new = rng.choice(changes)
+    changed = " ".join([*words[:place], *new, *words[place + 1 :]])
+    return changed[0].upper() + changed[1:] if changed and changed != " ".join(words) else None
 
 
 def clauses(text: str) -> list[str]:
@@ -184,12 +184,8 @@ def for_cola(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None:
     rows.take("CoLA's, out of order", ((text, None) for text in changed if text), 40_000, (3, 18))
     changed = (disordered(text, rng) for text, _ in reversed(taken))
     rows.take("others, out of order", ((text, None) for text in changed if text), 21_000, (3, 18))
-    rows.take(
-        "CoLA's, spliced",
-        ((text, None) for text in itertools.chain(spliced(sentences, rng), spliced(sentences, rng))),
-        12_000,
-        (3, 18),
-    )
+    joined = itertools.chain(spliced(sentences, rng), spliced(sentences, rng))
+    rows.take("CoLA's, spliced", ((text, None) for text in joined), 12_000, (3, 18))
 
 
 def for_entailment(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None:
@@ -243,10 +239,7 @@ def _other_tasks(tasks: Sequence[str], splits: Sequence[str] = ("train",), most:
     for task in tasks:
         if task != FLAGS.task:
             for split in splits:
-                if (
-                    split == "train" or task != "qqp"
-                ):  # most of QQP's test set has labels drawn by chance, and others' texts
-                    yield from _split(task, split)[:most]
+                yield from _split(task, split)[:most]
 
 
 def _corpus_sentences() -> list[str]:

@@ -94,13 +94,9 @@ class Vocabulary:
         (Path(directory) / VOCABULARY_FILE).write_bytes(self.content())
         write_json(Path(directory) / SETTINGS_FILE, self.settings(max_length) | settings)
 
-    def content(self) -> bytes:
-        """The contents of vocab.txt."""
-        return "".join(f"{word}\n" for word in self.words).encode("utf-8")
-
-    def settings(self, max_length: int | None = None) -> dict[str, Any]:
-        """The contents of tokenizer_config.json."""
-        settings: dict[str, Any] = {"tokenizer_class": "BertTokenizer", "do_lower_case": self.lower_case}
+    def unusual_settings(self) -> dict[str, Any]:
+        """How texts are prepared otherwise than BERT's tokenizer does by default, under the names of tokenizer_config.json."""
+        settings: dict[str, Any] = {}
         if self.strip_accents != self.lower_case:
             settings["strip_accents"] = self.strip_accents
         if self.truncation_side != "right":
@@ -108,6 +104,16 @@ class Vocabulary:
         if self.normalization != "bert":
             # transformers does not read it; strip_accents is an approximation.
             settings["normalization"] = self.normalization
+        return settings
+
+    def content(self) -> bytes:
+        """The contents of vocab.txt."""
+        return "".join(f"{word}\n" for word in self.words).encode("utf-8")
+
+    def settings(self, max_length: int | None = None) -> dict[str, Any]:
+        """The contents of tokenizer_config.json."""
+        settings: dict[str, Any] = {"tokenizer_class": "BertTokenizer", "do_lower_case": self.lower_case}
+        settings |= self.unusual_settings()
         if max_length:
             settings["model_max_length"] = max_length
         if self.added:

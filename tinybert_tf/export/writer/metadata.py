@@ -176,13 +176,7 @@ def tokenizer_settings(vocabulary: Vocabulary) -> dict[str, Any]:
 
     The tokenizers in tflite/android and tflite/web read it.
     """
-    settings: dict[str, Any] = {"lower_case": vocabulary.lower_case}
-    if vocabulary.strip_accents != vocabulary.lower_case:
-        settings["strip_accents"] = vocabulary.strip_accents
-    if vocabulary.truncation_side != "right":
-        settings["truncation_side"] = vocabulary.truncation_side
-    if vocabulary.normalization != "bert":
-        settings["normalization"] = vocabulary.normalization
+    settings = {"lower_case": vocabulary.lower_case} | vocabulary.unusual_settings()
     if vocabulary.added:
         settings["added_tokens"] = [[t.content, t.normalized, t.single_word] for t in vocabulary.added]
     return settings
