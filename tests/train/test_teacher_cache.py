@@ -15,6 +15,7 @@ from tinybert_tf.distill import Distiller, TinyBertObjective
 from tinybert_tf.distill.networks import reader
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import compose, replace
+from tinybert_tf.train import teacher_cache
 from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.teacher_cache import TeacherCache
@@ -118,6 +119,41 @@ def test_only_missing_rows_are_computed(setting, tmp_path, monkeypatch):
     (again.folder / "logits").write_bytes(b"")  # damaged: everything is computed again
     TeacherCache(tmp_path / "cache", shards, distiller.teacher_reader).compute()
     assert len(written) == 2 * shards.rows - 10
+
+
+def test_an_interrupted_computation_keeps_what_is_done_and_no_more(setting, tmp_path, monkeypatch):
+    shards, make = setting
+    reader = make(TinyBertObjective.prediction()).teacher_reader
+    monkeypatch.setattr(teacher_cache, "_BATCH_SIZE", 4)
+    batches = []
+
+    def write(self, name, rows, values):
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        batches.append(rows)
+        _write(self, name, rows, values)
+
+    _write = TeacherCache._write
+    monkeypatch.setattr(TeacherCache, "_write", write)
+    with pytest.raises(KeyboardInterrupt):
+        TeacherCache(tmp_path, shards, reader).compute()
+    assert sorted(np.flatnonzero(TeacherCache(tmp_path, shards, reader)._known)) == sorted(np.concatenate(batches))
+
+
+def test_rows_are_known_only_after_their_values_are_on_the_disk(setting, tmp_path, monkeypatch):
+    shards, make = setting
+    cache = TeacherCache(tmp_path, shards, make(TinyBertObjective.prediction()).teacher_reader)
+    known_before = []
+    flush = np.memmap.flush
+
+    def recorded(array):
+        if array is cache._files["logits"]:
+            known_before.append(int(cache._known.sum()))
+        flush(array)
+
+    monkeypatch.setattr(np.memmap, "flush", recorded)
+    cache.compute()
+    assert known_before == [0] and cache._known.all()
 
 
 def test_other_weights_are_another_cache(setting, tmp_path):

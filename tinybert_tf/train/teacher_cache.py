@@ -27,7 +27,7 @@ from tinybert_tf.files import atomic_write, remove
 
 logger = logging.getLogger(__name__)
 
-_BATCH_SIZE, _PROGRESS_SECONDS = 64, 10.0
+_BATCH_SIZE, _SAVE_SECONDS = 64, 10.0
 # Disk space that is left free, at most.
 _SPARE_BYTES = 1 << 30
 # "auto" keeps states from this many passes on and up to this size, which the page cache holds: reading them from memory costs a
@@ -94,20 +94,32 @@ class TeacherCache:
         missing = missing[np.argsort(self.shards.lengths[missing], kind="stable")]
         signature = {name: tf.TensorSpec([None, None], tf.int32) for name in INPUT_NAMES}
         forward = tf.function(self._teacher, input_signature=[signature], autograph=False)
-        begun = shown = time.perf_counter()
-        for place in range(0, len(missing), _BATCH_SIZE):
-            numbers = missing[place : place + _BATCH_SIZE]
-            features, *_ = self.shards.batch(numbers, len(numbers), length_buckets(self.shards.seq_len))
-            for name, values in forward(features).items():
-                self._write(name, numbers, values.numpy())
-            self._known[numbers] = 1  # after the values: what is known is whole
-            if (now := time.perf_counter()) - shown >= _PROGRESS_SECONDS:
-                shown, done = now, place + len(numbers)
-                rate = done / (now - begun)
-                logger.info(
-                    "teacher  %d/%d rows  %.0f examples/s  %.1f min left",
-                    done, len(missing), rate, (len(missing) - done) / rate / 60,
-                )  # fmt: skip
+        begun = saved_at = time.perf_counter()
+        done = saved = 0
+        try:
+            while done < len(missing):
+                numbers = missing[done : done + _BATCH_SIZE]
+                features, *_ = self.shards.batch(numbers, len(numbers), length_buckets(self.shards.seq_len))
+                for name, values in forward(features).items():
+                    self._write(name, numbers, values.numpy())
+                done += len(numbers)
+                if (now := time.perf_counter()) - saved_at >= _SAVE_SECONDS:
+                    self._save(missing[saved:done])
+                    saved_at, saved = now, done
+                    rate = done / (now - begun)
+                    logger.info(
+                        "teacher  %d/%d rows  %.0f examples/s  %.1f min left",
+                        done, len(missing), rate, (len(missing) - done) / rate / 60,
+                    )  # fmt: skip
+        finally:
+            self._save(missing[saved:done])
+
+    def _save(self, numbers: np.ndarray) -> None:
+        """Marks rows as known after their values are on the disk: what is known is whole, also when the machine goes down."""
+        for values in self._files.values():
+            values.flush()
+        self._known[numbers] = 1
+        self._known.flush()
 
     def features(self) -> dict[str, Callable[[np.ndarray, int], np.ndarray]]:
         """The outputs as further features of batches, for `TokenShards.batches`; a `Distiller` uses them in place of its
