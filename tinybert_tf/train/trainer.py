@@ -1,6 +1,5 @@
 """One network that learns a task: its training set, its evaluation, and the stages that it goes through."""
 
-import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from tinybert_tf.train import plan
 from tinybert_tf.train.averaging import AveragedWeights
 from tinybert_tf.train.card import place_name, write_card
 from tinybert_tf.train.fit import Evaluation, fit
+from tinybert_tf.train.kept_weights import KeptWeights
 from tinybert_tf.train.logits_file import LogitsOf
 from tinybert_tf.train.optimizer import bert_adamw
 from tinybert_tf.train.precision import Precision
@@ -205,45 +205,40 @@ class Trainer:
         batches, steps = self.training.batches(epochs, self.settings.max_steps, extra)
         self.steps += steps
         trained.compile(self.precision.optimizer(bert_adamw(learning_rate, steps)), **compiling)
-        around, state = [], []
-        aware = None
-        if self.quantize_aware:
-            aware = QuantizeAware(self.model, self.quantize_aware, self.train_integers)
-            # A checkpoint has what it chooses.
-            if self.run.plan is None and not self.run.steps_done(stage):
-                aware.start_from(self.training.texts())
-            around, state = [aware], [*aware.state]
-        average = AveragedWeights(self.model, self.weight_averaging) if self.weight_averaging else None
-        if average is not None:  # of the weights before they are rounded, as `aware` leaves them behind a step
-            around, state = [*around, average], [*state, *average.state]
-
-        @contextlib.contextmanager
-        def as_kept():
-            """The network as it is scored and saved: averaged, then rounded."""
-            nothing = contextlib.nullcontext()
-            with average.averaged() if average else nothing, aware.rounded() if aware else nothing:
-                yield
+        kept = self._kept_weights(stage)
 
         def evaluate() -> dict[str, float]:
-            with as_kept():
+            with kept.in_network():
                 return self.evaluate()
 
         def save(name: str) -> None:
-            with as_kept():
-                self.run.save(self.model, name, self.tokenizer_from, also=aware and aware.mark)
+            with kept.in_network():
+                self.run.save(self.model, name, self.tokenizer_from, also=kept.mark)
 
         evaluation = Evaluation(
             self.run, stage, evaluate, lambda: save("model"), steps, self.evaluations, before_training=self.has_learned
         )
         self._fit(
-            stage, trained, batches, steps, frozen=frozen, evaluation=evaluation, around_steps=around, state=state
-        )
+            stage, trained, batches, steps, frozen=frozen, evaluation=evaluation, around_steps=kept.callbacks,
+            state=kept.state,
+        )  # fmt: skip
         save("last")
         if evaluation.best_step == 0:
             logger.warning(
                 "%s  no step was better on dev than the start, which is kept; try a lower learning rate", stage
             )
         return evaluation.best
+
+    def _kept_weights(self, stage: str) -> KeptWeights:
+        rounding = average = None
+        if self.quantize_aware:
+            rounding = QuantizeAware(self.model, self.quantize_aware, self.train_integers)
+            # A checkpoint has what it chooses.
+            if self.run.plan is None and not self.run.steps_done(stage):
+                rounding.start_from(self.training.texts())
+        if self.weight_averaging:
+            average = AveragedWeights(self.model, self.weight_averaging)
+        return KeptWeights(rounding, average)
 
     def teacher_outputs(self, stage: str, distiller: Distiller, epochs: float, max_steps: int | None) -> Extra | None:
         """Features with the teacher's outputs for all examples of a stage, computed here; None where each step computes them.
