@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from tinybert_tf.checkpoints.grid import MODES
+from tinybert_tf.checkpoints.rounding import MODES
 from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import (
@@ -18,7 +18,6 @@ from tinybert_tf.settings import (
     setting,
 )
 from tinybert_tf.train.gradual import PruningSettings
-from tinybert_tf.train.logits_file import TEACHER_LOGITS_HELP
 from tinybert_tf.train.reading import TEACHER_CACHE_HELP, TEACHER_CACHES
 from tinybert_tf.train.settings import (
     ADAPTIVE,
@@ -49,7 +48,11 @@ class DistillSettings:
     augmented_data_dir: str | None = setting(None, AUGMENTED_HELP)
     teacher: str = setting("", TEACHER_HELP)
     teacher_weights: str | None = setting(None, "of several teachers, separated by commas; absent: equal")
-    teacher_logits: str | None = setting(None, TEACHER_LOGITS_HELP)
+    teacher_logits: str | None = setting(
+        None,
+        "a .npy, .tsv or .jsonl file with the logits of a teacher for each row of the training set, in its order; no teacher "
+        "runs. A .tsv has the labels for a header, a line of .jsonl is {label: logit}, a .npy has the task's order of labels",
+    )
     student: str = setting(
         "tinybert4", "a model directory, or a size: a name, LAYERSxHIDDENxHEADSxINTERMEDIATE, LAYERSxteacher, or bilstm"
     )

@@ -16,12 +16,9 @@ from tinybert_tf.evaluate.baseline import constant_score
 from tinybert_tf.evaluate.logits import score
 from tinybert_tf.evaluate.task_model import TaskModel
 from tinybert_tf.files import parse_json_object
+from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.training_set import Extra, TrainingSet
 
-TEACHER_LOGITS_HELP = (
-    "a .npy, .tsv or .jsonl file with the logits of a teacher for each row of the training set, in its order; no teacher runs. "
-    "A .tsv has the labels for a header, a line of .jsonl is {label: logit}, a .npy has the task's order of labels"
-)
 # Numbers of rows -> the logits of these rows as a feature.
 LogitsOf = Callable[[np.ndarray], Extra]
 
@@ -39,7 +36,7 @@ def read_logits(path: str | Path, task: Task, ids: dict[str, int]) -> np.ndarray
     """The logits of a file, float32 [rows, C], in the order of a student's classes.
 
     Args:
-        path: see `TEACHER_LOGITS_HELP`.
+        path: .npy, .tsv or .jsonl, see `teacher_logits` of `DistillSettings`.
         task: of whose training set they are.
         ids: label word -> the student's id.
 
@@ -68,7 +65,7 @@ def read_logits(path: str | Path, task: Task, ids: dict[str, int]) -> np.ndarray
     return rows[:, [of_word[word] for word in sorted(task.labels, key=ids.__getitem__)]]
 
 
-def check_rows(logits: np.ndarray, training: TrainingSet, student: TaskModel, settings: Any) -> None:
+def check_rows(logits: np.ndarray, training: TrainingSet, student: TaskModel, settings: DistillSettings) -> None:
     """Raises InputError where logits are not those of the training rows: too few or many, or no better than chance."""
     path, rows, limit = settings.teacher_logits, training.rows, settings.examples.max_train_examples
     if len(logits) < rows or (len(logits) > rows and limit is None):
