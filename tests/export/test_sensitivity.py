@@ -6,7 +6,7 @@ import pytest
 from tests.export.conftest import TEXTS
 from tinybert_tf.bert import INPUT_NAMES, BertConfig, build_model
 from tinybert_tf.checkpoints import load_model
-from tinybert_tf.checkpoints.grid import InputScaling
+from tinybert_tf.checkpoints.rounding import InputScaling
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import calibration as calibration_module

@@ -17,9 +17,9 @@ from tests.hostile.mutation import altered, damaged, json_files, texts
 from tests.hostile.text_readers import VOCABULARY, WORDS, Reader, scratch_folder
 from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints import load_model, read_config, read_projections
-from tinybert_tf.checkpoints.grid import FILE_NAME as GRID
-from tinybert_tf.checkpoints.grid import read_grid
 from tinybert_tf.checkpoints.huggingface import read_safetensors, read_tensors
+from tinybert_tf.checkpoints.rounding import FILE_NAME as ROUNDING_FILE
+from tinybert_tf.checkpoints.rounding import read_rounding
 from tinybert_tf.checkpoints.tf_checkpoint import CONFIG_NAME, read_variables
 from tinybert_tf.checkpoints.word_codes import FILE_NAME as WORD_CODES
 from tinybert_tf.checkpoints.word_codes import WordCodes, restore_codes, use_codes
@@ -173,11 +173,11 @@ def _word_codes() -> Reader:
     return Reader(WORD_CODES, damaged(files[-1:]) | st.sampled_from(files), read)
 
 
-def _grid() -> Reader:
+def _rounding() -> Reader:
     factors = {name: [1.0, 2.5, 1, 0.5] for name in ("attention", "context", "intermediate")}
     whole = {"quantize_aware": "int4", "scaling": [factors]}
     inputs = damaged([json.dumps(whole, indent=1).encode()]) | json_files([whole])
-    return Reader(GRID, inputs, read_grid)
+    return Reader(ROUNDING_FILE, inputs, read_rounding)
 
 
 # === pytorch_model.bin ===
@@ -284,7 +284,7 @@ READERS: dict[str, Callable[[], Reader]] = {
     "safetensors": _safetensors,
     "projections": _projections,
     "word codes": _word_codes,
-    "quantization.json": _grid,
+    "quantization.json": _rounding,
     "pytorch_model.bin": _torch,
     "pytorch_model.bin: its pickle": _torch_pickle,
     "TensorFlow checkpoint: index": _tensorflow(".index"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinybert_tf.checkpoints import load_model, save_model
-from tinybert_tf.checkpoints.grid import read_grid
+from tinybert_tf.checkpoints.rounding import read_rounding
 from tinybert_tf.checkpoints.word_codes import WordCodes, use_codes
 from tinybert_tf.distill.rivals import Theseus
 from tinybert_tf.errors import InputError
@@ -70,8 +70,8 @@ def test_distillation_keeps_the_codes_and_trains_the_table_through_its_rounding(
             np.testing.assert_array_equal(
                 load_model(directory).word_codes.table(), load_model(coded_dir).word_codes.table()
             )
-    grid = read_grid(result["model"])
-    assert (grid and grid.mode) == quantize_aware
+    rounding = read_rounding(result["model"])
+    assert (rounding and rounding.mode) == quantize_aware
 
 
 def test_a_table_is_rounded_to_its_codes(coded_dir):

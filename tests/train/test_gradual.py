@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinybert_tf.checkpoints import load_model, save_model
-from tinybert_tf.checkpoints.grid import read_grid
+from tinybert_tf.checkpoints.rounding import read_rounding
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import build, replace
 from tinybert_tf.train.distill_settings import DistillSettings
@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_named(settings, changes, said):
 
 def test_a_network_that_is_trained_for_a_file_says_so(settings, tmp_path):
     result = distill_task(replace(settings, quantize_aware="int4", stage="prediction", max_steps=2))
-    assert read_grid(result["model"]).mode == "int4" and read_grid(tmp_path / "run" / "last").mode == "int4"
+    assert read_rounding(result["model"]).mode == "int4" and read_rounding(tmp_path / "run" / "last").mode == "int4"
 
 
 def test_the_intermediate_stage_alone_leaves_out_what_belongs_to_the_other(settings):

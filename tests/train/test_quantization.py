@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tinybert_tf.bert import BertConfig, build_model, logits_model
 from tinybert_tf.checkpoints import save_model
-from tinybert_tf.checkpoints.grid import read_grid
+from tinybert_tf.checkpoints.rounding import read_rounding
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.sensitivity import with_sensitivity
 from tinybert_tf.export.writer.calibration import calibrate
@@ -124,7 +124,7 @@ def test_training_starts_with_the_integers_of_the_file(network, head, tmp_path):
     with aware.rounded():
         after = smoothed(folded_weights(model), scaling)
     aware.mark(tmp_path)
-    for written, expected in zip(read_grid(tmp_path).scaling, scaling, strict=True):
+    for written, expected in zip(read_rounding(tmp_path).scaling, scaling, strict=True):
         np.testing.assert_array_equal(written, expected)
     other_than_nearest = 0
     old, close, new = (matrices(network, head) for network in (before, moved, after))

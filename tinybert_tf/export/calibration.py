@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinybert_tf.bert import BertModel
-from tinybert_tf.checkpoints.grid import InputScaling
+from tinybert_tf.checkpoints.rounding import InputScaling
 from tinybert_tf.export.sensitivity import with_sensitivity
 from tinybert_tf.export.writer.calibration import calibrate, spread_rows
 from tinybert_tf.export.writer.quantization import RANGE_TEXTS, Calibration, QuantizationMode

@@ -10,9 +10,9 @@ import numpy as np
 
 from tinybert_tf.bert import BertModel, BiLstmModel
 from tinybert_tf.checkpoints import load_model, resolve_directory
-from tinybert_tf.checkpoints.grid import FILE_NAME as GRID_FILE
-from tinybert_tf.checkpoints.grid import Grid, read_grid
 from tinybert_tf.checkpoints.load import read_checkpoint
+from tinybert_tf.checkpoints.rounding import FILE_NAME as ROUNDING_FILE
+from tinybert_tf.checkpoints.rounding import Rounding, read_rounding
 from tinybert_tf.data import Tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.calibration import calibrated, even_inputs
@@ -117,12 +117,12 @@ def export_tflite(
     _check_form(quantize, text_input, lengths)
     if output_vector not in (None, *VECTORS):
         raise InputError(f"must be {', '.join(VECTORS)}", "output_vector", output_vector)
-    grid = None
+    rounding = None
     if not isinstance(model, BertModel | BiLstmModel):
         directory = resolve_directory(model, "--model_dir")
         tokenizer_from = tokenizer_from or directory
         model = _load_encoder(directory, output_vector) if output_vector else load_model(directory, strict_head=True)
-        grid = _grid_for(quantize, directory, model)
+        rounding = _trained_rounding(quantize, directory, model)
     head = output_vector or model.head
     _check_model(model, head, lengths)
     tokenizer = _read_tokenizer(tokenizer_from, model)
@@ -145,7 +145,7 @@ def export_tflite(
             parameter="quantize",
             value=quantize,
         )
-    network, calibration = _calibrated(model, network, head, mode, grid, calibration_texts, tokenizer, longest)
+    network, calibration = _calibrated(model, network, head, mode, rounding, calibration_texts, tokenizer, longest)
     writer = NetworkWriter(model.config, network, head, mode, longest, calibration)
     return _finished(model, head, writer, tokenizer, output, lengths, quantize, text_input, calibration)
 
@@ -186,36 +186,38 @@ def _calibrated(
     network: FoldedBert,
     head: str,
     mode: QuantizationMode,
-    grid: Grid | None,
+    rounding: Rounding | None,
     texts: Sequence[str | tuple[str, str]] | None,
     tokenizer: Tokenizer,
     seq_len: int,
 ) -> tuple[FoldedBert, Calibration | None]:
     """The network with even inputs, and what it computes on example texts; without texts, or a use for them, None."""
-    scaling = grid and grid.scaling
+    scaling = rounding and rounding.scaling
     if not texts or not mode.integer_weights:
         return network if scaling is None else smoothed(network, scaling), None
     features = _example_features(texts, tokenizer, seq_len, mode.example_texts)
-    if grid is None:
+    if rounding is None:
         scaling = even_inputs(model, network, head, mode, features)
     # Weights that were trained for these integers stay as they are.
-    has_integers = grid is not None and QUANTIZE_MODES[grid.mode].embeddings == mode.embeddings
+    has_integers = rounding is not None and QUANTIZE_MODES[rounding.mode].embeddings == mode.embeddings
     return calibrated(model, network, head, mode, features, scaling, has_integers)
 
 
-def _grid_for(quantize: str, directory: Path, model: BertModel | BiLstmModel) -> Grid | None:
-    """The grid of weights that were trained for such a file. Another scaling of inputs would move them off it."""
-    grid = read_grid(directory)
-    if grid is None or QUANTIZE_MODES[grid.mode].weights != QUANTIZE_MODES[quantize].weights:
+def _trained_rounding(quantize: str, directory: Path, model: BertModel | BiLstmModel) -> Rounding | None:
+    """The rounding of such a file that the weights were trained with, if any: with other factors of inputs they would be
+    rounded again.
+    """
+    rounding = read_rounding(directory)
+    if rounding is None or QUANTIZE_MODES[rounding.mode].weights != QUANTIZE_MODES[quantize].weights:
         return None
-    if grid.scaling is not None and isinstance(model, BertModel):
-        width, sizes = model.config.hidden_size, {len(factors) for layer in grid.scaling for factors in layer}
-        if len(grid.scaling) != model.config.num_hidden_layers or sizes != {width}:
+    if rounding.scaling is not None and isinstance(model, BertModel):
+        width, sizes = model.config.hidden_size, {len(factors) for layer in rounding.scaling for factors in layer}
+        if len(rounding.scaling) != model.config.num_hidden_layers or sizes != {width}:
             raise InputError(
-                f"{directory / GRID_FILE}: scaling is of {len(grid.scaling)} layers with {sorted(sizes)} columns, the model "
-                f"has {model.config.num_hidden_layers} with {width}; take the file that was written with these weights"
+                f"{directory / ROUNDING_FILE}: scaling is of {len(rounding.scaling)} layers with {sorted(sizes)} columns, the "
+                f"model has {model.config.num_hidden_layers} with {width}; take the file that was written with these weights"
             )
-    return grid
+    return rounding
 
 
 def _finished(

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tinybert_tf.bert import INPUT_NAMES, BertModel
-from tinybert_tf.checkpoints.grid import InputScaling
+from tinybert_tf.checkpoints.rounding import InputScaling
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.writer.calibration import spread, text_lengths
 from tinybert_tf.export.writer.quantization import Calibration

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert_tf.checkpoints import load_model, read_config, resolve_directory
-from tinybert_tf.checkpoints.grid import MODES
+from tinybert_tf.checkpoints.rounding import MODES
 from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model

@@ -55,25 +55,25 @@ def distill_task(settings: DistillSettings) -> dict:
         return _learn_logits(settings, settings)
     if not settings.teacher:
         raise InputError(f"is missing; it is {TEACHER_HELP}", "teacher")
-    original = settings
+    given = settings
     if settings.pruning.prune_to is not None:
         _open_devices(settings)
         settings = pruned_student(settings, distill_task)
     if settings.compares_logits_alone and _has_own_vocabulary(settings):
-        return _learn_logits(settings, original)
+        return _learn_logits(settings, given)
     with distributed(settings.run.devices, settings.examples.train_batch_size):
         keras.utils.set_random_seed(settings.run.seed)
-        return _learn_layers(settings, original)
+        return _learn_layers(settings, given)
 
 
-def _learn_layers(settings: DistillSettings, original: DistillSettings) -> dict:
+def _learn_layers(settings: DistillSettings, given: DistillSettings) -> dict:
     """The stages of a student that has its teacher's vocabulary.
 
     Args:
         settings: as for `distill_task`; with `prune_to`, of the student that is pruned.
-        original: as they were given.
+        given: as the user gave them.
     """
-    data, earlier = settings.data.load(), recorded(original)
+    data, earlier = settings.data.load(), recorded(given)
     precision = Precision.of(earlier, settings.run.dtype, settings.matching.dtype_of_teacher)
     if len(settings.teachers) > 1:
         check_mean(data.task, settings)
@@ -81,7 +81,7 @@ def _learn_layers(settings: DistillSettings, original: DistillSettings) -> dict:
     teachers = load_teachers(data, settings, precision)
     first, teacher = teachers[0], teachers[0].model
     teacher_score = score_of_teachers(teachers, settings, earlier)
-    training = training_set(original, first, has_teacher=True)
+    training = training_set(given, first, has_teacher=True)
     shared = None
     if settings.examples.cache_dir and not settings.run.dry_run:
         shared = cache_folder(settings.run.output_dir, settings.examples.cache_dir)
@@ -105,10 +105,10 @@ def _learn_layers(settings: DistillSettings, original: DistillSettings) -> dict:
         depth = student.config.num_hidden_layers
         weights = relative_weights(teacher, depth, settings.matching.layers, training.texts())
     found = {"teacher_score": teacher_score, "loss_weights": weights, "buckets": training.buckets}
-    run = Run(original, dataclasses.asdict(precision) | found | _kept_map(settings, original, earlier))
+    run = Run(given, dataclasses.asdict(precision) | found | _layer_map_so_far(settings, given, earlier))
     logits_of = None
     if len(teachers) > 1 and not settings.run.dry_run:
-        logits_of = mean_of(teachers, original, first.ids)
+        logits_of = mean_of(teachers, given, first.ids)
     of_student = dataclasses.replace(first, model=student)
     kept = {"teacher_cache": settings.teacher_cache, "cache_dir": settings.examples.cache_dir}
     trainer = _trainer(run, settings, of_student, training, precision, logits_of=logits_of, **kept)
@@ -139,9 +139,9 @@ def _trainer(
     )  # fmt: skip
 
 
-def _kept_map(settings: DistillSettings, original: DistillSettings, earlier: Mapping) -> dict:
+def _layer_map_so_far(settings: DistillSettings, given: DistillSettings, earlier: Mapping) -> dict:
     """The layer map to write down from the start: that of a pruned student, or the one that a resumed run found."""
-    if original.pruning.prune_to is not None:
+    if given.pruning.prune_to is not None:
         return {"layer_map": settings.matching.layers}
     return {"layer_map": earlier["layer_map"]} if "layer_map" in earlier else {}
 
@@ -167,7 +167,7 @@ def _check_bilstm(settings: DistillSettings) -> None:
         raise InputError("is not for a BiLSTM", "quantize_aware", settings.quantize_aware)
 
 
-def _keep_map(run: Run, learned: LayerWeights) -> None:
+def _record_learned_map(run: Run, learned: LayerWeights) -> None:
     """Writes the map that was learned to run.json, unless the run was resumed after the stage that learned it."""
     if not (run.resumed is not None and run.resumed.stage == "prediction"):
         run.resolve({"layer_map": learned.layers()})
@@ -229,16 +229,16 @@ def _has_own_vocabulary(settings: DistillSettings) -> bool:
     return student is not None and student != vocabulary_of(resolve_directory(settings.teachers[0], "--teacher"))
 
 
-def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
+def _learn_logits(settings: DistillSettings, given: DistillSettings) -> dict:
     """The prediction stage on logits that are computed beforehand: those of a file, or of teachers with other vocabularies.
 
     Args:
         settings: as for `distill_task`; the student is a model directory, whose vocabulary the training texts are written in.
-        original: as they were given.
+        given: as the user gave them.
     """
     with distributed(settings.run.devices, settings.examples.train_batch_size):
         keras.utils.set_random_seed(settings.run.seed)
-        data, earlier = settings.data.load(), recorded(original)
+        data, earlier = settings.data.load(), recorded(given)
         precision = Precision.of(earlier, settings.run.dtype, settings.matching.dtype_of_teacher)
         if not is_loaded(settings.student):
             raise InputError(
@@ -261,7 +261,7 @@ def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
         if isinstance(student, BertModel):
             check_inputs(student, "student", of_student.seq_len, data.task.has_pairs)
         settings.check_learns_logits(data.task.kind)
-        training = training_set(original, of_student, has_teacher=settings.teacher_logits is None)
+        training = training_set(given, of_student, has_teacher=settings.teacher_logits is None)
         teacher_score = logits_of = None
         if settings.teacher_logits is not None:
             logits = read_logits(settings.teacher_logits, data.task, of_student.ids)
@@ -273,9 +273,9 @@ def _learn_logits(settings: DistillSettings, original: DistillSettings) -> dict:
             check_mean(data.task, settings)
             teachers = load_teachers(data, settings, precision)
             teacher_score = score_of_teachers(teachers, settings, earlier)
-            logits_of = mean_of(teachers, original, of_student.ids)
+            logits_of = mean_of(teachers, given, of_student.ids)
         found = {} if teacher_score is None else {"teacher_score": teacher_score}
-        run = Run(original, dataclasses.asdict(precision) | found | {"buckets": training.buckets})
+        run = Run(given, dataclasses.asdict(precision) | found | {"buckets": training.buckets})
         trainer = _trainer(run, settings, of_student, training, precision, logits_of=logits_of)
         teacher = stand_in(len(data.task.labels) or 1)
         scores = _both_stages(trainer, teacher, data, None, settings, {})
@@ -303,7 +303,7 @@ def _both_stages(
             constant_rate=matching.is_published, save_as="model" if is_last else "intermediate",
         )  # fmt: skip
         if isinstance(objective, LearnedMapObjective) and not settings.run.dry_run:
-            _keep_map(trainer.run, objective.weights)
+            _record_learned_map(trainer.run, objective.weights)
         if is_last and not settings.run.dry_run:
             scores = trainer.evaluate()
             trainer.run.log("intermediate", trainer.steps, "dev", scores)

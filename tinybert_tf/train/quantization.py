@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tinybert_tf.bert import INPUT_NAMES, BertModel
-from tinybert_tf.checkpoints.grid import MODES, Grid, InputScaling, write_grid
+from tinybert_tf.checkpoints.rounding import MODES, InputScaling, Rounding, write_rounding
 from tinybert_tf.checkpoints.word_codes import codes_of
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.calibration import calibrated, even_inputs
@@ -153,7 +153,7 @@ class QuantizeAware(keras.callbacks.Callback):
     def mark(self, directory: Path) -> None:
         """Records in a model directory that its weights are rounded."""
         scaling = tuple(InputScaling(*(factors.numpy() for factors in layer)) for layer in self._scaling)
-        write_grid(Grid(self.mode, scaling), directory)
+        write_rounding(Rounding(self.mode, scaling), directory)
 
     # Of TinyBERT4 with a coded table: 96 ms of one core, 221 without XLA, the same bits.
     @tf.function(autograph=False, jit_compile=True)

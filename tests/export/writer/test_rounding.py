@@ -105,6 +105,6 @@ def test_the_scales_of_a_table_suit_the_rows_that_are_read():
     assert lost(*by_count) < 0.7 * lost(*even)
     assert np.all(by_count[1] > 0) and np.abs(by_count[0]).max() == 7
     again = quantized(by_count[0] * by_count[1], 4, axis=1, counts=counts[::-1])
-    np.testing.assert_array_equal(again[0], by_count[0])  # what is on the grid stays there
+    np.testing.assert_array_equal(again[0], by_count[0])  # what is a multiple of its scale stays as it is
     for found, expected in zip(quantized(table, 8, axis=1, counts=counts), quantized(table, 8, axis=1), strict=True):
         np.testing.assert_array_equal(found, expected)

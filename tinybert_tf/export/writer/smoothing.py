@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinybert_tf.checkpoints.grid import InputScaling
+from tinybert_tf.checkpoints.rounding import InputScaling
 from tinybert_tf.export.writer.quantization import Calibration
 from tinybert_tf.export.writer.weights import FoldedBert, FoldedLayer, Matrix
 

@@ -5,19 +5,19 @@ import json
 import numpy as np
 import pytest
 
-from tinybert_tf.checkpoints.grid import FILE_NAME, Grid, InputScaling, read_grid, write_grid
+from tinybert_tf.checkpoints.rounding import FILE_NAME, InputScaling, Rounding, read_rounding, write_rounding
 from tinybert_tf.errors import InputError
 
 
-def test_a_grid_is_read_as_it_was_written(tmp_path):
-    assert read_grid(tmp_path) is None
-    write_grid(Grid("int8"), tmp_path)
-    assert read_grid(tmp_path) == Grid("int8", None)
+def test_a_rounding_is_read_as_it_was_written(tmp_path):
+    assert read_rounding(tmp_path) is None
+    write_rounding(Rounding("int8"), tmp_path)
+    assert read_rounding(tmp_path) == Rounding("int8", None)
     values = np.random.default_rng(0).uniform(0.1, 9, (2, 3, 4)).astype(np.float32)
-    write_grid(Grid("int4", tuple(InputScaling(*layer) for layer in values)), tmp_path)
-    grid = read_grid(tmp_path)
-    assert grid.mode == "int4"
-    np.testing.assert_array_equal(np.array(grid.scaling), values)
+    write_rounding(Rounding("int4", tuple(InputScaling(*layer) for layer in values)), tmp_path)
+    rounding = read_rounding(tmp_path)
+    assert rounding.mode == "int4"
+    np.testing.assert_array_equal(np.array(rounding.scaling), values)
 
 
 @pytest.mark.parametrize(
@@ -42,5 +42,5 @@ def test_a_grid_is_read_as_it_was_written(tmp_path):
 def test_a_record_that_is_none_is_named(tmp_path, content, said):
     (tmp_path / FILE_NAME).write_text(json.dumps(content))
     with pytest.raises(InputError, match=said) as error:
-        read_grid(tmp_path)
+        read_rounding(tmp_path)
     assert str(tmp_path / FILE_NAME) in str(error.value)

@@ -1,4 +1,4 @@
-"""A record beside weights that were trained with a file's rounding: the exporter must keep their grid."""
+"""A record beside weights that were trained with a file's rounding: the exporter must keep the same integers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ class InputScaling(NamedTuple):
     intermediate: np.ndarray
 
 
-class Grid(NamedTuple):
+class Rounding(NamedTuple):
     """What weights were trained for.
 
     Attributes:
@@ -42,17 +42,18 @@ class Grid(NamedTuple):
     scaling: tuple[InputScaling, ...] | None = None
 
 
-def write_grid(grid: Grid, directory: str | Path) -> None:
+def write_rounding(rounding: Rounding, directory: str | Path) -> None:
     """Records in a model directory that its weights are multiples of the scales of a file."""
-    content: dict = {"quantize_aware": grid.mode}
-    if grid.scaling is not None:
+    content: dict = {"quantize_aware": rounding.mode}
+    if rounding.scaling is not None:
         content["scaling"] = [
-            {name: np.asarray(values).tolist() for name, values in layer._asdict().items()} for layer in grid.scaling
+            {name: np.asarray(values).tolist() for name, values in layer._asdict().items()}
+            for layer in rounding.scaling
         ]
     write_json(Path(directory) / FILE_NAME, content)
 
 
-def read_grid(directory: str | Path) -> Grid | None:
+def read_rounding(directory: str | Path) -> Rounding | None:
     """What the weights of a model directory were trained for; None for no file's rounding.
 
     Raises:
@@ -67,7 +68,7 @@ def read_grid(directory: str | Path) -> Grid | None:
         return None
     if mode not in MODES:
         raise InputError(f"{path}: quantize_aware={mode!r}; must be one of {', '.join(MODES)}")
-    return Grid(mode, None if scaling is None else _read_scaling(scaling, path))
+    return Rounding(mode, None if scaling is None else _read_scaling(scaling, path))
 
 
 def _read_scaling(layers: object, path: Path) -> tuple[InputScaling, ...]:
