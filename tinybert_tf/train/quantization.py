@@ -23,7 +23,6 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.export.calibration import calibrated, even_inputs
 from tinybert_tf.export.writer.dense import FEWEST_QUANTIZED
 from tinybert_tf.export.writer.quantization import (
-    CLIPPING,
     INTEGER_BITS,
     LARGEST,
     QUANTIZE_MODES,
@@ -90,7 +89,9 @@ class QuantizeAware(keras.callbacks.Callback):
         self._variables = [weight.variable for weight in (*self._weights, *filter(None, [self._table]))]
         copies = lambda: [tf.Variable(variable, trainable=False) for variable in self._variables]
         self._exact, self._rounded = copies(), copies()
-        self._scales = [tf.Variable(scales_of(_folded(w), w.bits), trainable=False) for w in self._weights]
+        self._scales = [
+            tf.Variable(quantized(_folded(w).numpy(), w.bits, 1)[1], trainable=False) for w in self._weights
+        ]
         # Of the training, beside the network's: a resumed one needs the numbers that it began with.
         self.state = [*self._scales, *(factors for layer in self._scaling for factors in layer)]
         if self._table is not None:
@@ -246,21 +247,6 @@ def _unfolded(weight: _Weight, folded: tf.Tensor) -> tf.Tensor:
     gamma = tf.convert_to_tensor(weight.gamma)[:, None]
     is_used = tf.abs(gamma) > 1e-6
     return tf.where(is_used, values / tf.where(is_used, gamma, 1.0), tf.convert_to_tensor(weight.variable))
-
-
-def scales_of(values: tf.Tensor, bits: int) -> tf.Tensor:
-    """The scales [1, channels] that `export.writer.quantization.quantized` chooses for values [*, channels]."""
-    largest = tf.reduce_max(tf.abs(values), axis=0, keepdims=True)
-    largest = tf.where(largest > 0, largest, 1.0)
-    best, least = None, None
-    for share in CLIPPING[bits]:
-        scales = largest * (share / LARGEST[bits])
-        rounded = tf.clip_by_value(tf.round(values / scales), -LARGEST[bits], LARGEST[bits]) * scales
-        error = tf.reduce_sum(tf.square(rounded - values), axis=0, keepdims=True)
-        if best is None:
-            best, least = scales, error
-        best, least = tf.where(error < least, scales, best), tf.minimum(error, least)
-    return best
 
 
 def fake_quantized(values: tf.Tensor, scales: tf.Tensor, bits: int) -> tf.Tensor:

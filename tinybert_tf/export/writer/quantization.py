@@ -18,11 +18,11 @@ LARGEST = {4: 7, 8: 127, 16: 32767}
 _DTYPES = {4: np.int8, 8: np.int8, 16: np.int16}
 # Shares of a channel's largest value that its last step may stand for: with 15 steps, clipping a little pays. Clipping
 # more would lower the squared error further, but shrinks the weights and with them the logits.
-CLIPPING = {4: (1.0, 0.95, 0.9, 0.85, 0.8), 8: (1.0,), 16: (1.0,)}
+_CLIPPING = {4: (1.0, 0.95, 0.9, 0.85, 0.8), 8: (1.0,), 16: (1.0,)}
 # More are tried where it is known how often each row is read: what is clipped is then mostly rare. Of four students of SST-2,
 # MRPC and CoLA the logits were off by 0.16, 0.12, 0.17 and 0.11 (root mean square) because of the int4 table, against 0.19,
 # 0.16, 0.18 and 0.14 without counts, and up to twice that with these shares and without counts.
-_CLIPPING_BY_COUNT = CLIPPING | {4: tuple(share / 20 for share in range(20, 9, -1))}
+_CLIPPING_BY_COUNT = _CLIPPING | {4: tuple(share / 20 for share in range(20, 9, -1))}
 # What a row counts for that the examples did not read.
 _UNREAD = 0.05
 
@@ -188,7 +188,7 @@ def quantized(
     # A channel of zeros, or of next to nothing, gets a scale like the others': kernels refuse one that is far from its result's.
     largest = np.where(largest > _NOTHING, largest, 0)
     unused = largest.min(where=largest > 0, initial=largest.max() or 1.0)
-    clipping = CLIPPING if counts is None else _CLIPPING_BY_COUNT
+    clipping = _CLIPPING if counts is None else _CLIPPING_BY_COUNT
     weights = 1.0 if counts is None else np.maximum(counts, _UNREAD)[:, None]
     best_scales, least = None, None
     for share in clipping[bits]:
