@@ -25,6 +25,7 @@ from absl import app, flags
 
 from tinybert_tf.augmentation.layout import Layout
 from tinybert_tf.data import Example, load_task
+from tinybert_tf.data.lines import numbered_lines
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write
 
@@ -245,13 +246,23 @@ def _other_tasks(tasks: Sequence[str], splits: Sequence[str] = ("train",), most:
 def _corpus_sentences() -> list[str]:
     if FLAGS.corpus is None:
         return []
-    return _SENTENCE_END.split(Path(FLAGS.corpus).read_text(encoding="utf-8"))
+    return _SENTENCE_END.split("".join(line for _, line in numbered_lines(FLAGS.corpus)))
 
 
 def main(argv: list[str]) -> None:
     del argv
     if FLAGS.corpus is not None and FLAGS.task != "cola":
         raise app.UsageError(f"--corpus is read for CoLA alone, not for --task={FLAGS.task}")
+    if FLAGS.corpus is not None and not Path(FLAGS.corpus).is_file():
+        raise app.UsageError(f"--corpus={FLAGS.corpus}: no such file")
+    try:
+        write_texts()
+    except InputError as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+def write_texts() -> None:
+    """Writes TASK/train.tsv as the flags ask for it."""
     data = load_task(FLAGS.task, FLAGS.data_dir)
     begun = load_task(FLAGS.task, FLAGS.rows) if FLAGS.rows else data
     layout = Layout.of(begun, FLAGS.rows or FLAGS.data_dir)

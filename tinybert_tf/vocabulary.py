@@ -80,7 +80,9 @@ class Vocabulary:
                 "normalization",
                 name,
             )
-        strip_accents = False if name == "mediapipe" else self.lower_case
+        strip_accents = self.strip_accents
+        if name != self.normalization:
+            strip_accents = name == "bert" and self.lower_case
         return dataclasses.replace(self, normalization=name, strip_accents=strip_accents)
 
     def write(self, directory: str | Path, max_length: int | None = None, **settings: Any) -> None:

@@ -1,7 +1,9 @@
+import json
+
 import pytest
 
-from tinybert_tf.augmentation.layout import Layout
-from tinybert_tf.data import load_task
+from tinybert_tf.augmentation.layout import FileLayout, Layout
+from tinybert_tf.data import CustomFiles, load_task
 from tinybert_tf.errors import InputError
 
 ROWS = {
@@ -96,3 +98,25 @@ def test_halves_of_qqps_rows_take_no_other_rows_place(tmp_path):
     assert [layout.line(row.fields).decode() for row in layout.rows()] == whole
     for row, line in zip(layout.rows(limit=2), whole[:2], strict=True):
         assert layout.line(row.fields, row.example).decode() == line
+
+
+def own_rows(path, text: str) -> FileLayout:
+    path.write_text(text, encoding="utf-8")
+    files = CustomFiles(train_file=str(path), text_column="text", label_column="label")
+    return FileLayout(load_task("custom", files=files), files)
+
+
+def test_columns_without_names_are_refused_before_any_copy_is_made(tmp_path):
+    with pytest.raises(InputError, match="2 columns have no name, so they cannot be written again; name them"):
+        own_rows(tmp_path / "rows.csv", "text,label,,\na,x,,\nb,y,,\n")
+
+
+def test_half_a_character_in_a_column_that_is_not_read_stays(tmp_path):
+    lines = [
+        '{"text": "\u00e9", "label": "x", "user": "hi \\ud83d"}\n',
+        '{"text": "\u00e9", "label": "y", "user": ""}\n',
+    ]
+    layout = own_rows(tmp_path / "rows.jsonl", "".join(lines))
+    written = [layout.line(row.fields).decode() for row in layout.rows()]
+    assert [json.loads(line) for line in written] == [json.loads(line) for line in lines]
+    assert written[1] == lines[1]

@@ -25,12 +25,16 @@ def write_rows(path: Path, rows: list[list[str]]) -> None:
     path.write_text("".join("\t".join(row) + "\n" for row in rows))
 
 
-def more_texts(folder: Path, *arguments: str, hash_seed: str = "0") -> str:
+def run(folder: Path, *arguments: str, hash_seed: str = "0") -> subprocess.CompletedProcess:
     command = [sys.executable, str(REPOSITORY / "benchmarks" / "more_texts.py"), "--data_dir=glue", *arguments]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONHASHSEED": hash_seed}
-    done = subprocess.run(
+    return subprocess.run(
         [*command, "--output_dir=more"], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
+
+
+def more_texts(folder: Path, *arguments: str, hash_seed: str = "0") -> str:
+    done = run(folder, *arguments, hash_seed=hash_seed)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
@@ -107,3 +111,16 @@ def test_rows_to_begin_with(cola):
     more_texts(cola, "--task=cola", "--rows=augmented")
     made = (cola / "more" / "CoLA" / "train.tsv").read_text().splitlines()
     assert made[:2] == ["x\t0\t*\tman old the", f"x\t1\t\t{SENTENCES[0]}"] and len(made) > 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--task=rte",), "error: glue/train.tsv: no such file"),
+        (("--task=cola", "--corpus=none.txt"), "none.txt: no such file"),
+    ],
+)
+def test_bad_input_is_one_line(cola, arguments, message):
+    done = run(cola, *arguments)
+    assert done.returncode == 1 and "Traceback" not in done.stderr and message in done.stderr
+    assert not (cola / "more").exists()

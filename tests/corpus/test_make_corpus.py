@@ -286,3 +286,9 @@ def test_a_corpus_that_another_process_makes_is_left_alone(settings):
     next(Path(ours.output_dir).glob("train-*")).unlink()
     with pytest.raises(InputError, match="is missing, but manifest.json says .*; remove the directory and make"):
         make_corpus(ours)
+
+
+def test_a_vocabulary_may_be_a_directory(settings, vocab_file, tmp_path):
+    (tmp_path / "model").mkdir()
+    shutil.copyfile(vocab_file, tmp_path / "model" / "vocab.txt")
+    assert made(settings, "ban ban\n", vocab=str(tmp_path / "model")) == [["ban", "ban"]]

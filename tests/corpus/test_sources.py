@@ -1,3 +1,4 @@
+import bz2
 import gzip
 import lzma
 
@@ -38,6 +39,8 @@ def test_packed_files_give_the_same_blocks(text_file, tmp_path):
     texts = lambda path: [[text.content for text in block.texts] for block in all_blocks(TextFiles(str(path), 5000))]
     expected = texts(text_file)
     assert texts(tmp_path / "text.txt.gz") == expected
+    (tmp_path / "text.txt.bz2").write_bytes(bz2.compress(plain))
+    assert texts(tmp_path / "text.txt.bz2") == expected
     assert texts(tmp_path / "text.txt.xz") == expected
 
 
@@ -71,6 +74,10 @@ def test_a_byte_order_mark_is_passed_over(tmp_path):
         ("blank.txt", b"\n \n" * 50, "blank.txt: holds no text"),
         ("broken.gz", b"no gzip", "broken.gz: cannot be unpacked"),
         ("broken.xz", b"no xz", "broken.xz: cannot be unpacked"),
+        ("broken.bz2", b"BZh9" + b"none" * 9, "broken.bz2: cannot be unpacked"),
+        ("text.txt", b'{"id": "7", "text": "one"}\n', r"is no plain text but JSON lines; .*without --json"),
+        ("wiki_00", bz2.compress(b"text " * 9), r"is no plain text but packed by bzip2; name it \.bz2"),
+        ("text.parquet", b"PAR1\x15\x04", "is no plain text but a Parquet file"),
         ("cut.gz", gzip.compress(b"text " * 1000, mtime=0)[:-20], "cut.gz: cannot be unpacked"),
     ],
 )

@@ -95,8 +95,20 @@ def test_a_tag_that_training_did_not_have_counts_as_missed(tmp_path, caplog, tok
     truth = label_values(list(data.dev), data.task, label_ids(data.task, None))
     logits = [np.array([[0, 1], [1, 0]]), np.array([[1, 0]])]  # O B-PER; B-PER
     assert score(data.task, logits, truth)["recall"] == 0.5
-    with pytest.raises(InputError, match="has the tags X, none of which training had: B-PER, O"):
-        load(write(tmp_path, "a O\nb B-PER\n"), write(tmp_path, "a X", "dev.txt"))
+
+
+@pytest.mark.parametrize(
+    ("dev", "message"),
+    [("a X\n", "has the tags X, none of which training had: B-PER, O"), ("1\ta\n2\tb\n", "has the tags a, b, none")],
+)
+def test_a_file_with_other_tags_is_predicted_and_not_scored(tmp_path, dev, message):
+    data = load(write(tmp_path, "a O\nb B-PER\n"), write(tmp_path, dev, "dev.txt"))
+    words = "a b" if "\t" in dev else "a"
+    assert [(row.text, row.label) for row in data.test] == [(words, None)]
+    assert [row.label for row in data.train] == ["O B-PER"]
+    for _ in range(2):
+        with pytest.raises(InputError, match=message):
+            list(data.dev)
 
 
 UD = """# sent_id = 1
@@ -148,6 +160,21 @@ def test_a_column_that_counts_words_is_no_word(tmp_path, first, caplog):
     assert "column 1 counts the words, which are column 2; the tags are column 4" in caplog.messages[0]
     data = load_task("token_classification", files=CustomFiles(train_file=path, tag_column="3"))
     assert [row.label for row in data.train] == ["B-PER O B-LOC"] * 2
+
+
+def test_numbers_of_words_may_have_gaps_and_ranges(tmp_path):
+    sentences = ["1\tAnna\tB-PER\n2\truns\tO\n"] * 18
+    sentences += ["1-2\tzum\t_\n1\tzu\tO\n2\tdem\tO\n2.1\t_\t_\n", "1\the\tO\n3\tleft\tO\n"]
+    found = [(row.text, row.label) for row in load(write(tmp_path, "\n".join(sentences))).train]
+    assert found == [("Anna runs", "B-PER O")] * 18 + [("zu dem", "O O"), ("he left", "O O")]
+
+
+def test_comments_of_one_word_between_lines_with_tabs(tmp_path):
+    path = write(tmp_path, "# newdoc\n# newpar\nEU\tB-ORG\n#\tO\n\n# newpar\nhe\tO\n")
+    assert [(row.text, row.label) for row in load(path).train] == [("EU #", "B-ORG O"), ("he", "O")]
+    plus = write(tmp_path, "# global.columns = FORM NER\n# newdoc\nOslo\tB-LOC\nis\tO\n")
+    data = load_task("token_classification", files=CustomFiles(train_file=plus, tag_column="ner"))
+    assert [(row.text, row.label) for row in data.train] == [("Oslo is", "B-LOC O")]
 
 
 def test_numbers_are_words_where_they_do_not_count(tmp_path):

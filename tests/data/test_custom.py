@@ -1,5 +1,6 @@
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -202,6 +203,30 @@ def test_a_quote_at_the_begin_of_one_text_and_the_end_of_another(tmp_path):
         load(str(path), quoting="all")
 
 
+@pytest.mark.parametrize(
+    "between",
+    ["2,It rained,y,seen", "2,It rained,y,", "2,It rained,y,seen\n3,It cost 1,000,x,\n4,It snowed,x,"],
+)
+def test_rows_with_an_empty_last_column_that_quotes_enclose(tmp_path, between):
+    path = tmp_path / "train.csv"
+    path.write_text(f'id,review,stars,note\n1,"Hello there,x,\n{between}\n8,bye",y,\n9,end,x,\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"lines 2 and \d: a quote at the beginning of one text"):
+        load(str(path))
+
+
+def test_prose_of_several_lines_is_a_field(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text(
+        'review,stars,note\n"Dear all,\nit was good, fine,\nand 1,000 people,",x,\nbye,y,\n', encoding="utf-8"
+    )
+    assert [row.text for row in load(str(path)).train] == ["Dear all,\nit was good, fine,\nand 1,000 people,", "bye"]
+
+
+def test_files_may_be_paths(tmp_path):
+    path = write_csv(tmp_path / "train.csv", [("a", "x"), ("b", "y")])
+    assert load(Path(path)).train.source == str(path)
+
+
 def test_a_text_of_several_lines_with_commas_is_one_text(tmp_path):
     rows = [("Well, it was\nlong, very long", "x"), ("short", "y")]
     assert [(row.text, row.label) for row in load(write_csv(tmp_path / "train.csv", rows)).train] == rows
@@ -391,3 +416,20 @@ def test_f1_is_of_the_second_of_two_labels(tmp_path, caplog):
 def test_half_of_a_character_in_a_list_is_refused():
     with pytest.raises(InputError, match=r"texts\[1\] holds half of a character"):
         task_from_lists(["a", "b\ud800"], ["x", "y"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '"review","stars"\n"1,000 items\nGreat","x"\n"bad","y"\n',
+        '"Name, Vorname";review;stars\nA;good;x\n"B\nC";"1;2\n3;4";y\n',
+    ],
+)
+def test_what_is_written_is_read_again_by_the_same_settings(tmp_path, content):
+    path = tmp_path / "train.csv"
+    path.write_text(content, encoding="utf-8")
+    records = [record for _, record in read_records(path)]
+    lines = ((json.dumps(record) + "\n").encode() for record in records)
+    written = b"".join(written_records(path, "auto", lines))
+    path.write_bytes(written)
+    assert [record for _, record in read_records(path)] == records and len(records) == 2

@@ -139,3 +139,9 @@ def test_texts_can_lose_their_beginning(vocab_file):
     assert types.to_list() == [[0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1, 1]]
     with pytest.raises(InputError, match="truncate=middle: must be right or left"):
         read_vocabulary(vocab_file).with_truncation("middle")
+
+
+def test_bert_s_normalization_keeps_how_a_vocabulary_treats_accents():
+    german = Vocabulary("hand", SPECIAL_TOKENS, strip_accents=False)
+    assert german.with_normalization("bert") == german
+    assert german.with_normalization("mediapipe").with_normalization("bert").strip_accents

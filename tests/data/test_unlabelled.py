@@ -97,3 +97,11 @@ def test_a_missing_column_is_no_setting_of_the_papers_tasks(unlabelled, task, co
         list(split)
     found = str(refused.value).partition("more.tsv, ")[2]
     assert found == f"line 2 has gj04, 1, , one, but task {task} reads '{column}'; rename the column{remedy}"
+
+
+def test_a_text_file_in_conlls_layout_is_refused(unlabelled):
+    split, _ = unlabelled("token_classification", "more.txt", "EU O\nrejects O\n\nOslo B-LOC\n")
+    with pytest.raises(InputError, match=r"more\.txt: its lines end in tags, .*; name it \.conll"):
+        list(split)
+    split, _ = unlabelled("token_classification", "text.txt", "Vitamin O\nthe film was good\n")
+    assert len(list(split)) == 2

@@ -13,7 +13,7 @@ from tinybert_tf.data.custom import CustomFiles, read_records_of_task
 from tinybert_tf.data.glue import read_tsv_fields, tsv_fields
 from tinybert_tf.data.lines import numbered_lines
 from tinybert_tf.data.split import Example, Split, TaskData
-from tinybert_tf.data.tables import written_records
+from tinybert_tf.data.tables import writable_header, written_records
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
 
@@ -127,7 +127,7 @@ class FileLayout:
         reading: the settings that say how a file is read.
 
     Raises:
-        InputError: no training file, or words with tags, which Algorithm 1 would separate.
+        InputError: no training file, one that cannot be written again, or words with tags, which Algorithm 1 would separate.
     """
 
     folder = "custom"
@@ -141,6 +141,8 @@ class FileLayout:
         if files.train_file is None:
             raise InputError("is missing; it holds the rows to augment", "train_file")
         self.train_name = self.file.name
+        if self.file.suffix.lower() != ".jsonl":
+            writable_header(self.file, files.quoting)  # refused here, and not when every copy is made
 
     def rows(self, limit: int | None = None) -> Iterator[Row]:
         """The training set, its first `limit` rows."""
@@ -153,7 +155,10 @@ class FileLayout:
             record = record | {self.task.text: example.text}
             if self.task.text_pair is not None:
                 record |= {self.task.text_pair: example.text_pair}
-        return (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8")
+        try:
+            return (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8")
+        except UnicodeEncodeError:  # half a character in a column that nothing reads
+            return (json.dumps(record) + "\n").encode("ascii")
 
     def write_train(self, folder: Path, lines: Iterable[bytes]) -> None:
         """The training set under its own name and in its own format, of rows as `line` gives them."""

@@ -88,8 +88,8 @@ def _made(job: Job, source, description: dict[str, Any]) -> dict[str, Any]:
 def _open(settings: CorpusSettings) -> tuple[Job, Any]:
     path = Path(settings.vocab)
     # A model directory also has its tokenizer's settings.
-    in_directory = path.name in (VOCABULARY_FILE, FAST_FILE)
-    vocabulary = open_vocabulary(path.parent) if in_directory else read_vocabulary(path)
+    directory = path.parent if path.name in (VOCABULARY_FILE, FAST_FILE) else path
+    vocabulary = open_vocabulary(directory) if directory.is_dir() else read_vocabulary(path)
     return Job(settings, vocabulary), open_source(settings)
 
 

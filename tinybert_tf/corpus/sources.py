@@ -1,5 +1,6 @@
 """Where the text comes from: files or TensorFlow Datasets, read as a stream of blocks of one shard each."""
 
+import bz2
 import dataclasses
 import gzip
 import hashlib
@@ -17,6 +18,16 @@ from tinybert_tf.corpus.text import Text, is_extracted, last_break
 from tinybert_tf.errors import InputError
 
 MEGABYTE = 1_000_000
+# The first bytes of files that hold no plain text.
+_OTHER_FORMATS = {
+    b"\x1f\x8b": "packed by gzip; name it .gz",
+    b"\xfd7zXZ": "packed by xz; name it .xz",
+    b"BZh": "packed by bzip2; name it .bz2",
+    b"\x28\xb5\x2f\xfd": "packed by zstd; unpack it",
+    b"PK\x03\x04": "a zip archive; unpack it",
+    b"PAR1": "a Parquet file; write its texts as plain text",
+    b'{"': "JSON lines; write its texts as plain text (WikiExtractor: without --json)",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +95,7 @@ class TextFiles:
                 content = rest + content
                 if extracted is None:
                     content = content.removeprefix(b"\xef\xbb\xbf")
+                    _check_is_text(file, content)
                     extracted = is_extracted(content)
                 end = len(content) if ended else last_break(content, extracted)
                 content, rest = content[:end], content[end:]
@@ -149,14 +161,22 @@ def _matching_files(patterns: str) -> list[str]:
 def _unpacked(file: str, raw):
     if file.endswith(".gz"):
         return gzip.GzipFile(fileobj=raw)
+    if file.endswith(".bz2"):
+        return bz2.BZ2File(raw)
     return lzma.LZMAFile(raw) if file.endswith(".xz") else raw
+
+
+def _check_is_text(file: str, content: bytes) -> None:
+    for beginning, found in _OTHER_FORMATS.items():
+        if content.startswith(beginning):
+            raise InputError(f"{file}: is no plain text but {found}")
 
 
 def _read(file: str, unpacked, size: int) -> bytes:
     """Exactly `size` bytes, or the rest."""
     try:
         return unpacked.read(size)
-    except (gzip.BadGzipFile, zlib.error, EOFError, lzma.LZMAError) as error:
+    except (OSError, zlib.error, EOFError, lzma.LZMAError) as error:
         raise InputError(f"{file}: cannot be unpacked ({error})") from None
 
 

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import itertools
 import logging
 import re
@@ -19,6 +20,8 @@ _DOCUMENT_START = "-DOCSTART-"
 # https://universaldependencies.org/format.html
 _CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _LINES_TO_RECOGNIZE = 1000
+_ID = re.compile(r"\d+([-.]\d+)?")
+_COUNTED = 0.9  # of the sentences: a file may lack a word here and there
 # Of a header, which these layouts do not have.
 _WORD_NAMES = {"word", "words", "token", "tokens", "form"}
 _TAG_NAMES = {"tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags"}
@@ -34,13 +37,17 @@ class ConllLayout:
     Attributes:
         word, tag: columns from 0; -1 is the last.
         columns: of a line, which distinguishes a comment from a word "#".
-        is_conllu: CoNLL-U: "#" begins a comment, and lines whose id is not an integer (3-4, 8.1) hold no word of their own.
+        is_conllu: CoNLL-U, in which "#" begins a comment.
+        has_ids: the first column counts the words; lines whose id is not an integer (3-4, 8.1) hold no word of their own.
+        has_tabs: between the columns.
     """
 
     word: int
     tag: int
     columns: int
     is_conllu: bool
+    has_ids: bool
+    has_tabs: bool
 
 
 class _Line(NamedTuple):
@@ -64,23 +71,32 @@ def load_conll(files: CustomFiles, labels: Sequence[str] | None = None) -> TaskD
         InputError: with file and line, whatever cannot be read; or dev and train have no tag in common.
     """
     read = lambda path, has_tags=True: read_conll(path, files.tag_column, has_tags, files.skip_bad_rows)
-    tags = lambda path: (tag for row in read(path) for tag in row.label.split(" "))
+    tags = lambda path: (tag for row in read(path) for tag in (row.label or "").split(" "))
     whole = dataclasses.replace(files, label_separator="none")  # B-A|B is one tag
     task = Task("token_classification", "token_classification", "", known_labels(whole, labels, tags), 0, None, -1)
     task = with_metrics(task, files.main_metric)
+    wrong = None
     if files.dev_file is not None and Path(files.dev_file).is_file():
-        task = dataclasses.replace(task, unseen=_unseen(files.dev_file, task.labels, tags))
-    return file_splits(task, files, read)
+        unseen, wrong = _unseen(files.dev_file, task.labels, tags)
+        task = dataclasses.replace(task, unseen=unseen)
+
+    def rows(path: Path, has_tags: bool = True) -> Iterator[Example]:
+        if wrong is not None and has_tags and path == Path(str(files.dev_file)):
+            raise wrong
+        return read(path, has_tags)
+
+    return file_splits(task, files, rows)
 
 
-def _unseen(path: str, known: Sequence[str], tags) -> tuple[str, ...]:
+def _unseen(path: str, known: Sequence[str], tags) -> tuple[tuple[str, ...], InputError | None]:
+    """(tags of a dev file that training lacks, why the file cannot be scored); without tags it can still be predicted."""
     try:
         counts = collections.Counter(tags(Path(path)))
-    except InputError:  # a file without tags can still be predicted; scoring reads it again
-        return ()
+    except InputError as error:
+        return (), error
     unseen = tuple(sorted(counts.keys() - set(known)))
     if len(unseen) == len(counts):
-        raise InputError(
+        return (), InputError(
             f"{path}: has the tags {', '.join(unseen[:10])}, none of which training had: {', '.join(known[:10])}"
         )
     if unseen:
@@ -88,7 +104,7 @@ def _unseen(path: str, known: Sequence[str], tags) -> tuple[str, ...]:
         logger.warning(
             "%s: %d words have tags that training lacks (%s); they count as missed", path, words, ", ".join(unseen)
         )
-    return unseen
+    return unseen, None
 
 
 def read_conll(
@@ -128,9 +144,10 @@ def _sentences(path: Path, layout: ConllLayout) -> Iterator[list[_Line]]:
     for number, text in numbered_lines(path):
         fields = _fields(text)
         if fields and fields[0] != _DOCUMENT_START:
-            if _is_comment(fields, layout) or (layout.is_conllu and not fields[0].isdecimal()):
+            line = _Line(number, fields, "\t" in text)
+            if _is_comment(line, layout) or (layout.has_ids and _ID.fullmatch(fields[0]) and not fields[0].isdecimal()):
                 continue
-            lines.append(_Line(number, fields, "\t" in text))
+            lines.append(line)
         elif lines:
             yield lines
             lines = []
@@ -173,29 +190,34 @@ def _layout(path: Path, tag_column: str | None, has_tags: bool) -> ConllLayout:
             columns = columns or len(fields)  # of a file of nothing else
             continue
         columns = len(fields)
-        is_conllu = names is not _CONLLU or (
-            "\t" in line and columns == 10 and re.fullmatch(r"\d+([-.]\d+)?", fields[0])
-        )
+        is_conllu = names is not _CONLLU or ("\t" in line and columns == 10 and _ID.fullmatch(fields[0]))
         if not is_conllu:
             break
         word = names.index("form") if "form" in names else 1
+        of_conllu = functools.partial(
+            ConllLayout, word, columns=columns, is_conllu=True, has_ids="id" in names, has_tabs="\t" in line
+        )
         if not has_tags:
-            return ConllLayout(word, -1, columns, True)
+            return of_conllu(tag=-1)
         tag = "upos" if tag_column is None else tag_column.lower()
         if tag in names:
             log_once(logger, logging.INFO, "%s: CoNLL-U (%s); the tags are %s", path, " ".join(names), tag)
-            return ConllLayout(word, names.index(tag), columns, True)
-        return ConllLayout(word, _column(path, tag_column or "upos", columns, names), columns, True)
+            return of_conllu(tag=names.index(tag))
+        return of_conllu(tag=_column(path, tag_column or "upos", columns, names))
     word = int(columns > 1 + has_tags and _is_numbered(path))
     if word and has_tags:
         message = "%s: column 1 counts the words, which are column 2; the tags are %s"
         log_once(logger, logging.INFO, message, path, tag_column or f"column {columns}")
     is_last = tag_column is None or not has_tags
-    return ConllLayout(word, -1 if is_last else _column(path, tag_column, columns, ()), columns, False)
+    tag = -1 if is_last else _column(path, tag_column, columns, ())
+    return ConllLayout(word, tag, columns, is_conllu=False, has_ids=bool(word), has_tabs="\t" in line)
 
 
 def _is_numbered(path: Path) -> bool:
-    """Whether the first column counts the words of a sentence (from 0 or 1), as GermEval 2014's files have it."""
+    """Whether the first column counts the words (from 0 or 1) of nearly all sentences, as GermEval 2014's files have it.
+
+    Numbers such as 3-4 and 8.1 are of CoNLL-U's lines without a word of their own.
+    """
     numbers: list[str] = []
     for _, line in itertools.islice(numbered_lines(path), _LINES_TO_RECOGNIZE):
         fields = _fields(line)
@@ -204,10 +226,14 @@ def _is_numbered(path: Path) -> bool:
         else:
             numbers.append(fields[0])
     sentences = [list(words) for is_word, words in itertools.groupby(numbers, bool) if is_word]
-    counts = (
-        [str(first + index) for index in range(len(words))] for words in sentences for first in (words[0] != "0",)
-    )
-    return any(len(words) > 1 for words in sentences) and sentences == list(counts)
+    if not all(_ID.fullmatch(word) for words in sentences for word in words):
+        return False
+    counted = 0
+    for words in sentences:
+        integers = [int(word) for word in words if word.isdecimal()]
+        first = integers[0] if integers[:1] == [0] else 1
+        counted += integers == list(range(first, first + len(integers)))
+    return any(len(words) > 1 for words in sentences) and counted >= _COUNTED * len(sentences)
 
 
 def _column(path: Path, tag_column: str, columns: int, names: Sequence[str]) -> int:
@@ -225,10 +251,11 @@ def _fields(line: str) -> list[str]:
     return fields if any(fields) else []
 
 
-def _is_comment(fields: list[str], layout: ConllLayout) -> bool:
-    if layout.is_conllu or fields[0].startswith("# "):  # with tabs between columns
-        return fields[0].startswith("#")
-    return fields[0] == "#" and len(fields) != layout.columns
+def _is_comment(line: _Line, layout: ConllLayout) -> bool:
+    first = line.fields[0]
+    if layout.is_conllu or first.startswith("# "):  # with tabs between columns
+        return first.startswith("#")
+    return first == "#" and (len(line.fields) != layout.columns or (layout.has_tabs and not line.has_tabs))
 
 
 def _check_columns(path: Path, line: _Line, layout: ConllLayout, least: int) -> None:

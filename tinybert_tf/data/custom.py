@@ -289,7 +289,7 @@ def file_splits(task: Task, files: CustomFiles, rows: Callable[[Path, bool], Ite
             raise InputError("no such file", parameters[name], path)
         if name == "unlabelled":
             return unlabelled_split(task, Path(path), lambda path: rows(path, False))
-        return Split(name, path, lambda: rows(Path(path), name != "test"))
+        return Split(name, str(path), lambda: rows(Path(path), name != "test"))
 
     return TaskData(task, split)
 

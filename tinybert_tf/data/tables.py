@@ -65,9 +65,7 @@ def written_records(path: Path, quoting: str, lines: Iterable[bytes]) -> Iterato
     if path.suffix.lower() == ".jsonl":
         yield from lines
         return
-    _, header, _, separator = next(_rows(path, _SEPARATORS[path.suffix.lower()], quoting))
-    if header.count("") > 1:
-        raise InputError(f"{path}: {header.count('')} columns have no name, so they cannot be written again; name them")
+    header, separator = writable_header(path, quoting)
     first = next(line for _, line in numbered_lines(path) if line.strip("\r\n"))
     if _NAMED_SEPARATOR.fullmatch(first):
         yield f"sep={separator}\n".encode()
@@ -77,8 +75,32 @@ def written_records(path: Path, quoting: str, lines: Iterable[bytes]) -> Iterato
         if quoting == "none":  # then a separator in a text could not be written; augmentation makes none
             text.write(separator.join(field.replace(separator, " ") for field in fields))
         else:  # a field is quoted for any character of the line end, and must be for a carriage return alone
-            csv.writer(text, delimiter=separator, lineterminator="\r\n").writerow(fields)
+            csv.writer(text, delimiter=separator, lineterminator="\r\n", quoting=_quotes(fields, header)).writerow(
+                fields
+            )
         yield (text.getvalue().removesuffix("\r\n") + "\n").encode()
+
+
+def writable_header(path: Path, quoting: str) -> tuple[list[str], str]:
+    """(header, separator) of a .csv or .tsv file that `written_records` can write again.
+
+    Raises:
+        InputError: two columns have no name, so that a record holds one of them alone.
+    """
+    _, header, _, separator = next(_rows(path, _SEPARATORS[path.suffix.lower()], quoting))
+    if header.count("") > 1:
+        raise InputError(f"{path}: {header.count('')} columns have no name, so they cannot be written again; name them")
+    return header, separator
+
+
+def _quotes(fields: list[str], header: list[str]) -> int:
+    """Which fields of a row are quoted so that it is read again as it is: all where a line of it might look like a row, or where
+    a character of the header might be taken for the separator.
+    """
+    misleading = "".join(_SEPARATORS[".csv"]) if fields is header else "\n"
+    return (
+        csv.QUOTE_ALL if any(character in field for field in fields for character in misleading) else csv.QUOTE_MINIMAL
+    )
 
 
 def _table_records(
@@ -188,14 +210,21 @@ def _swallows_rows(lines: list[str], separator: str, columns: int) -> bool:
     """Whether the lines of a record look like separate rows; blank ones do not matter.
 
     Prose has hardly any tabs, so the first and the last line decide. Other separators it has, followed by a space or a line
-    end: every line must look like a row without those.
+    end: the first, the last and half of the lines between must look like rows without those. Where two or more separators make
+    a row, one at the line end may also be that of an empty last column.
     """
-    bare = [_QUOTED.sub("", line) for line in lines if line.strip()]
+    bare = [_QUOTED.sub("", line).rstrip("\r\n") for line in lines if line.strip()]
+    separators = columns - 1
     if separator == "\t":
-        bare, is_separator = [bare[0], bare[-1]], separator
-    else:
-        is_separator = rf"{re.escape(separator)}(?![ \r\n])"
-    return columns > 1 and all(len(re.findall(is_separator, line)) == columns - 1 for line in bare)
+        return separators > 0 and all(line.count(separator) == separators for line in (bare[0], bare[-1]))
+    inside = re.compile(rf"{re.escape(separator)}(?=[^ ])")
+
+    def is_row(line: str) -> bool:
+        found = len(inside.findall(line))
+        return found == separators or (separators > 1 and line.endswith(separator) and found + 1 == separators)
+
+    between = bare[1:-1]
+    return separators > 0 and is_row(bare[0]) and is_row(bare[-1]) and 2 * sum(map(is_row, between)) >= len(between)
 
 
 def _json_records(path: Path, bad: list[str] | None) -> Iterator[tuple[int, dict[str, Any]]]:
