@@ -10,7 +10,7 @@ import common
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.data.settings import DATA_DIR_HELP
 from tinybert_tf.errors import InputError
-from tinybert_tf.export import benchmark, read_metadata, score_file
+from tinybert_tf.export import TFLiteModel, benchmark, read_metadata, score_file
 from tinybert_tf.files import write_json
 from tinybert_tf.report import adb_commands, markdown_table, write_benchmark_card
 from tinybert_tf.report.benchmark_card import COLUMNS
@@ -65,13 +65,11 @@ def _scores(settings: BenchmarkSettings, files: list[str]) -> dict[str, dict[str
 
 def _commands(rows: list[dict], threads: list[int]) -> list[str]:
     """For each .tflite file at its longest length, which is its default signature."""
-    longest: dict[str, int] = {}
-    for row in rows:
-        longest[row["path"]] = max(longest.get(row["path"], 0), row["seq"])
     commands = []
-    for path, seq_len in longest.items():
+    for path in dict.fromkeys(row["path"] for row in rows):
         try:
             words = len(read_metadata(path).vocabulary or (None,))
+            seq_len = TFLiteModel(path).seq_len
         except InputError:
             continue  # a file of another kind or exporter
         commands += adb_commands(path, seq_len, words, threads)

@@ -145,3 +145,16 @@ def test_bert_s_normalization_keeps_how_a_vocabulary_treats_accents():
     german = Vocabulary("hand", SPECIAL_TOKENS, strip_accents=False)
     assert german.with_normalization("bert") == german
     assert german.with_normalization("mediapipe").with_normalization("bert").strip_accents
+
+
+@pytest.mark.parametrize("name", ["bert", "mediapipe"])
+def test_a_text_goes_on_behind_u0000(name):
+    words = (*SPECIAL_TOKENS, "good", "bad", "go", "od")
+    for strip_accents in (True, False):
+        vocabulary = Vocabulary("hand", words, strip_accents=strip_accents).with_normalization(name)
+        pieces, begins, ends = Tokenizer(vocabulary).tokenize_with_offsets(["go\0od bad", "good"])
+        found = [words[index] for index in pieces[0].numpy()]
+        assert found == (["[UNK]", "bad"] if name == "mediapipe" else ["go", "od", "bad"])
+        assert (begins[0].numpy()[-1], ends[0].numpy()[-1]) == (6, 9) and pieces[1].numpy().tolist() == [
+            words.index("good")
+        ]

@@ -8,7 +8,6 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 
-import tinybert_tf as tb
 from tinybert_tf.checkpoints import read_projections
 from tinybert_tf.distill import Distiller, Match, TinyBertObjective
 from tinybert_tf.errors import InputError
@@ -373,7 +372,7 @@ def test_batch_normalization_needs_training_mode(batch):
 
 def test_a_student_in_bfloat16_is_trained(network, batch):
     distiller = Distiller(network(4, 12), network(dtype="bfloat16"), TinyBertObjective.intermediate())
-    distiller.compile(tb.bert_adamw(1e-3, 10))
+    distiller.compile(keras.optimizers.SGD(0.1))
     before = distiller.student.get_weights()
     history = distiller.fit(batch()[0], epochs=2, verbose=0).history
     assert np.isfinite(history["loss"]).all()

@@ -1,8 +1,10 @@
 """A student that starts from its teacher: what it computes before any training."""
 
+import keras
 import numpy as np
 import pytest
 
+from tinybert_tf.bert import logits_model
 from tinybert_tf.bert.config import FAMILIES
 from tinybert_tf.distill import Distiller, TinyBertObjective, initialize_student
 from tinybert_tf.errors import InputError
@@ -166,3 +168,12 @@ def test_a_masked_lm_head_is_copied_or_left_with_a_warning(network, batches, cap
     initialize_student(narrow, teacher, "teacher_projection", batches=batches)
     np.testing.assert_array_equal(narrow.head_layer.get_weights()[0], before)
     assert "cannot make a masked-LM head narrower" in caplog.text
+
+
+def test_a_logits_model_stands_for_its_network_and_others_are_refused(network, batches):
+    teacher, student = network(4, 12), network(2, 12)
+    found = initialize_student(logits_model(student), logits_model(teacher), batches=batches)
+    assert len(found) == 3
+    other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    with pytest.raises(InputError, match="student is a Sequential; give a BertModel"):
+        initialize_student(other, teacher, batches=batches)

@@ -175,3 +175,10 @@ def test_attention_of_one_head_is_not_spread_over_many():
     student, teacher = pair(B, H, S, S)
     with pytest.raises(InputError, match="student has 1 attention heads and the teacher 2"):
         losses.attention_loss(student[:, :1], teacher)
+
+
+def test_labels_may_have_an_axis_of_one():
+    logits, labels = pair(B, C)[0], np.array([0, 2, 1])
+    expected = -log_softmax(logits, axis=-1)[np.arange(B), labels]
+    for given in (labels, labels[:, None]):
+        np.testing.assert_allclose(losses.label_values(tf.constant(given), logits), expected, rtol=1e-5)

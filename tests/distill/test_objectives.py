@@ -270,3 +270,12 @@ def test_objectives_come_back_from_their_configuration():
     assert dataclasses.asdict(again) == dataclasses.asdict(objective)
     match = Match("cls", cls_distance, "hidden_states/-1", ("logits", "pooled_output"), 0.5)
     assert Match.from_config(match.get_config()) == match
+
+
+def test_a_state_is_projected_to_one_width(network):
+    rows = [
+        Match(name, tf.subtract, "hidden_states/1", of, project=True)
+        for name, of in (("a", "hidden_states/1"), ("b", "logits"))
+    ]
+    with pytest.raises(InputError, match="is projected to 'hidden_states/1' of width 12 and to 'logits' of width"):
+        Distiller(network(4, 12), network(), rows)

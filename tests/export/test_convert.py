@@ -2,19 +2,21 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from tests.export.conftest import TEXTS
-from tinybert_tf.bert import BertConfig, build_model
+from tinybert_tf.bert import BertConfig, build_model, logits_model
 from tinybert_tf.checkpoints import load_model
 from tinybert_tf.errors import InputError
 from tinybert_tf.export import QUANTIZE_MODES, TFLiteModel, export_tflite
 from tinybert_tf.export.writer import flatbuffer
 from tinybert_tf.export.writer.quantization import quantized
 from tinybert_tf.export.writer.text_input import convert
+from tinybert_tf.tokenizer_files import open_vocabulary
 
 # The largest difference of an output that a mode may cause on the small networks here.
 TOLERANCES = {"none": 1e-5, "float16": 5e-3, "dynamic": 6e-2, "int8": 0.12}
@@ -366,3 +368,24 @@ def test_lengths_and_texts_may_be_numpy_s(model_dir, tmp_path):
     export_tflite(model_dir(), tmp_path / "a.tflite", calibration_texts=np.array(TEXTS), **settings)
     export_tflite(model_dir(), tmp_path / "b.tflite", calibration_texts=(text for text in TEXTS), **settings)
     assert (tmp_path / "a.tflite").read_bytes() == (tmp_path / "b.tflite").read_bytes()
+
+
+def test_pairs_in_a_file_with_its_tokenizer_need_three_tokens(model_dir, tmp_path):
+    with pytest.raises(InputError, match=r"seq_len=2: must be between 3 \(\[CLS\] and two \[SEP\]\)"):
+        export_tflite(model_dir(), tmp_path / "a.tflite", seq_len=2, text_input="pair")
+    assert export_tflite(model_dir(), tmp_path / "a.tflite", seq_len=2, text_input="single").seq_len == 2
+
+
+def test_what_mediapipe_cuts_at_the_other_end_is_said(model_dir, tmp_path, caplog):
+    vocabulary = open_vocabulary(model_dir()).with_truncation("left")
+    vocabulary.write(tmp_path)
+    export_tflite(load_model(model_dir()), tmp_path / "a.tflite", seq_len=12, tokenizer_from=tmp_path)
+    assert "long texts lose their beginning" in caplog.text
+
+
+def test_another_kind_of_model_is_refused_by_its_name(model_dir, tmp_path):
+    network = logits_model(load_model(model_dir()))
+    assert export_tflite(network, tmp_path / "a.tflite", seq_len=12, tokenizer_from=model_dir()).seq_len == 12
+    other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    with pytest.raises(InputError, match="model is a Sequential; give a BertModel"):
+        export_tflite(other, tmp_path / "b.tflite", tokenizer_from=model_dir())

@@ -136,3 +136,22 @@ def test_what_no_step_made_is_left_alone(tmp_path, source):
     ):
         run(tmp_path, source, calls=[])
     assert (tmp_path / "out" / "copy" / "mine.txt").read_text() == "mine"
+
+
+def test_an_output_inside_of_an_input_is_no_part_of_it(tmp_path):
+    """As with `--data_dir=. --output_dir=run`."""
+    made = []
+
+    def make(output):
+        made.append(output)
+        output.mkdir()
+        (output / "copy").write_text("made")
+        return 1
+
+    (tmp_path / "train.tsv").write_text("rows")
+    for _ in range(2):
+        Steps(tmp_path / "run").run("copy", make, 1, data=tmp_path)
+    assert len(made) == 1
+    (tmp_path / "train.tsv").write_text("other rows")
+    Steps(tmp_path / "run").run("copy", make, 1, data=tmp_path)
+    assert len(made) == 2

@@ -197,6 +197,8 @@ def test_every_name_has_an_objective():
             "prediction_target=label: is of the prediction stage",
         ),
         ({"prediction_target": "label", "temperature": 2.0}, "temperature=2.0: is of logits, and"),
+        ({"stage": "intermediate", "temperature": 2.0}, "temperature=2.0: is of the prediction stage"),
+        ({"prune_to": "2x8x2x16", "prune_rounds": 2, "max_steps": 3}, "max_steps=3: ends each stage, and with"),
         ({"stage": "prediction", "layer_map": "learned"}, "layer_map=learned: is of the intermediate stage"),
         ({"stage": "prediction", "loss_scale": "relative"}, "loss_scale=relative: is of the intermediate stage"),
         ({"stage": "prediction", "layer_map": "search", "student": "minilm_l6"}, "layer_map=search: makes the student"),
@@ -219,3 +221,13 @@ def test_a_setting_that_would_be_dropped_is_refused(glue, tmp_path, changes, sai
         settings(
             glue, changes.get("teacher", "teacher"), tmp_path, **{k: v for k, v in changes.items() if k != "teacher"}
         )
+
+
+@pytest.mark.parametrize(("kind", "changes"), [("regression", {}), ("classification", {"prediction_target": None})])
+def test_a_temperature_without_a_softmax_is_refused(kind, changes):
+    made = compose(DistillSettings, task="sst2", teacher="t", output_dir="out", temperature=2.0, **changes)
+    if kind == "classification":
+        made.check_temperature(kind)
+        return
+    with pytest.raises(InputError, match=r"temperature=2\.0: divides the logits of a softmax"):
+        made.check_temperature(kind)

@@ -76,3 +76,9 @@ def test_the_rate_rises_and_falls():
 def test_rates_that_cannot_train_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         bert_adamw(**({"learning_rate": 1e-4, "total_steps": 10} | settings))
+
+
+def test_weights_of_16_bits_are_refused():
+    variable = keras.Variable(np.ones(3), dtype="bfloat16", name="kernel")
+    with pytest.raises(InputError, match=r"bfloat16 is too coarse .*dtype='mixed_bfloat16'"):
+        bert_adamw(1e-3, total_steps=10).build([variable])

@@ -88,3 +88,9 @@ def test_the_users_own_task_can_be_swept(tmp_path, monkeypatch):
     result = sweep(settings(None, "t", "s", tmp_path / "sweep", **own, learning_rates="1e-2,2e-2"))
     assert (result["task"], result["score"]) == ("custom", 2e-2)
     assert set(result["metrics"]) == {"accuracy", "mean", "deviation"}
+
+
+def test_a_bad_cell_is_refused_before_any_trains(glue, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep_module, "distill_task", lambda cell: pytest.fail("a cell was trained"))
+    with pytest.raises(InputError, match="train_batch_size=0: must be at least 1"):
+        sweep(settings(glue, "t", "s", tmp_path, batch_sizes="8,0"))

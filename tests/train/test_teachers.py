@@ -234,3 +234,12 @@ def test_several_teachers_of_tags_are_refused_before_one_of_them_predicts(tmp_pa
     files["dev_file"] = files["train_file"]
     with pytest.raises(InputError, match="only one teacher, .* can teach task token_classification"):
         distill_task(settings(None, tmp_path, teacher=f"{teacher},{teacher}", **files))
+
+
+def test_scores_without_a_header_are_refused(tmp_path):
+    path = tmp_path / "scores.tsv"
+    path.write_text("1.5\n2.5\n")
+    with pytest.raises(InputError, match=r"scores\.tsv: line 1 is a number, where a \.tsv has a header"):
+        read_logits(path, get_task("stsb"), {})
+    path.write_text("score\n1.5\n2.5\n")
+    assert read_logits(path, get_task("stsb"), {}).tolist() == [[1.5], [2.5]]

@@ -47,6 +47,7 @@ from tinybert_tf.data.spans import SpanFeatures
 from tinybert_tf.data.squad import SquadExample, read_squad
 from tinybert_tf.data.tasks import get_task
 from tinybert_tf.data.tokenizer import _prepared
+from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.squad import find_answers
 from tinybert_tf.export import TFLiteModel, read_metadata
 from tinybert_tf.export.classifier import file_tokenizer
@@ -194,16 +195,14 @@ def write(folder: Path, data: Path | None = None, models: Sequence[Path] = ()) -
         "accents": {"lower_case": True, "strip_accents": False},
         "stripped": {"lower_case": False, "strip_accents": True},
     }.items():
-        # TensorFlow's functions for case drop U+0000.
-        texts = TEXTS if name == "cased" else [text for text in whole_texts(TEXTS) if "\0" not in text]
+        texts = TEXTS if name == "cased" else whole_texts(TEXTS)
         put_texts(folder / name, make_tokenizer(folder / name, VOCABULARY, **settings), texts)
     for name, settings in {"added": {}, "added_cased": {"lower_case": False, "strip_accents": False}}.items():
         tokenizer = make_tokenizer(folder / name, VOCABULARY, added=ADDED, **settings)
         put(folder / name, "texts", text_rows(tokenizer, [*ADDED_TEXTS, *whole_texts(TEXTS)]))
         put(folder / name, "pairs", pair_rows(tokenizer, PAIRS))
-    # TensorFlow Text's functions end a text at U+0000.
     mediapipe = make_tokenizer(folder / "mediapipe", VOCABULARY, strip_accents=False, normalization="mediapipe")
-    put(folder / "mediapipe", "texts", text_rows(mediapipe, [text for text in whole_texts(TEXTS) if "\0" not in text]))
+    put(folder / "mediapipe", "texts", text_rows(mediapipe, whole_texts(TEXTS)))
     left = make_tokenizer(folder / "left", VOCABULARY, truncation_side="left")
     put(folder / "left", "pairs", pair_rows(left, PAIRS))
     words, texts = characters()
@@ -416,7 +415,12 @@ def main() -> None:
     parser.add_argument("--models", type=Path, nargs="*", default=[], help=".tflite files of tflite/convert.py")
     arguments = parser.parse_args()
     data = Path(os.environ.get("TINYBERT_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
-    write(arguments.folder, data if (data / "vocab.txt").is_file() else None, arguments.models)
+    try:
+        for path in arguments.models:  # before minutes of real texts
+            TFLiteModel(path)
+        write(arguments.folder, data if (data / "vocab.txt").is_file() else None, arguments.models)
+    except InputError as error:
+        raise SystemExit(f"error: {error}") from None
     print(f"wrote {arguments.folder}")
 
 

@@ -62,7 +62,7 @@ function show() {
 
 async function compute() {
   const first = element("first").value;
-  const second = element("second").value || null;
+  const second = element("second").value.trim() ? element("second").value : null;
   const used = model;
   element("time").textContent = "";
   if (!used || !first) return element("result").replaceChildren();

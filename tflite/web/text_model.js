@@ -27,7 +27,9 @@ export class LiteRtTextModel {
    */
   static async open(bytes, accelerator = "wasm", runtime = null) {
     const file = new ModelFile(bytes);
-    if (!file.vocabulary) throw new Error("there is no vocab.txt in this file; tflite/convert.py writes files that have one");
+    if (!file.vocabulary) {
+      throw new Error("there is no vocab.txt in this file; tflite/convert.py without --text_input writes files that have one");
+    }
     const { loadLiteRt, loadAndCompile, Tensor } = await import("@litertjs/core");
     liteRt ??= loadLiteRt(runtime ?? packageUrl("@litertjs/core/wasm/"));
     await liteRt;

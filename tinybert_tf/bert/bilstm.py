@@ -84,7 +84,9 @@ class BiLstmModel(keras.Model):
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
         inputs = {key: keras.Input((None,), dtype="int32", name=key) for key in INPUT_NAMES}
         embeddings = layers.Embedding(config.vocab_size, config.embedding_size, name="word_embeddings", dtype=policy)
-        lstm = layers.Bidirectional(layers.LSTM(config.units, dtype=policy), name="bilstm", dtype=policy)
+        # cuDNN refuses a row that is masked whole, such as those that fill up a batch.
+        forward = layers.LSTM(config.units, dtype=policy, use_cudnn=False)
+        lstm = layers.Bidirectional(forward, name="bilstm", dtype=policy)
         hidden_layer = layers.Dense(config.hidden_size, activation="relu", name="hidden", dtype=policy)
         classifier = layers.Dense(config.num_labels, name="classifier", dtype=policy.variable_dtype)
 

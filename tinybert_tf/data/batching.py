@@ -171,9 +171,12 @@ def _check_sizes(batch_size: int, seq_len: int | None, epochs: int) -> None:
 
 def _check_model(model: Any, tokenizer: Tokenizer, task: Task, seq_len: int | None) -> None:
     """Raises InputError for a network of another head, or one that cannot read the task's texts."""
+    model = getattr(model, "network", model)  # of a `tb.logits_model`
     head = getattr(model, "head", None)
     if head in _TASK_HEADS and head != task.head:
         raise InputError(f"has the head {head!r}, but task {task.name} needs {task.head!r}", "model")
+    if not hasattr(model, "config"):
+        raise InputError(f"is a {type(model).__name__}; give a BertModel (of a Distiller its `student`)", "model")
     check_fits(tokenizer, model.config, seq_len)
     if task.has_pairs and getattr(model.config, "type_vocab_size", 2) == 1:
         raise InputError(

@@ -18,6 +18,9 @@ _WORDS_BY_THEMSELVES = "|".join(
     )
 )
 
+# Functions of TensorFlow and TensorFlow Text end a text at U+0000, or drop it; another control character they do not.
+NUL, OTHER_CONTROL = r"\x00", "\x02"
+
 
 class MediaPipeWordPiece:
     """WordPiece as MediaPipe computes it, with the methods of TensorFlow Text's `FastBertTokenizer`.
@@ -41,6 +44,7 @@ class MediaPipeWordPiece:
 
     def tokenize_with_offsets(self, texts) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
         """As `tokenize`, and where each piece begins and ends in the UTF-8 bytes of its text."""
+        texts = tf.strings.regex_replace(texts, NUL, OTHER_CONTROL)
         lower = tf.strings.lower(texts)  # without an encoding: of ASCII alone
         words, word_begins, _ = tf_text.regex_split_with_offsets(
             lower, rf"\s+|{_WORDS_BY_THEMSELVES}", _WORDS_BY_THEMSELVES

@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from tinybert_tf.data.mediapipe import MediaPipeWordPiece
+from tinybert_tf.data.mediapipe import NUL, OTHER_CONTROL, MediaPipeWordPiece
 from tinybert_tf.errors import InputError
 from tinybert_tf.presets import locate
 from tinybert_tf.tokenizer_files import open_vocabulary, read_vocabulary
@@ -18,7 +18,7 @@ from tinybert_tf.vocabulary import AddedToken, Vocabulary
 without_autograph = tf.autograph.experimental.do_not_convert
 
 # Marks added tokens. BERT removes control characters from texts, so replacing one by another changes nothing.
-_MARK, _OTHER_CONTROL = "\x01", "\x02"
+_MARK = "\x01"
 
 
 class Tokenizer:
@@ -143,7 +143,7 @@ class _AddedTokens:
 
     def __call__(self, texts, tokenize) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
         """(pieces, begins, ends) of texts [B]; `tokenize` makes them of the text between the tokens."""
-        texts = tf.strings.regex_replace(texts, _MARK, _OTHER_CONTROL)
+        texts = tf.strings.regex_replace(texts, _MARK, OTHER_CONTROL)
         marked = tf.strings.regex_replace(texts, self._pattern, rf"{_MARK}\1{_MARK}")
         parts = tf.strings.split(marked, _MARK)  # [B, (parts)]: text, token, text, token, ..., text
         part, row = parts.flat_values, parts.value_rowids()
@@ -182,7 +182,7 @@ def _prepared(texts, lower_case: bool) -> tuple[tf.Tensor, tf.RaggedTensor, tf.R
 
     Character by character, as the `tokenizers` library does it.
     """
-    characters = tf.strings.unicode_split(texts, "UTF-8")
+    characters = tf.strings.unicode_split(tf.strings.regex_replace(texts, NUL, OTHER_CONTROL), "UTF-8")
     old = characters.flat_values
     if lower_case:
         new = tf.strings.lower(old, "utf-8")

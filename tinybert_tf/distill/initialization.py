@@ -7,7 +7,7 @@ narrower one, see `tinybert_tf.distill.compression`.
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
-from tinybert_tf.bert import BertModel, build_model
+from tinybert_tf.bert import BertModel, build_model, whole_network
 from tinybert_tf.checkpoints.projections import Projection
 from tinybert_tf.distill.compression import compress_teacher, transfer_embeddings
 from tinybert_tf.distill.layer_map import layer_map
@@ -60,6 +60,10 @@ def initialize_student(
     """
     if init not in INITIALIZATIONS:
         raise InputError(f"is not known; take one of {', '.join(INITIALIZATIONS)}", "init", repr(init))
+    student, teacher = whole_network(student), whole_network(teacher)
+    for name, network in (("student", student), ("teacher", teacher)):
+        if not isinstance(network, BertModel):
+            raise InputError(f"is a {type(network).__name__}; give a BertModel, whose layers have a known order", name)
     if init == "random":
         return None
     mapped = layer_map(layers, student.config.num_hidden_layers, teacher.config.num_hidden_layers)

@@ -284,6 +284,7 @@ def label_values(labels, logits, head: str = "classification") -> tf.Tensor:
     logits = tf.cast(logits, tf.float32)
     if head == "regression":
         return tf.math.squared_difference(tf.reshape(logits, [-1]), tf.reshape(tf.cast(labels, tf.float32), [-1]))
+    labels = tf.reshape(labels, tf.shape(logits)[:-1])  # [B, 1] is accepted, as by Keras' own loss
     return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(labels, tf.int32), logits)
 
 

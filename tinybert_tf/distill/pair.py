@@ -122,7 +122,7 @@ def check_inputs(network: BertModel, role: str, seq_len: int, pairs: bool) -> No
     positions = network.config.max_position_embeddings
     if seq_len > positions:
         raise InputError(f"the {role} has {positions} positions; take a smaller one", "seq_len", seq_len)
-    if pairs and network.config.type_vocab_size == 1:
+    if pairs and getattr(network.config, "type_vocab_size", 2) == 1:  # a BiLSTM reads no types
         raise InputError(
             f"the {role} has type_vocab_size={network.config.type_vocab_size}, but the task's pairs of texts need 2 token "
             f"types; take a {role} that was built with two"

@@ -29,7 +29,16 @@ def projection_key(name: str, student: keras.Model) -> str:
 
 def projections_for(student, teacher, matches: Sequence[Match], values) -> dict[str, keras.layers.Dense]:
     """The dense layers of the rows with `project`, by the index of the hidden state or the name of another output."""
-    rows = {projection_key(match.student, student): match for match in matches if match.project}
+    rows: dict[str, Match] = {}
+    for match in matches:
+        if match.project:
+            other = rows.setdefault(projection_key(match.student, student), match)
+            widths = [width(teacher, names_of(row.teacher)[0]) for row in (other, match)]
+            if widths[0] != widths[1]:
+                raise InputError(
+                    f"{match.student!r} is projected to {other.teacher!r} of width {widths[0]} and to {match.teacher!r} of width "
+                    f"{widths[1]}; a state has one projection"
+                )
     # The student's own, also of its variables: the optimizer computes one norm over both.
     policy = student.dtype_policy
     projections = {}

@@ -3,12 +3,13 @@
 import dataclasses
 import logging
 import operator
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tinybert_tf.bert import BertModel, BiLstmModel
+from tinybert_tf.bert import BertModel, BiLstmModel, whole_network
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.checkpoints.load import read_checkpoint
 from tinybert_tf.checkpoints.rounding import FILE_NAME as ROUNDING_FILE
@@ -118,13 +119,17 @@ def export_tflite(
     if output_vector not in (None, *VECTORS):
         raise InputError(f"must be {', '.join(VECTORS)}", "output_vector", output_vector)
     rounding = None
+    model = whole_network(model)
     if not isinstance(model, BertModel | BiLstmModel):
+        if not isinstance(model, str | os.PathLike):
+            kind = type(model).__name__
+            raise InputError(f"is a {kind}; give a BertModel (of a Distiller its `student`) or a directory", "model")
         directory = resolve_directory(model, "--model_dir")
         tokenizer_from = tokenizer_from or directory
         model = _load_encoder(directory, output_vector) if output_vector else load_model(directory, strict_head=True)
         rounding = _trained_rounding(quantize, directory, model)
     head = output_vector or model.head
-    _check_model(model, head, lengths)
+    _check_model(model, head, lengths, 3 if text_input == "pair" else 2)
     tokenizer = _read_tokenizer(tokenizer_from, model)
     if text_input and not _is_plain(tokenizer):
         raise InputError(
@@ -321,7 +326,7 @@ def _load_encoder(directory: Path, output_vector: str) -> BertModel:
     return load_model(directory, head="encoder")
 
 
-def _check_model(model: BertModel, head: str, lengths: Sequence[int]) -> None:
+def _check_model(model: BertModel, head: str, lengths: Sequence[int], least: int) -> None:
     if head not in OUTPUT_NAMES:
         raise InputError(
             f"a model with the head {head!r} has no output for a file: fine-tune it on a task, or give `output_vector` "
@@ -329,8 +334,9 @@ def _check_model(model: BertModel, head: str, lengths: Sequence[int]) -> None:
         )
     limit = model.config.max_position_embeddings
     for length in lengths:
-        if not 2 <= length <= limit:
-            message = f"must be between 2 ([CLS] and [SEP]) and the model's max_position_embeddings={limit}"
+        if not least <= length <= limit:
+            tokens = "[CLS] and [SEP]" if least == 2 else "[CLS] and two [SEP]"
+            message = f"must be between {least} ({tokens}) and the model's max_position_embeddings={limit}"
             raise InputError(message, parameter="seq_len", value=length)
 
 
@@ -375,5 +381,10 @@ def _read_tokenizer(directory: str | Path | None, model: BertModel) -> Tokenizer
             tokenizer.vocab_file,
             len(tokenizer.spec.added),
             ", ".join(token.content for token in tokenizer.spec.added[:5]),
+        )
+    if tokenizer.spec.truncation_side == "left":
+        logger.warning(
+            "%s: long texts lose their beginning, but in MediaPipe and the Task Library their end: tokenize in the app",
+            tokenizer.vocab_file,
         )
     return tokenizer

@@ -58,6 +58,12 @@ class ConvertSettings:
                     name,
                     limit,
                 )
+        mode = QUANTIZE_MODES.get(self.quantize)
+        if self.calibration_file and mode is not None and not mode.integer_weights:
+            raise InputError(
+                f"calibrates integer weights, which `quantize={self.quantize}` has not; leave it out", "calibration_file",
+                self.calibration_file,
+            )  # fmt: skip
         if self.quantize == "auto" and (not self.task or self.text_input or self.output_vector):
             message = "scores files on `task`, which must be given, and takes no `text_input` and no `output_vector`"
             raise InputError(message, "quantize", "auto")

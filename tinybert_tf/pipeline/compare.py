@@ -24,7 +24,7 @@ from tinybert_tf.pipeline.method import Method
 from tinybert_tf.pipeline.steps import data_files, identity
 from tinybert_tf.processes import map_in_processes
 from tinybert_tf.report.methods import write_methods
-from tinybert_tf.settings import check_at_least_one, compose, setting
+from tinybert_tf.settings import check_at_least_one, check_positive, compose, setting
 from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.finetune import FinetuneSettings, finetune
@@ -68,8 +68,7 @@ class CompareSettings:
         check_at_least_one(self, "steps", "max_train_examples", "seq_len", "processes")
         if (self.steps is None) == (self.minutes is None):
             raise InputError("give either `steps` or `minutes`: runs are compared at one of them")
-        if self.minutes is not None and not self.minutes > 0:
-            raise InputError("must be above 0", "minutes", self.minutes)
+        check_positive(self, "minutes")
         if self.minutes is not None and self.processes > 1:
             raise InputError(
                 "must be 1 with `minutes`: runs at the same time slow each other down", "processes", self.processes
@@ -196,7 +195,7 @@ def _run(method: Method, task: str, seed: int, settings: CompareSettings) -> _Ru
         raise InputError(f"{method.path}: {error}") from None
     read = data_files(composed.data, TASKS[task].folder if task in TASKS else task)
     read |= {key: values[key] for key in _READ if Path(str(values.get(key))).exists()}
-    files = {key: identity(path) for key, path in read.items() if path}
+    files = {key: identity(path, root) for key, path in read.items() if path}
     return _Run(name, method, task, values, root, files, settings.steps, settings.minutes)
 
 

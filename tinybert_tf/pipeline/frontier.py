@@ -17,7 +17,16 @@ from tinybert_tf.pipeline.steps import Steps, data_files
 from tinybert_tf.prune import prune
 from tinybert_tf.prune.texts import split_texts
 from tinybert_tf.report.frontier import smallest_that_keeps, with_frontier, write_frontier
-from tinybert_tf.settings import build, check_at_least_one, check_seed, flat_values, integers, nested, setting
+from tinybert_tf.settings import (
+    build,
+    check_at_least_one,
+    check_positive,
+    check_seed,
+    flat_values,
+    integers,
+    nested,
+    setting,
+)
 from tinybert_tf.train.distill_settings import DistillSettings
 from tinybert_tf.train.distill_task import distill_task
 from tinybert_tf.train.finetune import FinetuneSettings, finetune
@@ -59,8 +68,7 @@ class FrontierSettings:
     def __post_init__(self):
         check_seed(self.seed)
         check_at_least_one(self, "train_batch_size", "max_train_examples")
-        if not self.minutes > 0:
-            raise InputError("must be above 0", "minutes", self.minutes)
+        check_positive(self, "minutes")
         for mode in self.modes:
             if mode not in QUANTIZE_MODES:
                 raise InputError(f"must be of {', '.join(QUANTIZE_MODES)}", "quantize", mode)

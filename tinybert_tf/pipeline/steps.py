@@ -14,6 +14,7 @@ from tinybert_tf.distribution import DeviceSettings, best_strategy, make_strateg
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object, remove, write_json
 from tinybert_tf.settings import flat_fields, flat_values, replace
+from tinybert_tf.train.inputs import without_output
 from tinybert_tf.train.run import IGNORED_SETTINGS
 from tinybert_tf.train.settings import FORMER_DEFAULTS
 
@@ -57,7 +58,10 @@ class Steps:
         self._number += 1
         output, record = self.directory / name, self.directory / "steps" / f"{name}.json"
         files = self._files | files
-        inputs = {"settings": settings, "files": {key: identity(path) for key, path in files.items() if path}}
+        inputs = {
+            "settings": settings,
+            "files": {key: identity(path, self.directory) for key, path in files.items() if path},
+        }
         kept = read_json_object(record) if record.is_file() else {}
         added = {key: inputs["files"][key] for key in self._files if key in inputs["files"]}
         before = kept if kept.get("inputs") == inputs else _with_defaults(kept, defaults or {}, added)
@@ -140,14 +144,14 @@ def _with_defaults(record: dict[str, Any], defaults: Mapping[str, Any], files: M
     return record | {"inputs": inputs | {"settings": settings}}
 
 
-def identity(path: str | Path) -> list[list]:
+def identity(path: str | Path, output: Path | None = None) -> list[list]:
     """The state of a file or of a directory's files, to detect changes: [[name, bytes, modification time], ...].
 
-    A run's model card is left out: a later step adds its measurements.
+    A run's model card is left out: a later step adds its measurements. So is what is in `output`, where that lies in `path`.
     """
     path = Path(path)
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    files = [file for file in files if file.parts[-2:] != ("model", "README.md")]
+    files = without_output([file for file in files if file.parts[-2:] != ("model", "README.md")], path, output)
     return [
         [file.relative_to(path).as_posix(), file.stat().st_size, file.stat().st_mtime_ns]
         for file in files

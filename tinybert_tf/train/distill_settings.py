@@ -102,6 +102,12 @@ class DistillSettings:
             raise InputError(
                 "are of a student that is pruned; give `prune_to`", "prune_rounds", self.pruning.prune_rounds
             )
+        if self.pruning.prune_rounds > 1 and self.run.max_steps is not None:
+            raise InputError(
+                "ends each stage, and with `prune_rounds` the intermediate one has several; give `intermediate_epochs`",
+                "max_steps",
+                self.run.max_steps,
+            )
         if self.student == BILSTM:
             self._check_bilstm()
         if self.teacher_logits is not None or len(self.teachers) > 1:
@@ -127,6 +133,8 @@ class DistillSettings:
         check_rate(self, "intermediate_learning_rate", "prediction_learning_rate")
         if self.temperature != 1.0 and self.prediction_target == "label":
             raise InputError("is of logits, and `prediction_target=label` reads none", "temperature", self.temperature)
+        if self.temperature != 1.0 and self.stage == "intermediate":
+            raise InputError("is of the prediction stage; set `stage=both`", "temperature", self.temperature)
         if self.temperature != 1.0 and not self.matching.compares_layers:
             raise InputError(
                 f"`objective={self.matching.objective}` has its own; in Python give it to tb.objectives",
@@ -290,6 +298,15 @@ class DistillSettings:
         if self.learns_labels(kind):
             raise InputError(
                 "reads labels, and what is given are logits; set it to teacher", "prediction_target", "label"
+            )
+
+    def check_temperature(self, kind: str) -> None:
+        """Raises InputError where no softmax of a kind of task reads the temperature."""
+        if self.temperature != 1.0 and (kind == "regression" or self.learns_labels(kind)):
+            raise InputError(
+                "divides the logits of a softmax, which this task's prediction stage does not have",
+                "temperature",
+                self.temperature,
             )
 
     def learns_labels(self, kind: str) -> bool:

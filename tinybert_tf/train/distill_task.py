@@ -74,6 +74,7 @@ def _learn_layers(settings: DistillSettings, given: DistillSettings) -> dict:
         given: as the user gave them.
     """
     data, earlier = settings.data.load(), recorded(given)
+    settings.check_temperature(data.task.kind)
     precision = Precision.of(earlier, settings.run.dtype, settings.matching.dtype_of_teacher)
     if len(settings.teachers) > 1:
         check_mean(data.task, settings)
@@ -239,6 +240,7 @@ def _learn_logits(settings: DistillSettings, given: DistillSettings) -> dict:
     with distributed(settings.run.devices, settings.examples.train_batch_size):
         keras.utils.set_random_seed(settings.run.seed)
         data, earlier = settings.data.load(), recorded(given)
+        settings.check_temperature(data.task.kind)
         precision = Precision.of(earlier, settings.run.dtype, settings.matching.dtype_of_teacher)
         if not is_loaded(settings.student):
             raise InputError(

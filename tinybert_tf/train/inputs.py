@@ -1,5 +1,6 @@
 """The files that a run reads, so that nothing goes on with others than it began with."""
 
+import functools
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,15 +31,16 @@ def input_states(settings: Any) -> InputStates:
         for each setting its files, by their name and that of their directory: [bytes, first 16 letters of the SHA-256].
     """
     values = {name: value for name, value in flat_values(settings).items() if isinstance(value, str)}
+    files_of = functools.partial(_files, output=Path(values["output_dir"]) if values.get("output_dir") else None)
     found = {name: _states([Path(values[name])]) for name in _FILES if name in values}
     for name in _DATA_FOLDERS:
         if name in values:
-            found[name] = _states(_files(_task_folder(Path(values[name]), values["task"])))
+            found[name] = _states(files_of(_task_folder(Path(values[name]), values["task"])))
     for name in _MODELS:
         if name in values:
-            found[name] = _states(file for directory in _models(values[name]) for file in _files(directory))
+            found[name] = _states(file for directory in _models(values[name]) for file in files_of(directory))
     if "corpus" in values:
-        found["corpus"] = _states(file for file in _files(Path(values["corpus"])) if file.suffix != ".gz")
+        found["corpus"] = _states(file for file in files_of(Path(values["corpus"])) if file.suffix != ".gz")
     return {name: states for name, states in found.items() if states}
 
 
@@ -77,10 +79,17 @@ def _models(names: str) -> list[Path]:
     return [Path(name.strip()) for name in several if name.strip()]
 
 
-def _files(directory: Path) -> list[Path]:
+def _files(directory: Path, output: Path | None) -> list[Path]:
     """The files of a directory and of those in it, without model cards, to which later steps add; none if it is missing."""
     files = [*directory.glob("*"), *directory.glob("*/*")]
-    return [file for file in files if file.is_file() and file.name != "README.md"]
+    return without_output([file for file in files if file.is_file() and file.name != "README.md"], directory, output)
+
+
+def without_output(files: list[Path], directory: Path, output: Path | None) -> list[Path]:
+    """The files of a directory but those that a run itself writes, where its output lies in that directory."""
+    if output is None or directory.resolve() not in output.resolve().parents:
+        return files
+    return [file for file in files if not file.resolve().is_relative_to(output.resolve())]
 
 
 def _states(files: Iterable[Path]) -> dict[str, list]:

@@ -52,6 +52,10 @@ def read_logits(path: str | Path, task: Task, ids: dict[str, int]) -> np.ndarray
     if kind not in _READERS:
         raise InputError(f"must end in {', '.join(_READERS)}", "teacher_logits", path)
     columns, rows = _READERS[kind](path)
+    if task.kind == "regression" and kind == ".tsv" and all(map(_is_number, columns or ())):
+        raise InputError(
+            f"{path}: line 1 is a number, where a .tsv has a header; write a name such as score above the first row"
+        )
     width = len(task.labels) or 1
     if rows.ndim != 2 or rows.shape[1] != width:
         raise InputError(f"{path}: has the shape {list(rows.shape)}, but task {task.name} needs [rows, {width}]")
@@ -133,6 +137,14 @@ def _json_value(path: Path, number: int, line: str) -> Any:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not JSON ({error})") from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _numbers(path: Path, rows: Sequence[tuple[int, Sequence]], width: int) -> np.ndarray:

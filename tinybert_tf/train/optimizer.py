@@ -81,6 +81,12 @@ class AdamW(keras.optimizers.AdamW):
         return super().get_config() | {"undecayed": list(self.undecayed)}
 
     def build(self, variables):
+        for variable in variables:
+            if tf.as_dtype(variable.dtype).size < 4:
+                raise InputError(
+                    f"{variable.dtype} is too coarse for AdamW's second moment (beta_2={self.beta_2}); build the model with "
+                    f"dtype='mixed_{variable.dtype}', whose weights are float32"
+                )
         super().build(variables)
         # Of the last step, before clipping; a plain variable, so that checkpoints do not hold it.
         aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 from pathlib import Path
 
 import keras
@@ -156,7 +157,9 @@ def pretrain(settings: PretrainSettings) -> dict:
 
 def _scored(means: dict[str, float]) -> dict[str, float]:
     """The accuracy first, since it decides which weights are kept."""
-    return {"accuracy": means["accuracy"], "loss": means["loss"], "perplexity": math.exp(means["loss"])}
+    loss = means["loss"]
+    perplexity = math.exp(loss) if loss < math.log(sys.float_info.max) else math.inf
+    return {"accuracy": means["accuracy"], "loss": loss, "perplexity": perplexity}
 
 
 def _model_for(settings: PretrainSettings, corpus: Corpus, dtype: str) -> tuple[BertModel, Path]:

@@ -85,10 +85,12 @@ def sweep(settings: SweepSettings) -> dict:
     task = distill.data.load().task
     root, metric = Path(distill.run.output_dir), task.main_metric
     _check_output(root)
-    grid, results = settings.grid(), {}
-    for number, point in enumerate(grid, 1):
-        cell = settings.cell(*point)
-        logger.info("[%d/%d] %s", number, len(grid), Path(cell.run.output_dir).name)
+    runs = {
+        point: settings.cell(*point) for point in settings.grid()
+    }  # all, so that a bad one is refused before any trains
+    results = {}
+    for number, (point, cell) in enumerate(runs.items(), 1):
+        logger.info("[%d/%d] %s", number, len(runs), Path(cell.run.output_dir).name)
         results[point] = distill_task(cell)
         keras.backend.clear_session()
     cells = _cells(settings, results)

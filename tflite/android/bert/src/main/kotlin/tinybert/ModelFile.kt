@@ -19,7 +19,7 @@ class ModelFile(content: ByteBuffer) {
 
     /** Word pieces by id. */
     val vocabulary: List<String> =
-        requireNotNull(files["vocab.txt"]) { "no vocab.txt in the model file: write it with tflite/convert.py" }
+        requireNotNull(files["vocab.txt"]) { "no vocab.txt in the model file: write it with tflite/convert.py, without --text_input" }
 
     /** Classes by id; null for a model that does not classify. */
     val labels: List<String>? = files["labels.txt"].takeUnless { "\"head\": \"regression\"" in json }

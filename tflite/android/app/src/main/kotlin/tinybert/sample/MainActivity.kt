@@ -26,7 +26,7 @@ class MainActivity : Activity() {
             listed(model(SENTENCE, false) { SentenceModel(this, SENTENCE) }.classify(first))
         }
         connect(R.id.pair, PAIR in present) { first, second, gpu ->
-            listed(model(PAIR, gpu) { PairModel(this, PAIR, gpu) }.classify(first, second.ifEmpty { null }))
+            listed(model(PAIR, gpu) { PairModel(this, PAIR, gpu) }.classify(first, second.ifBlank { null }))
         }
         connect(R.id.question, QUESTION in present) { first, second, gpu ->
             val answer = model(QUESTION, gpu) { QuestionModel(this, QUESTION, gpu) }.answer(first, second)
