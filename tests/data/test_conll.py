@@ -75,6 +75,7 @@ def test_long_sentences_are_cut(tokenizer):
         ("a O\nb\n", "line 2: 'b' has no tag"),
         ("New York\tB-LOC\nb\tO\n", "line 1: 'New York' holds a space"),
         ("\n\n", "no sentences"),
+        ("", "no sentences"),
         ("a O\nb O\n", "every label is 'O'"),
     ],
 )

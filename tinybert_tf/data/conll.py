@@ -181,8 +181,9 @@ def conll_layout(path: Path, tag_column: str | None = None, has_tags: bool = Tru
 
 def _layout(path: Path, tag_column: str | None, has_tags: bool) -> ConllLayout:
     names: Sequence[str] = _CONLLU
-    columns = 0
+    columns, has_tabs = 0, False
     for number, line in numbered_lines(path):
+        has_tabs = "\t" in line
         if number == 1 and line.startswith(_COLUMN_NAMES):
             names = line.removeprefix(_COLUMN_NAMES).lower().split()
         fields = _fields(line)
@@ -190,12 +191,12 @@ def _layout(path: Path, tag_column: str | None, has_tags: bool) -> ConllLayout:
             columns = columns or len(fields)  # of a file of nothing else
             continue
         columns = len(fields)
-        is_conllu = names is not _CONLLU or ("\t" in line and columns == 10 and _ID.fullmatch(fields[0]))
+        is_conllu = names is not _CONLLU or (has_tabs and columns == 10 and _ID.fullmatch(fields[0]))
         if not is_conllu:
             break
         word = names.index("form") if "form" in names else 1
         of_conllu = functools.partial(
-            ConllLayout, word, columns=columns, is_conllu=True, has_ids="id" in names, has_tabs="\t" in line
+            ConllLayout, word, columns=columns, is_conllu=True, has_ids="id" in names, has_tabs=has_tabs
         )
         if not has_tags:
             return of_conllu(tag=-1)
@@ -210,7 +211,7 @@ def _layout(path: Path, tag_column: str | None, has_tags: bool) -> ConllLayout:
         log_once(logger, logging.INFO, message, path, tag_column or f"column {columns}")
     is_last = tag_column is None or not has_tags
     tag = -1 if is_last else _column(path, tag_column, columns, ())
-    return ConllLayout(word, tag, columns, is_conllu=False, has_ids=bool(word), has_tabs="\t" in line)
+    return ConllLayout(word, tag, columns, is_conllu=False, has_ids=bool(word), has_tabs=has_tabs)
 
 
 def _is_numbered(path: Path) -> bool:
