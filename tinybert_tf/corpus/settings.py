@@ -17,7 +17,7 @@ class CorpusSettings:
     """
 
     input: str | None = setting(
-        None, "text files or patterns, separated by commas: plain or WikiExtractor's; .gz, .xz too"
+        None, "text files or patterns, separated by commas: plain or WikiExtractor's; .bz2, .gz, .xz too"
     )
     tfds: str | None = setting(
         None,

@@ -49,7 +49,8 @@ class TextFiles:
     """Text files. A group, which is read in one go, is one large file or several small ones.
 
     Raises:
-        InputError: a pattern matches no file, or a file is empty; reading: a file holds no text or cannot be unpacked.
+        InputError: a pattern matches no file, or a file is empty; reading: a file holds no text, is of another format, or cannot
+            be unpacked.
     """
 
     def __init__(self, patterns: str, block_bytes: int):

@@ -2,15 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.data.settings import DATA_DIR_HELP
 from tinybert_tf.errors import InputError
-from tinybert_tf.export.auto import Limits, Trial, export_best
-from tinybert_tf.export.convert import ExportReport, export_tflite
+from tinybert_tf.export.auto import Limits, export_best
+from tinybert_tf.export.convert import export_tflite
 from tinybert_tf.export.examples import Texts, file_texts, task_texts
 from tinybert_tf.export.writer.delegation import delegation
 from tinybert_tf.export.writer.quantization import QUANTIZE_MODES
@@ -86,14 +85,29 @@ class ConvertSettings:
 def convert_model(settings: ConvertSettings) -> dict[str, Any]:
     """Converts a model directory; the result of `tflite/convert.py`.
 
+    Args:
+        settings: of the program.
+
     Returns:
         the fields of an `ExportReport`; with `quantize=auto` also `trials`, and `path` None where no mode is within the limits;
         `delegated`, `nodes` and `not_delegated` of a file that LiteRT's own interpreter loads.
+
+    Raises:
+        InputError: what `export_tflite` and `export_best` raise.
     """
     lengths = integers("seq_len", settings.seq_len)
     output = Path(settings.output_dir or ".") / settings.output
     if settings.quantize == "auto":
-        report, trials = _try_all(settings, output, lengths)
+        report, trials = export_best(
+            settings.model_dir,
+            output,
+            settings.task,
+            settings.data_dir,
+            files=settings.custom,
+            limits=settings.limits,
+            seq_len=lengths,
+            calibration_texts=settings.calibration_texts(),
+        )
         result: dict[str, Any] = {"trials": [dataclasses.asdict(trial) for trial in trials]}
         if report is None:
             return result | {"path": None}
@@ -112,18 +126,3 @@ def convert_model(settings: ConvertSettings) -> dict[str, Any]:
         nodes = delegation(report.path)
         result |= {"delegated": nodes.delegated, "nodes": nodes.nodes, "not_delegated": nodes.left}
     return dataclasses.asdict(report) | result
-
-
-def _try_all(
-    settings: ConvertSettings, output: Path, lengths: Sequence[int]
-) -> tuple[ExportReport | None, list[Trial]]:
-    return export_best(
-        settings.model_dir,
-        output,
-        settings.task,
-        settings.data_dir,
-        files=settings.custom,
-        limits=settings.limits,
-        seq_len=lengths,
-        calibration_texts=settings.calibration_texts(),
-    )
