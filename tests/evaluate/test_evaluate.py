@@ -47,6 +47,18 @@ def test_a_split_without_labels_has_no_score(make_model, tmp_path):
         )
 
 
+@pytest.mark.usefixtures("eagerly")
+def test_texts_that_are_cut_are_said(make_model, tmp_path, caplog):
+    model = make_model("m", "classification", {"negative": 0, "positive": 1})
+    path = tmp_path / "dev.tsv"
+    path.write_text("sentence\tlabel\n" + "the film was good\t1\n" * 9 + "the film was not bad\t1\n")
+    common = {"task": "sst2", "model_dir": str(model), "data_dir": str(tmp_path)}
+    evaluate_model(compose(EvaluateSettings, **common, seq_len=8))
+    assert "not read" not in caplog.text
+    evaluate_model(compose(EvaluateSettings, **common, seq_len=7))
+    assert f"{path}: 10% of the texts fill all 7 tokens of `seq_len`; what is beyond is not read" in caplog.text
+
+
 def test_texts_are_normalized_as_the_settings_say(make_model, tmp_path, monkeypatch):
     model = make_model("m", "classification", {"negative": 0, "positive": 1})
     (tmp_path / "dev.tsv").write_text("sentence\tlabel\nthe film was good\t1\n")

@@ -129,6 +129,11 @@ def test_own_data_reaches_the_phone(task, model_dir, tmp_path):
             ("--model_dir=x", "--output=a.tflite", "--quantize=float16", "--calibration_file=nowhere"),
             "--calibration_file=nowhere: calibrates integer weights, which --quantize=float16 has not",
         ),
+        (
+            "convert",
+            ("--model_dir=x", "--output=a.tflite", "--quantize=int8", "--train_file=own.csv"),
+            "--train_file=own.csv: is read with --task alone, which is missing",
+        ),
         ("evaluate", ("--model=nowhere.tflite", "--model_dir=x", "--task=sst2"), "nowhere.tflite: no such file"),
         ("benchmark", ("--models=nowhere.tflite", "--threads=one"), "--threads=one: must be integers"),
     ],

@@ -82,6 +82,13 @@ def test_a_report_of_strange_names(name, tmp_path):
     assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1" + "0" * 400])
+def test_a_report_of_a_number_that_is_none(value, tmp_path):
+    (tmp_path / "run.json").write_text(f'{{"settings": {{}}, "result": {{"score": 0.5, "parameters": {value}}}}}')
+    message = f'{tmp_path}/run.json: "parameters" of the result is no number'
+    refused(lambda: report_runs([tmp_path], tmp_path / "report"), message)
+
+
 # === Configurations ===
 
 

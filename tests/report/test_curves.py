@@ -103,6 +103,14 @@ def test_a_diverged_run_is_drawn_and_says_so(tmp_path, drawn):
     assert any("not finite" in text.get_text() for text in drawn[0].axes[0].texts)
 
 
+def test_numbers_beyond_any_axis_count_as_infinite(tmp_path, drawn):
+    values = [1e308, -1e308, 1.0, 2.0]
+    records = [record(step=i, loss=value) for i, value in enumerate(values)]
+    records += [record(step=i, split="dev", score=value) for i, value in enumerate(values)]
+    plot_curves(records, tmp_path / "curves.png")
+    assert any("not finite" in text.get_text() for text in drawn[0].axes[0].texts)
+
+
 @pytest.mark.parametrize(
     "records", [[], [record(examples_per_second=3.0)], [record(step=0, split="held_out", loss=2.0)]]
 )

@@ -7,6 +7,7 @@ import pytest
 
 from tinybert_tf.bert.config import FAMILIES
 from tinybert_tf.checkpoints import load_model
+from tinybert_tf.checkpoints.projections import write_projections
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import compose
 from tinybert_tf.train import student as module
@@ -48,6 +49,19 @@ def test_another_normalization_than_the_teacher_s_is_said(make_directory, caplog
     path.write_text(json.dumps(settings | {"do_lower_case": True, "normalization": "mediapipe"}))
     make_student(*given)
     assert f"the student {student_dir} has normalization=mediapipe and its teacher bert: texts are" in caplog.text
+
+
+def test_projections_to_another_teacher_s_width_are_left_out(make_directory, caplog):
+    teacher_dir, student_dir = make_directory("teacher"), make_directory("small")
+    teacher = load_model(teacher_dir)
+    states, width = teacher.config.num_hidden_layers + 1, teacher.config.hidden_size
+    for outputs in (width, 2 * width):
+        values = {n: (np.ones((width, outputs)), np.ones(outputs)) for n in range(states)}
+        write_projections(values, student_dir)
+        _, projections = make_student(teacher, teacher_dir, str(student_dir), "auto", "uniform", list)
+        assert (projections is None) == (outputs != width)
+        said = f"{student_dir}: its projections are not used: they lead to {outputs} dimensions and the teacher has {width}"
+        assert (said in caplog.text) == (outputs != width)
 
 
 def test_runs_that_share_a_cache_make_the_same_student_once(make_directory, tmp_path, monkeypatch):

@@ -12,11 +12,11 @@ from tinybert_tf.data import Example, Task, TaskData, Tokenizer
 from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.data.split import MissingSplit
 from tinybert_tf.evaluate.baseline import word_scores
+from tinybert_tf.evaluate.logits import MUCH_TRUNCATED
 from tinybert_tf.settings import check_at_least_one, nested, setting
 
 _FEW_ROWS = 8  # fewer examples of a class are hardly learned
 _MOST_OF_ALL = 0.9  # share of one class above which accuracy says little
-_MUCH_TRUNCATED = 0.05
 _HELD_OUT = 10  # without a dev set every tenth training row is scored
 _CHUNK = 1024
 
@@ -93,7 +93,7 @@ def describe(
     result["label_counts"] = _label_counts(task, train)
     result["lengths"] = lengths = _lengths(train, tokenizer, seq_len or task.seq_len)
     complaints = [*_text_faults(train, dev), *_label_faults(task, result["label_counts"], dev)]
-    if lengths["truncated"] > _MUCH_TRUNCATED:
+    if lengths["truncated"] > MUCH_TRUNCATED:
         unit = "tokens" if tokenizer else "words"
         complaints.append(
             f"{lengths['truncated']:.0%} of the training texts are longer than {seq_len or task.seq_len} {unit}"

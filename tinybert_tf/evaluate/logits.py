@@ -1,5 +1,6 @@
 """Predicts the logits of a split, and scores them."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,9 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.metrics import compute_metrics, entity_scores
 from tinybert_tf.progress import Progress
 
+logger = logging.getLogger(__name__)
+
+MUCH_TRUNCATED = 0.05  # share of the texts from which on it is said that they are cut
 _OUTSIDE = "O"  # the tag of a word that is part of no entity
 # [rows, classes] and [rows]; for token classification one array [words, classes] and [words] a row.
 Logits = np.ndarray | Sequence[np.ndarray]
@@ -54,6 +58,7 @@ def make_predict(
     labels = label_values(list(split), task, label_ids(task, None))
     reading = {"batch_size": round_up_to_replicas(batch_size), "seq_len": seq_len, "ids": ids}
     dataset = batches(split, tokenizer, task.with_unseen(), **reading, row_numbers=True).cache()
+    _warn_of_truncation(dataset, split, seq_len or task.seq_len)
     network = logits_model(model)
     signature = {name: tf.TensorSpec([None, None], tf.int32) for name in INPUT_NAMES}  # one graph for every length
     forward = on_all_replicas(lambda features: network(features, training=False), signature)
@@ -76,6 +81,18 @@ def make_predict(
         return [to_all_words(task, row, len(tags)) for row, tags in zip(in_order, labels, strict=True)], labels
 
     return predict
+
+
+def _warn_of_truncation(dataset: tf.data.Dataset, split: Split, seq_len: int) -> None:
+    """Warns where much of a split fills the whole length: what is beyond it is not read."""
+    is_full = [
+        np.sum(features["input_mask"].numpy()[numbers.numpy() >= 0], axis=1) >= seq_len
+        for features, _, _, numbers in dataset
+    ]
+    share = np.mean(np.concatenate(is_full))
+    if share > MUCH_TRUNCATED:
+        message = "%s: %.0f%% of the texts fill all %d tokens of `seq_len`; what is beyond is not read"
+        logger.warning(message, split.source, 100 * share, seq_len)
 
 
 def predict_logits(

@@ -63,6 +63,14 @@ class ConvertSettings:
                 f"calibrates integer weights, which `quantize={self.quantize}` has not; leave it out", "calibration_file",
                 self.calibration_file,
             )  # fmt: skip
+        unused = {"data_dir": self.data_dir} | {
+            part.name: getattr(self.custom, part.name)
+            for part in dataclasses.fields(self.custom)
+            if getattr(self.custom, part.name) != part.default
+        }
+        for name, value in unused.items():
+            if self.task is None and value is not None:
+                raise InputError("is read with `task` alone, which is missing; add it or leave this out", name, value)
         if self.quantize == "auto" and (not self.task or self.text_input or self.output_vector):
             message = "scores files on `task`, which must be given, and takes no `text_input` and no `output_vector`"
             raise InputError(message, "quantize", "auto")

@@ -124,14 +124,15 @@ def _scores(records) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def series_of(records, stage: str, split: str, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """(steps, values) of one measurement."""
+    """(steps, values) of one measurement; what no float32 holds counts as infinite, since no axis can show it."""
     points = [
         (record["step"], float(record[key]))
         for record in records
         if record["stage"] == stage and record["split"] == split and isinstance(record.get(key), int | float)
     ]
     steps, values = zip(*points, strict=True) if points else ((), ())
-    return np.array(steps), np.array(values)
+    with np.errstate(over="ignore"):
+        return np.array(steps), np.array(values, np.float32).astype(np.float64)
 
 
 def _loss_series(records, stage: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -68,7 +68,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
     result = run.setdefault("result", {})
     for name in _MEASURED:
         value = result.get(name)
-        if value is not None and (type(value) not in (int, float) or abs(value) > sys.float_info.max):
+        if value is not None and (type(value) not in (int, float) or not abs(value) <= sys.float_info.max):
             raise InputError(f'{folder / "run.json"}: "{name}" of the result is no number; train again to write it')
     if not isinstance(result.get("task", ""), str):
         raise InputError(f'{folder / "run.json"}: "task" of the result is no text; train again to write it')

@@ -87,7 +87,7 @@ def make_student(
         check_pair(student, teacher, reads_logits=teacher.head != "encoder")
         if seq_len:
             check_inputs(student, "student", seq_len, pairs)
-        return student, read_projections(source, student.config.num_hidden_layers + 1)
+        return student, _projections_beside(source, student, teacher)
     depth, width, heads, intermediate = size
     if family not in ("auto", "bert"):
         raise InputError("must be auto or bert", "student_family", family)
@@ -108,6 +108,19 @@ def make_student(
             raise
         logger.info("init=auto: random weights (%s)", error)
         return student, None
+
+
+def _projections_beside(source: Path, student: BertModel, teacher: BertModel) -> list[Projection | None] | None:
+    """The projections in the directory of a student, unless they lead to the width of another teacher."""
+    found = read_projections(source, student.config.num_hidden_layers + 1)
+    widths = {bias.shape[0] for _, bias in filter(None, found or ())}
+    if widths <= {teacher.config.hidden_size}:
+        return found
+    logger.warning(
+        "%s: its projections are not used: they lead to %s dimensions and the teacher has %d, so they begin at random values",
+        source, " and ".join(map(str, sorted(widths))), teacher.config.hidden_size,
+    )  # fmt: skip
+    return None
 
 
 def _bilstm_for(teacher: BertModel, init: str, dtype: str) -> BiLstmModel:
