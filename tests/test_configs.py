@@ -21,7 +21,7 @@ TASKS = sorted((CONFIGS / "task").glob("*.yaml"))
 FULL_SIZE = sorted((CONFIGS / "full_size").glob("*.yaml"))
 GENERAL = sorted((CONFIGS / "general").glob("*.yaml"))
 METHODS = sorted(
-    path for folder in ("ablations", "rivals", "ways", "chain") for path in (CONFIGS / folder).glob("*.yaml")
+    path for folder in ("ablations", "rivals", "ways", "starts", "chain") for path in (CONFIGS / folder).glob("*.yaml")
 )
 COMPARISONS = sorted((CONFIGS / "compare").glob("*.yaml"))
 # What a recipe begins with that another one made.
