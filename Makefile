@@ -12,7 +12,7 @@
 #   make android, kotlin, beam  optional packages: MediaPipe's runtime, a Kotlin compiler for tests on a JVM, Apache Beam
 #   make web            the runtimes of the page in tflite/web, from npm
 #   make teacher-base   the preset mpnet_base, a teacher of BERT_BASE's size (ARGS=DIRECTORY: elsewhere than in the user's cache)
-#   make clean          everything that these targets made
+#   make clean          removes what these targets made; other runs stay
 
 # The first Python that is in range *and starts*: a pyenv shim may be found on the PATH and still start nothing.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -85,7 +85,7 @@ teacher-base: .venv/.run
 	$(BIN)/python -m tinybert_tf.checkpoints.teacher_base $(ARGS)
 
 clean:
-	rm -rf .venv tflite/web/node_modules runs build *.egg-info requirements.txt .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv tflite/web/node_modules runs/quickstart build *.egg-info requirements.txt .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

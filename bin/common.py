@@ -15,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if Path("/dev/nvidiactl").exis
 os.environ["KERAS_BACKEND"] = "tensorflow"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import yaml
 from absl import app, flags
 
 from tinybert_tf.distribution import first_line
@@ -109,4 +110,7 @@ def _as_yaml(override: str) -> str:
     try:
         return params_dict.nested_csv_str_to_json_str(override)
     except ValueError:
+        if "=" in override and not isinstance(yaml.safe_load(override), dict):
+            message = "a value with a comma or another sign needs quotes, as layer_map='3,6' in a list of name=value"
+            raise InputError(message, "params_override", override) from None
         return override

@@ -88,7 +88,10 @@ def test_an_error_that_says_nothing_is_called_by_its_kind():
     assert first_line(ValueError("{{node a}} the line\nits cause")) == "the line"
 
 
-def test_a_number_of_devices_is_for_mirrored_alone():
+def test_a_number_of_devices_is_for_mirrored_alone(monkeypatch):
+    monkeypatch.setattr("tinybert_tf.distribution.best_strategy", lambda: "one_device")
+    with pytest.raises(InputError, match="num_devices=3: is for `strategy=mirrored`, and auto chooses one_device"):
+        make_strategy("auto", 3)
     with pytest.raises(InputError, match="num_devices=2: is for `strategy=mirrored`, not for one_device"):
         DeviceSettings(num_devices=2)
     assert DeviceSettings("mirrored", 2).num_devices == 2

@@ -154,13 +154,15 @@ def test_a_directory_that_another_process_puts_first_is_replaced(tmp_path, monke
 
 
 def test_of_several_that_stepped_aside_the_last_is_restored(tmp_path):
-    """Also one of the name that earlier versions gave."""
-    for name in (".folder.old", ".folder.1700000000000000000-ab.old", ".folder.1800000000000000000-aa.old"):
+    """What a user named in the same way stays."""
+    (tmp_path / ".folder.old").mkdir()
+    for name in (".folder.1700000000000000000-ab.old", ".folder.1800000000000000000-aa.old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)
     with pytest.raises(RuntimeError), atomic_write(tmp_path / "folder"):
         raise RuntimeError
-    assert names(tmp_path) == ["folder"] and (tmp_path / "folder" / "file").read_text().startswith(".folder.18")
+    assert names(tmp_path) == [".folder.old", "folder"]
+    assert (tmp_path / "folder" / "file").read_text().startswith(".folder.18")
 
 
 def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path):

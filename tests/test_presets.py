@@ -50,3 +50,14 @@ def test_an_old_sentence_transformers_folder_has_its_model_inside(tmp_path):
 def test_a_folder_without_a_model_is_itself(tmp_path):
     assert locate(tmp_path) == tmp_path
     assert locate(tmp_path / "nothing") is None
+
+
+def test_hugging_faces_cache_lies_where_its_own_client_has_it(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HOME", "~/hf")
+    assert resolve_directory("org/small-bert") == cache / "snapshots" / "aaa"
+    monkeypatch.delenv("HF_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    (tmp_path / "xdg").mkdir()
+    (tmp_path / "hf").rename(tmp_path / "xdg" / "huggingface")
+    assert resolve_directory("org/small-bert").is_relative_to(tmp_path / "xdg" / "huggingface" / "hub")

@@ -47,9 +47,15 @@ def test_yaml_names_settings_of_groups():
         read_yaml(Program, "f.yaml", "seed: x")
 
 
-@pytest.mark.parametrize("written", ["2024_01_05", "0012", "1.10", "12:30", "1e5", "true_story"])
+@pytest.mark.parametrize("written", ["2024_01_05", "2024-01-05", "0012", "1.10", "12:30", "1e5", "true_story"])
 def test_a_text_that_looks_like_a_number_stays_as_it_is_written(written):
     assert read_yaml(Program, "x.yaml", f"output_dir: {written}")["output_dir"] == written
+
+
+def test_an_empty_file_sets_nothing_and_a_switch_is_no_text():
+    assert read_yaml(Program, "f.yaml", "# nothing\n") == {}
+    with pytest.raises(InputError, match="output_dir is False, but must be a text; put it in quotes"):
+        read_yaml(Program, "f.yaml", "output_dir: no")
 
 
 def test_integers_are_positive():

@@ -112,6 +112,12 @@ def make_strategy(name: str = "one_device", num_devices: int | None = None) -> t
         raise InputError(f"must be one of {', '.join(STRATEGIES)}", "strategy", name)
     if name == "auto":
         name = best_strategy()
+        if num_devices is not None and name != "mirrored":
+            raise InputError(
+                f"is for `strategy=mirrored`, and auto chooses {name} on this machine; give the strategy",
+                "num_devices",
+                num_devices,
+            )
     if name == "tpu":
         try:
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()

@@ -27,6 +27,8 @@ _SYSTEM_ERRORS = (
     errno.EACCES,
     errno.EPERM,
     errno.EIO,
+    errno.EBUSY,
+    errno.EXDEV,
 )
 # What a rename says where the target has changed since it was looked at.
 _DISTURBED = (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST)
@@ -153,18 +155,18 @@ def _remove_leftovers(path: Path) -> None:
     lives, it finds a directory in its way and steps it aside once more.
     """
     names = os.listdir(path.parent)
-    stepped = re.compile(rf"\.{re.escape(path.name)}\.(\d+-[0-9a-f]+\.)?old")
-    found = sorted(filter(None, map(stepped.fullmatch, names)), key=lambda match: match[1] or "")
+    stepped = re.compile(rf"\.{re.escape(path.name)}\.(\d+-[0-9a-f]+)\.old")
+    found = sorted(filter(None, map(stepped.fullmatch, names)), key=lambda match: match[1])
     old = [path.with_name(match[0]) for match in found]
     if old and not path.exists():
         _restore(old[-1], path)
     if path.exists():  # so none of those that were there before is needed
         for directory in old:
             remove(directory)
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.(?:{re.escape(_HOST)}-(\d+)-[0-9a-f]+\.)?partial")
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(_HOST)}-(\d+)-[0-9a-f]+\.partial")
     for match in filter(None, map(pattern.fullmatch, names)):
         leftover = path.with_name(match[0])
-        if leftover not in _in_work and not (match[1] and _is_another_process(int(match[1]))):
+        if leftover not in _in_work and not _is_another_process(int(match[1])):
             remove(leftover)
 
 

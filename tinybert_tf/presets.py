@@ -37,15 +37,19 @@ PRESETS = {
 
 def cache_directory() -> Path:
     """The directory of assembled models: `tinybert_tf` in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinybert_tf"
+    return _user_cache() / "tinybert_tf"
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
 
 
 def hub_cache() -> Path:
     """Hugging Face's download cache."""
     environment = os.environ
     if named := environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(named)
-    return Path(environment.get("HF_HOME") or Path.home() / ".cache" / "huggingface") / "hub"
+        return Path(named).expanduser()
+    return Path(environment.get("HF_HOME") or _user_cache() / "huggingface").expanduser() / "hub"
 
 
 def is_hub_name(name: str | Path) -> bool:

@@ -20,6 +20,7 @@ import collections
 import contextlib
 import copy
 import dataclasses
+import datetime
 import math
 import typing
 from collections.abc import Mapping
@@ -136,6 +137,8 @@ def read_yaml(settings_class: type, source: str, text: str | bytes) -> dict[str,
         raise InputError(
             f"{source}: not valid YAML ({' '.join(str(error).split())}); write it as name: value"
         ) from None
+    if values is None:
+        return {}
     if not isinstance(values, dict):
         raise InputError(f"{source}: holds a {type(values).__name__}, not settings as name: value")
     values.pop("method", None)  # for bin/compare.py: which program the file is for, and the paper's number
@@ -145,10 +148,14 @@ def read_yaml(settings_class: type, source: str, text: str | bytes) -> dict[str,
             raise InputError(
                 f"{source}: there is no setting {_shown(name)}; the settings are {', '.join(sorted(fields))}"
             )
-    # A text that looks like a number stays as it is written: 0012, 1.10, 2024_01_05.
+    # A text that looks like a number or a date stays as it is written: 0012, 1.10, 2024_01_05, 2024-01-05.
     texts = {name.value: value.value for name, value in written.value if isinstance(value, yaml.ScalarNode)}
     for name, value in values.items():
-        if setting_type(fields[name]) is str and isinstance(value, int | float) and not isinstance(value, bool):
+        if (
+            setting_type(fields[name]) is str
+            and isinstance(value, int | float | datetime.date)
+            and not isinstance(value, bool)
+        ):
             values[name] = texts.get(name, str(value))
     return {name: _typed(fields[name], value, source) for name, value in values.items()}
 
@@ -167,7 +174,8 @@ def _typed(field: dataclasses.Field, value: Any, source: str) -> Any:
     else:
         fits = isinstance(value, int | float if kind is float else kind)
     if not fits:
-        raise InputError(f"{source}: {field.name} is {_shown(value)}, but must be {_TYPES[kind]}")
+        remedy = "; put it in quotes" if kind is str and isinstance(value, bool) else ""
+        raise InputError(f"{source}: {field.name} is {_shown(value)}, but must be {_TYPES[kind]}{remedy}")
     try:
         return kind(value)
     except OverflowError:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from tinybert_tf.word_order import MPNET_SPECIAL_TOKENS, bert_order, is_mpnet_or
 FAST_FILE = "tokenizer.json"
 # Up to one capitalized word in this many may be a replaced entry; in a cased vocabulary every third word is capitalized.
 _WORDS_PER_STRAY_CAPITAL = 1000
+_KERAS_WORDS = "assets/tokenizer/vocabulary.txt"
 # Fixed behavior of this tokenizer, under the names of tokenizer_config.json and of tokenizer.json's BertNormalizer.
 _FIXED = {
     "tokenize_chinese_chars": True,
@@ -79,10 +80,10 @@ def _in_bert_order(vocabulary: Vocabulary) -> Vocabulary:
 def open_vocabulary(directory: str | Path) -> Vocabulary:
     """The vocabulary of a model directory.
 
-    The words are those of vocab.txt or, without one, of a WordPiece tokenizer.json; after them come the entries of
-    added_tokens.json, `added_tokens_decoder` (tokenizer_config.json) and tokenizer.json. tokenizer_config.json or else
-    tokenizer.json says whether texts are lower-cased. If neither does, a vocabulary with capital letters is cased, which is
-    logged.
+    The words are those of vocab.txt or, without one, of a WordPiece tokenizer.json or of a KerasHub preset; after them
+    come the entries of added_tokens.json, `added_tokens_decoder` (tokenizer_config.json) and tokenizer.json.
+    tokenizer_config.json or else tokenizer.json says whether texts are lower-cased. If neither does, a vocabulary with
+    capital letters is cased, which is logged.
 
     Raises:
         InputError: no vocabulary, one that is not WordPiece (by its name), a setting that this tokenizer does not support,
@@ -93,6 +94,9 @@ def open_vocabulary(directory: str | Path) -> Vocabulary:
     path, fast = directory / VOCABULARY_FILE, {}
     if (directory / FAST_FILE).is_file():
         fast = read_json_object(directory / FAST_FILE)
+    if _is_keras(fast):
+        words, lower_case = _lines(directory / _KERAS_WORDS), bool(fast["config"].get("lowercase"))
+        return _checked(Vocabulary(str(directory / _KERAS_WORDS), tuple(words), lower_case, lower_case))
     normalizer = _normalizer(fast)
     _refuse_other_settings(directory, settings, normalizer)
     if path.is_file():
@@ -124,11 +128,17 @@ def open_vocabulary(directory: str | Path) -> Vocabulary:
 
 
 def has_vocabulary(directory: str | Path) -> bool:
-    """Whether a directory has a vocab.txt, or a tokenizer.json of the `tokenizers` library (KerasHub's is another)."""
+    """Whether a directory has a vocab.txt, or a tokenizer.json of the `tokenizers` library or of KerasHub's BERT."""
     directory = Path(directory)
     if (directory / VOCABULARY_FILE).is_file():
         return True
-    return (directory / FAST_FILE).is_file() and "model" in read_json_object(directory / FAST_FILE)
+    fast = _optional(directory / FAST_FILE)
+    return "model" in fast or _is_keras(fast)
+
+
+def _is_keras(fast: Mapping[str, Any]) -> bool:
+    """Whether a tokenizer.json is KerasHub's, whose words are in a file of their own."""
+    return fast.get("class_name") == "BertTokenizer" and isinstance(fast.get("config"), dict)
 
 
 def _optional(path: Path) -> dict[str, Any]:

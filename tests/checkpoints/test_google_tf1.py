@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tinybert_tf.checkpoints import load_model
+from tinybert_tf.checkpoints import load_model, read_config
 from tinybert_tf.errors import InputError
 
 LAYER = {
@@ -68,8 +68,10 @@ def write(model, directory, **more):
 @pytest.mark.parametrize("head", ["encoder", "classification", "regression", "span", "masked_lm"])
 def test_google_checkpoints_load_with_their_head(network, difference, caplog, head, tmp_path):
     model = network(head)
-    loaded = load_model(write(model, tmp_path / head))
-    assert loaded.head == head
+    directory = write(model, tmp_path / head)
+    loaded = load_model(directory)
+    assert (loaded.head, loaded.config) == (head, read_config(directory)[0])
+    assert read_config(directory)[1] == head
     assert difference(model, loaded) == 0
     assert caplog.text == ""
 

@@ -384,10 +384,21 @@ def test_the_head_is_told_by_the_architecture(tmp_path, values, head, labels):
     assert (found, config.label2id) == (head, labels)
 
 
-@pytest.mark.parametrize(("words", "rows", "fits"), [(50, 50, True), (49, 50, False), (51, 50, False), (50, 64, True)])
+@pytest.mark.parametrize(
+    ("words", "rows", "fits"),
+    [
+        (50, 50, True),
+        (49, 50, False),
+        (51, 50, False),
+        (50, 64, True),
+        (50, 56, True),
+        (50, 128, True),
+        (50, 60, False),
+    ],
+)
 def test_the_vocabulary_has_to_have_the_size_of_the_table(network, vocabulary, tmp_path, words, rows, fits):
-    """A table that its publisher rounded up to a multiple of 64 is fine."""
-    save_model(network("encoder", vocab_size=rows), tmp_path / "model", tokenizer_from=vocabulary)
+    """A table that its publisher rounded up for the GPU is fine."""
+    save_model(network("encoder", vocab_size=rows), tmp_path / "model")
     names = [*SPECIAL_TOKENS, *map(str, range(words - len(SPECIAL_TOKENS)))]
     (tmp_path / "model" / "vocab.txt").write_text("".join(f"{name}\n" for name in names))
     if fits:
@@ -395,6 +406,35 @@ def test_the_vocabulary_has_to_have_the_size_of_the_table(network, vocabulary, t
     else:
         with pytest.raises(InputError, match=rf"vocab\.txt: {words} words.*vocab_size={rows}"):
             load_model(tmp_path / "model")
+
+
+def test_a_directory_is_not_replaced_by_one_with_another_vocabulary(network, vocabulary, tmp_path, caplog):
+    target = tmp_path / "model"
+    save_model(network(), target, tokenizer_from=vocabulary)
+    with pytest.raises(InputError, match=r"vocab\.txt: 50 words, but the model has vocab_size=60"):
+        save_model(network(vocab_size=60), target, tokenizer_from=vocabulary)
+    assert load_model(target).config.vocab_size == 50 and "goes with the model" not in caplog.text
+    save_model(network(), target)
+    assert f"{target}: its vocabulary goes with the model that is replaced" in caplog.text
+
+
+def test_a_mounted_disk_is_not_replaced(network, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path)
+    with pytest.raises(InputError, match="is a mounted disk, which cannot be replaced as a whole; name a folder in it"):
+        save_model(network(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "found"), [([3, 1], {"3": 0, "1": 1}), ([False, True], {"false": 0, "true": 1}), ([None, "b"], None)]
+)
+def test_classes_may_be_numbers(saved, names, found):
+    _, directory = saved(label2id={"a": 0, "b": 1})
+    edit_config(directory, id2label=dict(enumerate(names)), label2id=found)
+    if found:
+        assert load_model(directory).config.label2id == found
+    else:
+        with pytest.raises(InputError, match="id2label names a class None; give each class a text as its name"):
+            load_model(directory)
 
 
 def test_the_tokenizer_goes_along(network, vocabulary, tmp_path):

@@ -8,8 +8,9 @@ import keras_hub
 import numpy as np
 import pytest
 
-from tinybert_tf.checkpoints import kerashub, load_model, save_model
+from tinybert_tf.checkpoints import kerashub, load_model, read_config, save_model
 from tinybert_tf.errors import InputError
+from tinybert_tf.tokenizer_files import open_vocabulary
 
 
 def compare(ours, backbone, features):
@@ -44,6 +45,18 @@ def test_we_open_a_preset_directory(backbone, features, tmp_path):
     model = load_model(tmp_path)
     assert (model.head, model.config.hidden_dropout_prob) == ("encoder", 0.2)
     compare(model, backbone, features)
+
+
+def test_a_classifier_of_kerashub_is_a_teacher(backbone, vocabulary, tmp_path):
+    words = str(vocabulary / "vocab.txt")
+    tokenizer = keras_hub.models.BertTokenizer(words, lowercase=True)
+    preprocessor = keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=16)
+    classifier = keras_hub.models.BertTextClassifier(backbone, num_classes=3, preprocessor=preprocessor)
+    classifier.save_to_preset(str(tmp_path / "preset"))
+    config, head = read_config(tmp_path / "preset")
+    assert (head, config.hidden_size, config.num_labels) == ("classification", 24, 3)
+    ours = open_vocabulary(tmp_path / "preset")
+    assert ours.words == open_vocabulary(vocabulary).words and ours.lower_case
 
 
 def test_a_preset_can_take_a_head(backbone, tmp_path):

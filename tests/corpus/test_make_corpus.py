@@ -222,6 +222,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(settings, tmp_path):
         ({"max_seq_length": 4}, "max_seq_length=4: must be from 8 to 512"),
         ({"held_out": 1.0}, r"held_out=1.0: is a share"),
         ({"shard_mb": 0.0}, "shard_mb=0.0: must be above 0"),
+        ({"shard_mb": float("nan")}, "shard_mb=nan: must be above 0"),
         ({"num_processes": 0}, "num_processes=0: must be at least 1"),
     ],
 )

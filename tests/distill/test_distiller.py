@@ -382,3 +382,19 @@ def test_a_student_in_bfloat16_is_trained(network, batch):
 def test_the_sum_s_name_is_no_term():
     with pytest.raises(InputError, match="term=loss: is the name of the sum"):
         Match("loss", lambda student, teacher, batch: student, "logits")
+
+
+def test_what_metrics_and_weights_of_losses_need_is_said(network, batch):
+    features, labels, _ = batch()
+    encoders = Distiller(network(layers=4, hidden=12, head="encoder"), network(layers=2, head="encoder"))
+    with pytest.raises(InputError, match="metrics see the student's logits, and it has none"):
+        encoders.compile("adam", metrics=["accuracy"])
+    distiller = Distiller(network(layers=4, hidden=12), network(layers=2))
+    with pytest.raises(InputError, match="loss_weights are those of the objective's terms"):
+        distiller.compile("adam", loss_weights=[3.0])
+    distiller.compile("adam", metrics=["accuracy"])
+    with pytest.raises(InputError, match=r"metrics need labels: give \(features, labels\)"):
+        distiller.evaluate(features, verbose=0)
+    assert distiller.evaluate(features, labels, verbose=0, return_dict=True)["accuracy"] >= 0
+    with pytest.raises(InputError, match="input_type_ids is None; give zeros"):
+        distiller(features | {"input_type_ids": None})

@@ -182,3 +182,15 @@ def test_labels_may_have_an_axis_of_one():
     expected = -log_softmax(logits, axis=-1)[np.arange(B), labels]
     for given in (labels, labels[:, None]):
         np.testing.assert_allclose(losses.label_values(tf.constant(given), logits), expected, rtol=1e-5)
+
+
+def test_nothing_is_spread_over_another_shape():
+    scores = np.arange(3, dtype=np.float32)
+    assert float(losses.regression_loss(scores[:, None], scores)) == 0
+    for loss, student, teacher in (
+        (losses.prediction_loss, (2, 3), (2, 1)), (losses.hidden_loss, (2, 4, 8), (2, 4, 1)),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="they must be equal"):
+            loss(tf.zeros(student), tf.zeros(teacher))
+    with pytest.raises(InputError, match="are not class ids, one for each example; take argmax"):
+        losses.label_values(tf.zeros([2, 3]), tf.zeros([2, 3]))

@@ -47,12 +47,23 @@ def run(strategy):
     weights = np.concatenate([np.ravel(w) for w in student.get_weights()])
     return logs, losses, weights
 
+def run_uneven(strategy):
+    # A first batch that replicas cannot share equally.
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        teacher = build_model(BertConfig(num_hidden_layers=4, hidden_size=12, **SIZES), head="classification")
+        student = build_model(BertConfig(num_hidden_layers=2, hidden_size=8, **SIZES), head="classification")
+        distiller = Distiller(teacher, student, TinyBertObjective(prediction_weight=1.0))
+        distiller.compile(optimizer=keras.optimizers.SGD(0.05))
+    return distiller.fit(data.unbatch().batch(3), epochs=2, verbose=0).history["loss"]
+
 two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 one, many = run(tf.distribute.get_strategy()), run(two)
 print(json.dumps({
     "replicas": two.num_replicas_in_sync,
     "logs": [one[0], many[0]],
     "losses": [one[1], many[1]],
+    "uneven": [run_uneven(tf.distribute.get_strategy()), run_uneven(two)],
     "weights": float(np.abs(one[2] - many[2]).max()),
 }))
 """
@@ -74,4 +85,5 @@ def test_two_replicas_equal_one_device():
     one, two = result["logs"]
     assert two == pytest.approx(one, rel=1e-5)
     assert result["losses"][1] == pytest.approx(result["losses"][0], rel=1e-5)
+    assert result["uneven"][1] == pytest.approx(result["uneven"][0], rel=1e-5)
     assert result["weights"] < 1e-5

@@ -1,5 +1,7 @@
 """A Distiller is a whole Keras model: saved, loaded, copied, checkpointed, backed up and exported."""
 
+import copy
+
 import keras
 import numpy as np
 import pytest
@@ -40,6 +42,16 @@ def test_training_continues_after_loading_as_if_nothing_had_happened(distiller, 
         np.testing.assert_array_equal(one, other)
     histories = [model.fit(data, verbose=0).history["loss"] for model in (made, again)]
     assert histories[0] == pytest.approx(histories[1], rel=1e-6)
+
+
+def test_one_that_is_not_compiled_is_saved_and_copied_too(network, batch, tmp_path):
+    objective = TinyBertObjective(layers=np.array([1, 3]))
+    made = Distiller(network(layers=4, hidden=12), network(layers=2), objective)
+    made.save(tmp_path / "whole.keras")
+    features, _, _ = batch()
+    for again in (keras.models.load_model(tmp_path / "whole.keras"), copy.deepcopy(made)):
+        assert list(again.objective.layers) == [1, 3] and not again.compiled
+        np.testing.assert_array_equal(again(features), made(features))
 
 
 def test_weights_are_those_of_what_is_trained(distiller, batch, tmp_path):

@@ -175,3 +175,14 @@ def test_a_run_is_repeated_where_a_file_that_it_reads_has_changed(methods, calls
     compare(settings(methods, tmp_path, **options))
     assert len(calls) == 3 and calls[-1][0] == "distill_task", "the fine-tuned student reads no teacher"
     assert not left.exists(), "its program would give the earlier result"
+
+
+def test_a_run_with_other_steps_is_trained_anew(methods, calls, tmp_path):
+    values = {"tasks": "mrpc", "seeds": "0"}
+    compare(settings(methods, tmp_path, **values))
+    folder = tmp_path / "out" / "runs" / "both_mrpc_0"
+    folder.mkdir(parents=True)
+    compare(settings(methods, tmp_path, **values))
+    assert len(calls) == 2 and folder.is_dir()
+    compare(settings(methods, tmp_path, **values, steps=40))
+    assert len(calls) == 4 and not folder.is_dir()

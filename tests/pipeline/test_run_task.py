@@ -8,6 +8,7 @@ import pytest
 
 from tinybert_tf.data import get_task
 from tinybert_tf.data.squad import Answer, SquadExample, write_squad
+from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
 from tinybert_tf.pipeline.run_task import RunTaskSettings, run_task
 from tinybert_tf.settings import compose, replace
@@ -88,3 +89,19 @@ def test_questions(settings, make_directory, tmp_path):
     augmented = json.loads((tmp_path / "run" / "augmented" / "SQuAD" / "train-v1.1.json").read_text())
     assert len(augmented["data"][0]["paragraphs"]) > 12
     assert (tmp_path / "run" / "predictions" / "predictions.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"learning_rates": "1e-4"},
+            "learning_rates=1e-4: is a list for `sweep`, which is not set; set it, or give `pred",
+        ),
+        ({"copies": 3}, "copies=3: makes none without `masked_lm` or `word_vectors`"),
+        ({"sweep": True, "stage": "intermediate"}, "sweep=True: varies the prediction stage"),
+    ],
+)
+def test_settings_without_effect_are_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        compose(RunTaskSettings, task="sst2", teacher="t", output_dir="o", **given)

@@ -43,4 +43,6 @@ def test_bad_input_is_one_line(model_dir, program, tmp_path):
     common = [f"--model_dir={model_dir()}", f"--output_dir={tmp_path / 'small'}", "--vocab_size=60"]
     code, line = program(*common)
     assert code == 1 and line.startswith("error: --text_file is missing") and "`" not in line
+    code, line = program(*common, "--text_file=x.txt", "--label_column=stars")
+    assert code == 1 and line.startswith("error: --label_column=stars: is read with --task alone, which is missing")
     assert not (tmp_path / "small").exists()

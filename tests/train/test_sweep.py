@@ -67,6 +67,11 @@ def test_a_list_that_is_none_is_refused_by_its_flag(glue, tmp_path):
         settings(glue, "t", "s", tmp_path, learning_rates="1e-5,-1").grid()
 
 
+def test_the_intermediate_stage_has_nothing_to_sweep(tmp_path):
+    with pytest.raises(InputError, match="stage=intermediate: a sweep varies the prediction stage"):
+        sweep(compose(SweepSettings, task="sst2", teacher="t", stage="intermediate", output_dir=str(tmp_path)))
+
+
 def test_the_run_of_another_program_is_not_replaced(glue, tmp_path):
     (tmp_path / "run.json").write_text('{"settings": {"task": "sst2"}, "result": {}}')
     with pytest.raises(InputError, match="holds a run of another program; name another `output_dir`"):

@@ -1,6 +1,7 @@
 """The settings of a BERT network, under Hugging Face's names."""
 
 import dataclasses
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -195,6 +196,8 @@ class BertConfig:
             if values.get(key) not in without:
                 supported = ", ".join(repr(value) for value in without if value)
                 remedy = f"only {supported}" if supported else "this is not supported; remove it if it is not needed"
+                if key == "problem_type":
+                    remedy += " is supported; remove the entry to take the encoder alone"
                 if key == "auto_map":
                     remedy = (
                         "the network is custom code of its publisher, which is not run; take one that transformers has"
@@ -253,7 +256,7 @@ def _labels(values: Mapping[str, Any]) -> dict[str, int] | None:
         if not isinstance(values.get(key) or {}, Mapping):
             raise InputError(f"{key}={values[key]!r}: must be an object, a name and an id for each class")
     by_name = {label: _as_integer(index) for label, index in (values.get("label2id") or {}).items()}
-    by_id = {label: _as_integer(index) for index, label in (values.get("id2label") or {}).items()}
+    by_id = {_class_name(label): _as_integer(index) for index, label in (values.get("id2label") or {}).items()}
     is_named = lambda labels: any(label != f"LABEL_{index}" for label, index in labels.items())
     if by_name != by_id and is_named(by_name) and is_named(by_id):
         raise InputError(f"label2id={by_name} and id2label={by_id} contradict each other; correct one of them")
@@ -262,6 +265,13 @@ def _labels(values: Mapping[str, Any]) -> dict[str, int] | None:
     if count and len(labels) != count:
         raise InputError(f"num_labels={count}, but label2id or id2label has {len(labels)} classes; correct one of them")
     return labels or None
+
+
+def _class_name(label: Any) -> str:
+    """The name of a class: numbers and booleans as JSON writes them where they are keys, as they are in `label2id`."""
+    if not isinstance(label, str | int | float):
+        raise InputError(f"id2label names a class {label!r}; give each class a text as its name")
+    return label if isinstance(label, str) else json.dumps(label)
 
 
 def _as_integer(index: Any) -> Any:

@@ -1,5 +1,7 @@
 """Model directories: the native format, which is Hugging Face's (config.json, vocab.txt, model.safetensors)."""
 
+import logging
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +10,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from tinybert_tf.bert import BertConfig, BertModel, BiLstmConfig, BiLstmModel, whole_network
+from tinybert_tf.bert import BertConfig, BertModel, BiLstmModel, whole_network
 from tinybert_tf.checkpoints import bilstm, families, kerashub, names
 from tinybert_tf.checkpoints.torch_pickle import read_torch_checkpoint
 from tinybert_tf.checkpoints.weights import Checkpoint, as_float32, collect
@@ -18,6 +20,8 @@ from tinybert_tf.files import atomic_write, read_json_object, system_error, writ
 from tinybert_tf.presets import locate
 from tinybert_tf.tokenizer_files import has_vocabulary, open_vocabulary
 from tinybert_tf.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 _PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
 # In the order in which they are looked for; an index lists the files that the tensors are in.
@@ -33,19 +37,16 @@ _DTYPES = (
     *("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8"),
 )
 _HOLDS = "a model directory holds config.json, vocab.txt and model.safetensors"
-# Some publishers round the embedding table up to a multiple of this for the GPU, without changing vocab.txt.
-_TABLE_ROWS = 64
+# Some publishers round the embedding table up to a multiple of one of these for the GPU, without changing vocab.txt.
+_TABLE_ROWS = (8, 16, 32, 64, 128)
 
 
-def read_config(directory: str | Path) -> tuple[BertConfig | BiLstmConfig, str]:
+def read_config(directory: Path) -> tuple[BertConfig, str]:
     """Reads `config.json`; returns the configuration and the head that the directory was saved with.
 
     Raises:
         InputError: no such directory or file, or a network of an unknown family.
     """
-    directory = locate(directory) or Path(directory)
-    if bilstm.is_bilstm(directory):
-        return bilstm.read_config(directory)
     _, config, head = _read_config(directory, _vocabulary_in(directory))
     return config, head
 
@@ -88,7 +89,7 @@ def read(directory: str | Path) -> Checkpoint:
     vocabulary = _vocabulary_in(directory)
     family, config, head = _read_config(directory, vocabulary)
     if vocabulary is not None:
-        _check_vocabulary(vocabulary, config)
+        _check_vocabulary(vocabulary, config.vocab_size, "config.json says")
     path, tensors = read_tensors(directory, family.prefix)
     try:
         tensors = families.tensors_from(family, tensors, vocabulary)
@@ -168,13 +169,13 @@ def _tensor(file: safetensors.safe_open, name: str, path: Path) -> np.ndarray:
     return file.get_tensor(name)
 
 
-def _check_vocabulary(vocabulary: Vocabulary, config: BertConfig) -> None:
+def _check_vocabulary(vocabulary: Vocabulary, vocab_size: int, whose: str) -> None:
     words = len(vocabulary.file_words or vocabulary.words)
-    rows = config.vocab_size + words - len(vocabulary.words)  # of the file
-    padded = rows % _TABLE_ROWS == 0 and 0 < rows - words < _TABLE_ROWS
+    rows = vocab_size + words - len(vocabulary.words)  # of the file
+    padded = any(rows % multiple == 0 and 0 < rows - words < multiple for multiple in _TABLE_ROWS)
     if words != rows and not padded:
         raise InputError(
-            f"{vocabulary.source}: {words} words, but config.json says vocab_size={rows}; put the vocabulary "
+            f"{vocabulary.source}: {words} words, but {whose} vocab_size={rows}; put the vocabulary "
             "beside the weights that it belongs to, and added tokens into added_tokens.json"
         )
 
@@ -195,7 +196,7 @@ def save_model(
             written beside the weights, or a `Vocabulary` (a `Tokenizer` has it as `spec`).
 
     Raises:
-        InputError: `directory` is something else, or `tokenizer_from` has no vocabulary.
+        InputError: `directory` is something else, or `tokenizer_from` has no vocabulary or another one than the model.
     """
     model = whole_network(model)
     if not isinstance(model, BertModel | BiLstmModel):
@@ -204,6 +205,12 @@ def save_model(
     directory = Path(directory).resolve()
     check_replaceable(directory)
     vocabulary = None if tokenizer_from is None else _vocabulary_of(tokenizer_from)
+    if vocabulary is not None:
+        _check_vocabulary(vocabulary, model.config.vocab_size, "the model has")
+    elif has_vocabulary(directory):
+        logger.warning(
+            "%s: its vocabulary goes with the model that is replaced; give it as `tokenizer_from`", directory
+        )
     if isinstance(model, BiLstmModel):
         family, tensors, config = families.FAMILIES["bert"], bilstm.tensors(model), bilstm.config_json(model)
     else:
@@ -224,6 +231,8 @@ def save_model(
 def check_replaceable(directory: Path) -> None:
     """Raises InputError where a model directory is to be written and something else stands."""
     is_model, is_empty = (directory / "config.json").is_file(), directory.is_dir() and not any(directory.iterdir())
+    if os.path.ismount(directory):
+        raise InputError(f"{directory}: is a mounted disk, which cannot be replaced as a whole; name a folder in it")
     if directory.exists() and not is_model and not is_empty:
         raise InputError(f"{directory}: exists and is not a model directory, so it is not replaced; name another one")
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from tinybert_tf.bert import BertModel, BiLstmModel, build_model
+from tinybert_tf.bert import BertConfig, BertModel, BiLstmConfig, BiLstmModel, build_model
 from tinybert_tf.checkpoints import (
     bilstm,
     google_tf1,
@@ -36,8 +36,7 @@ def read_checkpoint(directory_or_preset: str | Path) -> Checkpoint:
             resolve_directory(directory_or_preset, "model")  # which raises
         return kerashub.read(directory_or_preset)
     if (directory / "config.json").is_file():
-        is_keras = "registered_name" in read_json_object(directory / "config.json")
-        return kerashub.read(directory) if is_keras else huggingface.read(directory)
+        return huggingface.read(directory) if _is_native(directory) else kerashub.read(directory)
     if (directory / tf_checkpoint.CONFIG_NAME).is_file():
         prefix, config, variables = tf_checkpoint.read_variables(directory)
         kind = tf_models if tf_checkpoint.OBJECT_GRAPH in variables else google_tf1
@@ -46,6 +45,29 @@ def read_checkpoint(directory_or_preset: str | Path) -> Checkpoint:
         f"{directory}: no model in it; looked for config.json (Hugging Face, KerasHub) and for bert_config.json with "
         "NAME.index (TensorFlow)"
     )
+
+
+def read_config(directory: str | Path) -> tuple[BertConfig | BiLstmConfig, str]:
+    """The configuration of a model directory of any known kind, and the head that it was saved with.
+
+    Raises:
+        InputError: no such directory or file, or a network of an unknown family.
+    """
+    directory = locate(directory) or Path(directory)
+    if bilstm.is_bilstm(directory):
+        return bilstm.read_config(directory)
+    if _is_native(directory):
+        return huggingface.read_config(directory)
+    checkpoint = read_checkpoint(directory)  # others say in their weights which head they have, and how many classes
+    return _with_labels(checkpoint, checkpoint.head, None)[0].config, checkpoint.head
+
+
+def _is_native(directory: Path) -> bool:
+    """Whether a directory is of Hugging Face's format, or of none."""
+    path = directory / "config.json"
+    if path.is_file():
+        return "registered_name" not in read_json_object(path)
+    return not (directory / tf_checkpoint.CONFIG_NAME).is_file()
 
 
 def load_model(

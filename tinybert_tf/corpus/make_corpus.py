@@ -29,6 +29,7 @@ from tinybert_tf.corpus.shards import (
 from tinybert_tf.corpus.sources import Block, open_source, read_blocks
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import held, writing
+from tinybert_tf.presets import locate
 from tinybert_tf.processes import map_in_processes
 from tinybert_tf.tokenizer_files import FAST_FILE, open_vocabulary, read_vocabulary
 from tinybert_tf.versions import version
@@ -86,7 +87,7 @@ def _made(job: Job, source, description: dict[str, Any]) -> dict[str, Any]:
 
 
 def _open(settings: CorpusSettings) -> tuple[Job, Any]:
-    path = Path(settings.vocab)
+    path = locate(settings.vocab) or Path(settings.vocab)
     # A model directory also has its tokenizer's settings.
     directory = path.parent if path.name in (VOCABULARY_FILE, FAST_FILE) else path
     vocabulary = open_vocabulary(directory) if directory.is_dir() else read_vocabulary(path)

@@ -3,7 +3,7 @@
 import dataclasses
 
 from tinybert_tf.errors import InputError
-from tinybert_tf.settings import check_at_least_one, setting
+from tinybert_tf.settings import check_at_least_one, check_positive, setting
 
 PACKINGS = ("documents", "contiguous")
 
@@ -48,8 +48,7 @@ class CorpusSettings:
         for name in ("short_seq_prob", "held_out"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError("is a share, from 0 to below 1", name, getattr(self, name))
-        if self.shard_mb <= 0:
-            raise InputError("must be above 0", "shard_mb", self.shard_mb)
+        check_positive(self, "shard_mb")
         check_at_least_one(self, "num_processes")
         if self.seed < 0:
             raise InputError("must not be negative", "seed", self.seed)

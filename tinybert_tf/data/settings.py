@@ -61,6 +61,18 @@ class DataSettings:
         return load_task(self.task, self.data_dir, self.custom)
 
 
+def check_read(task: str | None, data_dir: str | None, custom: CustomFiles) -> None:
+    """Raises InputError for files, columns or folders that are given without the task that reads them."""
+    given = {"data_dir": data_dir} | {
+        field.name: value
+        for field in dataclasses.fields(custom)
+        if (value := getattr(custom, field.name)) != field.default
+    }
+    for name, value in given.items():
+        if task is None and value is not None:
+            raise InputError("is read with `task` alone, which is missing; add it or leave this out", name, value)
+
+
 def check_truncation(kind: str, truncate: str | None) -> None:
     """Raises InputError for a side at which texts of this kind are not cut."""
     if truncate == "left" and kind in _CUT_AT_THE_END:

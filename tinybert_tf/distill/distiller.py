@@ -127,6 +127,9 @@ class Distiller(keras.Model):
     ):
         """As `keras.Model.compile`, without a loss: the objective is the loss. `metrics` see the student's logits.
 
+        Terms over tokens are means over the tokens of a batch, and an epoch's are means of those, as of Keras' masked losses: how
+        rows are batched changes the logged terms slightly.
+
         XLA is on by default only where there is an accelerator: on CPU it gains nothing and loses bfloat16 products.
 
         Args:
@@ -140,10 +143,15 @@ class Distiller(keras.Model):
             **kwargs: further arguments of `keras.Model.compile`, such as `metrics` or `weighted_metrics`.
 
         Raises:
-            InputError: a loss, fewer than one part, or a student with batch normalization that is not in training mode.
+            InputError: a loss or weights of losses, fewer than one part, metrics of a student without a task, or a student with
+                batch normalization that is not in training mode.
         """
         if loss is not None:
             raise InputError("takes no loss: the objective given to Distiller is the loss", "Distiller.compile")
+        if kwargs.get("loss_weights") is not None:
+            raise InputError("are those of the objective's terms; set them there", "loss_weights")
+        if (kwargs.get("metrics") or kwargs.get("weighted_metrics")) and _own_output(self.student) != ("logits",):
+            raise InputError("see the student's logits, and it has none; leave them out", "metrics")
         if not isinstance(accumulation_steps, int) or accumulation_steps < 1:
             raise InputError("must be an integer of at least 1", "accumulation_steps", accumulation_steps)
         if jit_compile is None:
@@ -263,6 +271,8 @@ class Distiller(keras.Model):
         return gradients, loss, terms, logits
 
     def _track(self, loss, terms, logits, batch: Batch):
+        if batch.labels is None and self._compile_metrics is not None:
+            raise InputError("need labels: give (features, labels), or leave the metrics out", "metrics")
         if batch.labels is not None and logits is not None:
             self.compute_metrics(batch.features, batch.labels, logits, sample_weight=batch.weight)
         # The global batch's rows: replicas whose rows count differently still hold equal shares of one loss.
@@ -279,7 +289,10 @@ class Distiller(keras.Model):
         if self.optimizer is not None and not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
-        if not several_workers():  # Keras draws a batch for it, which it cannot read with several workers
+        # Keras draws a batch for it, which it cannot read with several workers, and whose rows must be equally many on each
+        # replica; it is needed for the variables of metrics alone.
+        is_one = self.distribute_strategy.num_replicas_in_sync == 1
+        if not several_workers() and (is_one or self._compile_metrics is not None):
             super()._maybe_symbolic_build(**data)
 
     # === Saving ===
@@ -300,6 +313,8 @@ class Distiller(keras.Model):
         return cls(**(config | parts))
 
     def get_compile_config(self):
+        if not self.compiled:
+            return super().get_compile_config()
         own = {"accumulation_steps": self.accumulation_steps, "student_dropout": self.student_dropout}
         return super().get_compile_config() | own
 

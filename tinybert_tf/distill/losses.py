@@ -132,7 +132,7 @@ def attention_loss(student, teacher, mask=None, weight=None, padding: str = "exc
 
 def hidden_values(student, teacher) -> tf.Tensor:
     """[B, S]: squared differences of states [B, S, D], the mean over D."""
-    return tf.reduce_mean(tf.math.squared_difference(*_in_float32(student, teacher)), axis=-1)
+    return tf.reduce_mean(tf.math.squared_difference(*_of_one_shape(student, teacher)), axis=-1)
 
 
 def hidden_loss(student, teacher, mask=None, weight=None, padding: str = "exclude") -> tf.Tensor:
@@ -171,7 +171,7 @@ def prediction_values(student, teacher, temperature: float = 1.0, reduction: str
     """[B, ...]: the soft cross-entropy of logits [B, ..., C]."""
     _check_temperature(temperature)
     _check_choice("reduction", reduction, REDUCTIONS)
-    student, teacher = (logits / temperature for logits in _in_float32(student, teacher))
+    student, teacher = (logits / temperature for logits in _of_one_shape(student, teacher))
     cross_entropy = -tf.reduce_sum(tf.nn.softmax(teacher) * tf.nn.log_softmax(student), axis=-1)
     if reduction == "reference":
         cross_entropy /= tf.cast(tf.shape(student)[-1], tf.float32)
@@ -202,8 +202,8 @@ def prediction_loss(student, teacher, temperature: float = 1.0, weight=None, red
 
 
 def regression_values(student, teacher) -> tf.Tensor:
-    """[B]: squared differences of scores [B, 1]."""
-    return tf.reduce_mean(tf.math.squared_difference(*_in_float32(student, teacher)), axis=-1)
+    """[B]: squared differences of scores [B, 1] or [B]."""
+    return tf.math.squared_difference(*(tf.reshape(scores, [-1]) for scores in _in_float32(student, teacher)))
 
 
 def regression_loss(student, teacher, weight=None) -> tf.Tensor:
@@ -213,8 +213,8 @@ def regression_loss(student, teacher, weight=None) -> tf.Tensor:
     5.0
 
     Args:
-        student: float [B, 1].
-        teacher: float [B, 1].
+        student: float [B, 1] or [B].
+        teacher: float [B, 1] or [B].
         weight: float [B], of the examples.
 
     Returns:
@@ -284,6 +284,10 @@ def label_values(labels, logits, head: str = "classification") -> tf.Tensor:
     logits = tf.cast(logits, tf.float32)
     if head == "regression":
         return tf.math.squared_difference(tf.reshape(logits, [-1]), tf.reshape(tf.cast(labels, tf.float32), [-1]))
+    if labels.shape.rank == logits.shape.rank and labels.shape[-1] not in (None, 1):
+        raise InputError(
+            f"labels of shape {labels.shape} are not class ids, one for each example; take argmax of one-hot ones"
+        )
     labels = tf.reshape(labels, tf.shape(logits)[:-1])  # [B, 1] is accepted, as by Keras' own loss
     return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(labels, tf.int32), logits)
 
@@ -295,6 +299,16 @@ def _mean_of_examples(values, weight) -> tf.Tensor:
 
 def _in_float32(*tensors) -> list[tf.Tensor]:
     return [tf.cast(tensor, tf.float32) for tensor in tensors]
+
+
+def _of_one_shape(student, teacher) -> list[tf.Tensor]:
+    """Both in float32; InputError where one would be spread over the other."""
+    student, teacher = _in_float32(student, teacher)
+    if not student.shape.is_compatible_with(teacher.shape):
+        raise InputError(
+            f"the student's values have the shape {student.shape} and the teacher's {teacher.shape}: they must be equal"
+        )
+    return [student, teacher]
 
 
 def _by_position(logits, mask) -> tf.Tensor:

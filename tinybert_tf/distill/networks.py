@@ -178,6 +178,8 @@ def arguments(network: keras.Model, features):
         found = [find_feature(features, name) for name in names]
         return found if isinstance(taken, list | tuple) else found[0]
     missing = [name for name in taken if find_feature(features, name) is None]
+    if missing and missing[0] in features:
+        raise InputError("is None; give zeros, or leave it out for a network that does not read it", missing[0])
     if missing:
         raise InputError(
             f"{describe(network)} reads {', '.join(taken)}, but the features are {', '.join(features)}; "

@@ -31,6 +31,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tinybert_tf.bert import BertModel
@@ -169,6 +170,8 @@ class TinyBertObjective:
     reduction: str = "batch"
 
     def __post_init__(self):
+        if isinstance(self.layers, np.ndarray):  # which Keras could not save
+            object.__setattr__(self, "layers", self.layers.tolist())
         weights = ("attention_weight", "hidden_weight", "embedding_weight", "prediction_weight")
         for name in weights:
             _check_weight(name, getattr(self, name), may_be_several=name in weights[:2])
@@ -209,7 +212,7 @@ class TinyBertObjective:
             if not isinstance(network, BertModel):
                 raise InputError(
                     f"the attention, hidden and embedding losses read layers of a BertModel, which {describe(network)} is "
-                    "not; take TinyBertObjective.prediction()"
+                    "not; take TinyBertObjective.prediction(), or copy.deepcopy(model) for a copy by keras.models.clone_model"
                 )
         depth = student.config.num_hidden_layers
         attention, hidden = (self._per_layer(name, depth) for name in ("attention_weight", "hidden_weight"))

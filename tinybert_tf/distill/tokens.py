@@ -54,8 +54,10 @@ class Tokens:
         self.model, self.features = model, features
         self.masks = [batch["input_mask"] > 0 for batch in self.features]
         self.count = sum(int(mask.sum()) for mask in self.masks)
-        if not self.count:
-            raise InputError("teacher_projection: the batches hold no token; give a few hundred rows of real text")
+        if self.count < 2:
+            raise InputError(
+                f"teacher_projection: the batches hold {self.count or 'no'} token; give a few hundred rows of real text"
+            )
         # The first token of each row.
         self.first = np.concatenate([(np.cumsum(mask, axis=1) == 1)[mask] for mask in self.masks])
 

@@ -36,6 +36,11 @@ def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
     return _correlation(scipy.stats.spearmanr, predictions, labels)
 
 
+def retention(score: float, teacher_score: float | None) -> float | None:
+    """The share of its teacher's score that a student keeps; None without a teacher whose score is above 0."""
+    return score / teacher_score if teacher_score is not None and teacher_score > 0 else None
+
+
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "accuracy": accuracy,
     "f1": f1,

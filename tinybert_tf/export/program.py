@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert_tf.data.custom import CustomFiles
-from tinybert_tf.data.settings import DATA_DIR_HELP
+from tinybert_tf.data.settings import DATA_DIR_HELP, check_read
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.auto import Limits, export_best
 from tinybert_tf.export.convert import export_tflite
@@ -63,14 +63,7 @@ class ConvertSettings:
                 f"calibrates integer weights, which `quantize={self.quantize}` has not; leave it out", "calibration_file",
                 self.calibration_file,
             )  # fmt: skip
-        unused = {"data_dir": self.data_dir} | {
-            part.name: getattr(self.custom, part.name)
-            for part in dataclasses.fields(self.custom)
-            if getattr(self.custom, part.name) != part.default
-        }
-        for name, value in unused.items():
-            if self.task is None and value is not None:
-                raise InputError("is read with `task` alone, which is missing; add it or leave this out", name, value)
+        check_read(self.task, self.data_dir, self.custom)
         if self.quantize == "auto" and (not self.task or self.text_input or self.output_vector):
             message = "scores files on `task`, which must be given, and takes no `text_input` and no `output_vector`"
             raise InputError(message, "quantize", "auto")

@@ -205,10 +205,9 @@ def _result(run: _Run) -> tuple[str, dict[str, Any] | None, str | None]:
     described = {"program": run.method.program, "values": run.values, "steps": run.steps, "minutes": run.minutes}
     earlier = read_json(record) if record.is_file() else {}
     files = earlier.get("files", run.files)  # records of earlier versions have none
-    if files != run.files:
-        logger.info("%s: a file that it reads has changed; it is trained again", run.name)
+    if earlier and (files != run.files or earlier.get("run") != described):
+        logger.info("%s: its settings or a file that it reads have changed; it is trained again", run.name)
         remove(Path(run.values["output_dir"]))
-    if earlier.get("run") != described or files != run.files:
         earlier = {}
     if "result" in earlier:
         return run.name, earlier["result"], None

@@ -12,6 +12,7 @@ from tinybert_tf.checkpoints.rounding import MODES
 from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.evaluate import EvaluateSettings, evaluate_model
+from tinybert_tf.evaluate.metrics import retention
 from tinybert_tf.export import QUANTIZE_MODES, benchmark, example_texts, export_tflite, score_file
 from tinybert_tf.pipeline.steps import Steps, data_files
 from tinybert_tf.prune import prune
@@ -118,7 +119,7 @@ def frontier(settings: FrontierSettings) -> dict:
     times = job.steps.run("latency", lambda _: job.times(files), {"files": files}, **files)
     teacher_score = job.teacher_score()
     rows = [
-        {"model": name, **fact, "retention": fact["score"] / teacher_score if teacher_score else 0.0, **times[name]}
+        {"model": name, **fact, "retention": retention(fact["score"], teacher_score) or 0.0, **times[name]}
         for name, fact in facts.items()
     ]
     write_frontier(settings.output_dir, rows, settings.data.task)

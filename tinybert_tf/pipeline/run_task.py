@@ -22,6 +22,10 @@ from tinybert_tf.train.sweep import SweepSettings, sweep
 
 logger = logging.getLogger(__name__)
 
+_COPIES = 20
+# What `--sweep` varies, and the setting of a single run.
+_OF_THE_GRID = {"batch_sizes": "train_batch_size", "learning_rates": "prediction_learning_rate", "seeds": "seed"}
+
 
 @dataclasses.dataclass(frozen=True)
 class RunTaskSettings:
@@ -31,7 +35,22 @@ class RunTaskSettings:
     sweep: bool = setting(False, "choose batch size and learning rate of the prediction stage on dev, over the grid")
     masked_lm: str = setting("none", "augment the training set with this model directory's masked-LM head")
     word_vectors: str = setting("none", "augment the training set with this GloVe or word2vec text file")
-    copies: int = setting(20, "augmented copies of an example")
+    copies: int = setting(_COPIES, "augmented copies of an example")
+
+    def __post_init__(self):
+        if not self.sweep:
+            for field in dataclasses.fields(SweepSettings):
+                name, instead = field.name, _OF_THE_GRID.get(field.name)
+                if instead and (value := getattr(self.grid, name)) != field.default:
+                    raise InputError(
+                        f"is a list for `sweep`, which is not set; set it, or give `{instead}`", name, value
+                    )
+        elif self.grid.distill.stage == "intermediate":
+            raise InputError("varies the prediction stage; set `stage=both` or `prediction`", "sweep", True)
+        if self.copies != _COPIES and self.masked_lm == self.word_vectors == "none":
+            raise InputError(
+                "makes none without `masked_lm` or `word_vectors`; give one, or leave it out", "copies", self.copies
+            )
 
 
 def run_task(settings: RunTaskSettings) -> dict:

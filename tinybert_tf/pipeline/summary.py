@@ -12,6 +12,7 @@ from tinybert_tf.checkpoints import load_model, read_config
 from tinybert_tf.checkpoints.model_card import add_measured
 from tinybert_tf.data import Split, Tokenizer
 from tinybert_tf.distill import layer_map
+from tinybert_tf.evaluate.metrics import retention
 from tinybert_tf.export import benchmark, example_texts, export_tflite
 from tinybert_tf.pipeline.diagnosis import comparable
 from tinybert_tf.report import plot_attention
@@ -50,7 +51,7 @@ def model_row(
     row = {
         "model": name,
         "score": score,
-        "retention": score / teacher_score if teacher_score else 0.0,
+        "retention": retention(score, teacher_score) or 0.0,
         "parameters": load_model(folder).count_params(),
         "encoder_flops": encoder_flops(read_config(folder)[0], seq_len),
     }

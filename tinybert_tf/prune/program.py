@@ -4,7 +4,7 @@ import dataclasses
 import logging
 
 from tinybert_tf.data.custom import CustomFiles
-from tinybert_tf.data.settings import DATA_DIR_HELP, TASK_HELP, DataSettings
+from tinybert_tf.data.settings import DATA_DIR_HELP, TASK_HELP, DataSettings, check_read
 from tinybert_tf.errors import InputError
 from tinybert_tf.prune.prune import prune
 from tinybert_tf.prune.sizes import Sizes
@@ -43,6 +43,7 @@ class PruneSettings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError("must be above 0", name, value)
+        check_read(self.task, self.data_dir, self.custom)
         if self.text_file is None and self.task is None:
             raise InputError("is missing; importance is measured on the texts of `text_file` or of `task`", "text_file")
 

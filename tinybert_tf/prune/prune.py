@@ -8,6 +8,7 @@ import numpy as np
 
 from tinybert_tf.bert import BertModel, BiLstmModel
 from tinybert_tf.checkpoints import load_model, read_projections, resolve_directory, save_model, write_projections
+from tinybert_tf.checkpoints.huggingface import check_replaceable
 from tinybert_tf.checkpoints.projections import FILE_NAME as PROJECTIONS
 from tinybert_tf.checkpoints.projections import Projection
 from tinybert_tf.checkpoints.word_codes import use_codes
@@ -254,16 +255,12 @@ def _check_output(output_dir: Path, sources: Mapping[str, Path]) -> None:
             raise InputError(
                 f"{source} would be replaced by what is made from it; name another directory", "output_dir", output_dir
             )
-    is_model = (output_dir / "config.json").is_file()
-    if output_dir.exists() and not is_model and (not output_dir.is_dir() or any(output_dir.iterdir())):
-        raise InputError(
-            "exists and is not a model directory, so it is not replaced; name another", "output_dir", output_dir
-        )
+    check_replaceable(output_dir.resolve())
 
 
 def _write(pruned: _Pruned, output_dir: Path) -> None:
     """Writes the network, its projections if it has any and, in a subdirectory, its teacher: all or nothing."""
-    with atomic_write(output_dir) as aside:
+    with atomic_write(output_dir.resolve()) as aside:  # a link keeps its place
         for name, model in pruned.models.items():
             save_model(model, aside / name, tokenizer_from=pruned.vocabulary)
         if pruned.projections is not None:

@@ -55,6 +55,8 @@ def with_held_out(texts: Iterable[Text], held_out: Iterable[Text] | None) -> tup
     Raises:
         InputError: no text, or texts that can be read only once.
     """
+    if isinstance(texts, str):
+        raise InputError("is one text; give a list of texts, or of a file its lines", "texts")
     if iter(texts) is texts:
         raise InputError("can be read only once; give a list, or any object that begins again", "texts")
     if not any(_parts(text) for text in texts):

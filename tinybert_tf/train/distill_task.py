@@ -17,6 +17,7 @@ from tinybert_tf.distill import check_inputs, layer_map
 from tinybert_tf.distill.soft_map import LayerWeights, LearnedMapObjective
 from tinybert_tf.distribution import best_strategy, distributed, make_strategy
 from tinybert_tf.errors import InputError
+from tinybert_tf.evaluate.metrics import retention
 from tinybert_tf.evaluate.task_model import TaskModel
 from tinybert_tf.files import remove
 from tinybert_tf.settings import replace
@@ -116,10 +117,10 @@ def _learn_layers(settings: DistillSettings, given: DistillSettings) -> dict:
     if settings.matching.layer_map == "search":
         settings, projections = _with_searched_map(trainer, teacher, data, settings, new_student)
     scores = _both_stages(trainer, teacher, data, projections, settings, weights)
-    retention = scores[data.task.main_metric] / teacher_score if scores and teacher_score > 0 else 0.0
+    kept = retention(scores[data.task.main_metric], teacher_score) if scores else None
     resolved = run.description["resolved"]
     found_map = {"layer_map": resolved["layer_map"]} if "layer_map" in resolved else {}
-    return trainer.finish(scores, teacher_score=teacher_score, retention=retention, **found_map)
+    return trainer.finish(scores, teacher_score=teacher_score, retention=kept or 0.0, **found_map)
 
 
 def _trainer(
@@ -281,8 +282,8 @@ def _learn_logits(settings: DistillSettings, given: DistillSettings) -> dict:
         trainer = _trainer(run, settings, of_student, training, precision, logits_of=logits_of)
         teacher = stand_in(len(data.task.labels) or 1)
         scores = _both_stages(trainer, teacher, data, None, settings, {})
-        retention = scores[data.task.main_metric] / teacher_score if scores and teacher_score else None
-        return trainer.finish(scores, teacher_score=teacher_score, retention=retention)
+        kept = retention(scores[data.task.main_metric], teacher_score) if scores else None
+        return trainer.finish(scores, teacher_score=teacher_score, retention=kept)
 
 
 def _both_stages(

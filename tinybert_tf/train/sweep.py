@@ -82,6 +82,10 @@ def sweep(settings: SweepSettings) -> dict:
     distill = settings.distill
     if distill.run.dry_run:
         raise InputError("a sweep has none; try one cell with bin/distill_task.py", "dry_run", True)
+    if distill.stage == "intermediate":
+        raise InputError(
+            "a sweep varies the prediction stage; set `stage=both` or `prediction`", "stage", distill.stage
+        )
     task = distill.data.load().task
     root, metric = Path(distill.run.output_dir), task.main_metric
     _check_output(root)

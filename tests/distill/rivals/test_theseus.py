@@ -102,3 +102,12 @@ def test_a_scaled_loss_takes_the_same_steps(features):
         weights.append(trained.student.get_weights())
     for plain, scaled in zip(*weights, strict=True):
         np.testing.assert_allclose(scaled, plain, atol=1e-6)
+
+
+def test_it_is_saved_as_a_whole(features, tmp_path):
+    model = Theseus(*networks(), replacing_steps=2)
+    model.save(tmp_path / "theseus.keras")
+    again = keras.models.load_model(tmp_path / "theseus.keras")
+    np.testing.assert_allclose(again(features), model(features), atol=1e-6)
+    for one, other in zip(again.teacher.weights, model.teacher.weights, strict=True):
+        np.testing.assert_array_equal(one, other)

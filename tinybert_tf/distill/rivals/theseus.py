@@ -74,6 +74,18 @@ class Theseus(keras.Model):
         self.random = keras.random.SeedGenerator()
         self.built = True
 
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        networks = {"teacher": serialize(self.teacher), "student": serialize(self.student)}
+        return networks | {"replacing_steps": self.replacing_steps, "base_rate": self.base_rate, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        networks = {
+            key: keras.saving.deserialize_keras_object(config[key], custom_objects) for key in ("teacher", "student")
+        }
+        return cls(**(config | networks))
+
     def call(self, inputs, training=False):
         """The successor's logits; in training those of the mixed network."""
         if not training:
