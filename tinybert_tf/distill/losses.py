@@ -281,7 +281,7 @@ def label_values(labels, logits, head: str = "classification") -> tf.Tensor:
     """
     if head == "span":
         return span_label_loss(labels, logits)
-    logits = tf.cast(logits, tf.float32)
+    labels, logits = tf.convert_to_tensor(labels), tf.cast(logits, tf.float32)
     if head == "regression":
         return tf.math.squared_difference(tf.reshape(logits, [-1]), tf.reshape(tf.cast(labels, tf.float32), [-1]))
     if labels.shape.rank == logits.shape.rank and labels.shape[-1] not in (None, 1):
