@@ -120,6 +120,24 @@ def test_a_file_of_logits_takes_the_place_of_a_teacher(glue, make_directory, tmp
             assert np.abs(wanted - given).sum(axis=1).min() < 1e-5, "a row's own logits, in the order of the classes"
 
 
+def test_scores_are_learned_from_a_file_too(make_directory, tmp_path, learned):
+    student = make_directory("student", head="regression", num_hidden_layers=2)
+    (tmp_path / "rows.jsonl").write_text("".join(f'{{"text": "word{n % 5}", "score": {n % 5}}}\n' for n in range(24)))
+    np.save(tmp_path / "scores.npy", np.arange(24, dtype=np.float32)[:, None] % 5 + 0.5)
+    rows = {"train_file": str(tmp_path / "rows.jsonl"), "dev_file": str(tmp_path / "rows.jsonl")}
+    columns = {"text_column": "text", "label_column": "score", "label_type": "number"}
+    named = {
+        "task": "custom",
+        "data_dir": None,
+        "student": str(student),
+        "teacher_logits": str(tmp_path / "scores.npy"),
+    }
+    result = distill_task(settings("", tmp_path, **named, **rows, **columns))
+    assert result["steps"] == 3 and load_model(result["model"]).head == "regression"
+    taught = np.concatenate([features["teacher/logits"] for features in learned])
+    assert taught.shape == (24, 1) and np.unique(taught).tolist() == [0.5, 1.5, 2.5, 3.5, 4.5]
+
+
 @pytest.mark.parametrize("suffix", ["npy", "tsv", "jsonl", "list.jsonl"])
 def test_every_form_of_file_gives_the_same_logits(tmp_path, suffix):
     logits, path = np.array([[1.5, -2.0], [0.25, 3.0]], np.float32), tmp_path / f"logits.{suffix}"

@@ -167,5 +167,7 @@ def mean_of(teachers: Sequence[TaskModel], settings: DistillSettings, ids: Mappi
 def stand_in(labels: int) -> keras.Model:
     """A network of the teacher's shape for a `Distiller` whose features hold the teacher's logits: it is never run."""
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in INPUT_NAMES}
-    nothing = keras.ops.cast(inputs["input_word_ids"][:, :1], "float32") * np.zeros((1, labels), np.float32)
+    # A sum, since Keras does not know that a slice of one column has one: a regression's logits must be [B, 1].
+    column = keras.ops.sum(keras.ops.cast(inputs["input_word_ids"], "float32"), axis=1, keepdims=True)
+    nothing = column * np.zeros((1, labels), np.float32)
     return keras.Model(inputs, {"logits": nothing}, name="given_logits")
