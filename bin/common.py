@@ -110,7 +110,14 @@ def _as_yaml(override: str) -> str:
     try:
         return params_dict.nested_csv_str_to_json_str(override)
     except ValueError:
-        if "=" in override and not isinstance(yaml.safe_load(override), dict):
+        if "=" in override and not _is_mapping(override):
             message = "a value with a comma or another sign needs quotes, as layer_map='3,6' in a list of name=value"
             raise InputError(message, "params_override", override) from None
         return override
+
+
+def _is_mapping(text: str) -> bool:
+    try:
+        return isinstance(yaml.safe_load(text), dict)
+    except yaml.YAMLError:
+        return False

@@ -17,6 +17,14 @@ def test_help_lists_every_setting():
         assert f"--{name}:" in shown.stdout or f"--[no]{name}:" in shown.stdout
 
 
+def test_an_override_says_when_a_value_needs_quotes():
+    for override in ("output_dir=a,layer_map=1,2", "output_dir=a,layer_map=%1,2"):
+        command = [sys.executable, ROOT / "bin/evaluate.py", f"--params_override={override}"]
+        shown = subprocess.run(command, capture_output=True, text=True)
+        assert shown.returncode == 1 and "a value with a comma or another sign needs quotes" in shown.stderr
+        assert "Traceback" not in shown.stderr
+
+
 def test_every_program_reads_its_settings_the_same_way():
     programs = [path for path in [*ROOT.glob("bin/*.py"), *ROOT.glob("tflite/*.py")] if path.name != "common.py"]
     assert len(programs) > 10

@@ -31,13 +31,18 @@ features = {"input_word_ids": random.integers(1, 50, (8, 8)).astype("int32") * m
 weight = np.array([1, 1, 1, 1, 1, 1, 0, 0], "float32")
 data = tf.data.Dataset.from_tensor_slices((features, np.zeros(8, "int32"), weight)).batch(8)
 
-def run(strategy):
+def compiled(strategy):
     keras.utils.set_random_seed(1)
     with strategy.scope():
         teacher = build_model(BertConfig(num_hidden_layers=4, hidden_size=12, **SIZES), head="classification")
         student = build_model(BertConfig(num_hidden_layers=2, hidden_size=8, **SIZES), head="classification")
         distiller = Distiller(teacher, student, TinyBertObjective(prediction_weight=1.0))
         distiller.compile(optimizer=keras.optimizers.SGD(0.05))
+    return distiller
+
+def run(strategy):
+    distiller = compiled(strategy)
+    student = distiller.student
     logs = distiller.evaluate(data, return_dict=True, verbose=0)
     history = distiller.fit(data, epochs=3, verbose=0).history
     with strategy.scope():
@@ -49,13 +54,7 @@ def run(strategy):
 
 def run_uneven(strategy):
     # A first batch that replicas cannot share equally.
-    keras.utils.set_random_seed(1)
-    with strategy.scope():
-        teacher = build_model(BertConfig(num_hidden_layers=4, hidden_size=12, **SIZES), head="classification")
-        student = build_model(BertConfig(num_hidden_layers=2, hidden_size=8, **SIZES), head="classification")
-        distiller = Distiller(teacher, student, TinyBertObjective(prediction_weight=1.0))
-        distiller.compile(optimizer=keras.optimizers.SGD(0.05))
-    return distiller.fit(data.unbatch().batch(3), epochs=2, verbose=0).history["loss"]
+    return compiled(strategy).fit(data.unbatch().batch(3), epochs=2, verbose=0).history["loss"]
 
 two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 one, many = run(tf.distribute.get_strategy()), run(two)
