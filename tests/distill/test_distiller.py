@@ -318,6 +318,12 @@ def test_outputs_that_the_features_do_not_hold_are_computed(distiller, network, 
     assert loss_of(made, (given, *others)) == pytest.approx(expected, rel=1e-6)
     given["teacher/logits"] = -given["teacher/logits"]
     assert loss_of(made, (given, *others)) != pytest.approx(expected, rel=1e-3)
+    with pytest.raises(
+        InputError, match="teacher/logit is no output of the teacher; the objective reads teacher/logits, "
+    ):
+        loss_of(made, (features | {"teacher/logit": given["teacher/logits"]}, *others))
+    unread = features | {"teacher/hidden_states/1": np.asarray(teacher(features)["hidden_states"][1])}
+    assert loss_of(made, (unread, *others)) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["hidden_states/-1", "hidden_states/2", "sequence_output"])

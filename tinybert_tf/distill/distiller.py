@@ -1,7 +1,7 @@
 """The Keras model that trains a student on its teacher."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from tinybert_tf.bert import whole_network
 from tinybert_tf.checkpoints.projections import Projection, write_projections
 from tinybert_tf.distill import losses
 from tinybert_tf.distill.batch import Batch
-from tinybert_tf.distill.networks import TEACHER, Reader, is_functional, output, reader
+from tinybert_tf.distill.networks import Reader, is_functional, output, precomputed, reader
 from tinybert_tf.distill.objectives import Match, Objective, TinyBertObjective, table
 from tinybert_tf.distill.pair import check_pair, label_order
 from tinybert_tf.distill.projecting import names_of, projection_key, projections_for
@@ -54,7 +54,8 @@ class Distiller(keras.Model):
         objective: a `TinyBertObjective`, another object with `matches`, a `Match`, or a list of them, see
             `tinybert_tf.distill.objectives`. The default, `TinyBertObjective()`, compares layers and does not train the head.
         projections: starting values (kernel [student width, teacher width], bias), one for each of the student's hidden
-            states, the embedding output first; random by default, and the identity between networks of equal width.
+            states, the embedding output first; random by default, and the identity between networks of equal width. Those of
+            states that the objective does not match are not read.
         name: of the model.
         dtype: dtype policy, by default the student's; under "mixed_float16" Keras scales the loss.
 
@@ -361,9 +362,7 @@ class _Frozen:
     read_student: Reader
 
     def read_teacher(self, features) -> dict[str, tf.Tensor]:
-        given = {}
-        if isinstance(features, Mapping):
-            given = {name: features[TEACHER + name] for name in self.teacher_reader.names if TEACHER + name in features}
+        given = precomputed(features, self.teacher_reader)
         whole = len(given) == len(self.teacher_reader.names)
         outputs = given if whole else dict(self.teacher_reader(features)) | given
         if self.order is not None:

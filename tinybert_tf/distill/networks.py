@@ -166,6 +166,26 @@ def reader(network: keras.Model, names: Sequence[str]) -> Reader:
     return Reader(network, tuple(names), None)
 
 
+def precomputed(features, teacher: Reader) -> dict[str, tf.Tensor]:
+    """The outputs of a teacher that are among the features, by name.
+
+    Args:
+        features: of a batch.
+        teacher: what is read of the teacher.
+
+    Raises:
+        InputError: a feature named as an output that the teacher does not have: under a wrong name it would be computed again.
+    """
+    if not isinstance(features, Mapping):
+        return {}
+    given = {name.removeprefix(TEACHER): features[name] for name in features if name.startswith(TEACHER)}
+    for name in given.keys() - set(teacher.names):
+        if not _has_output(teacher.network, name):
+            read = ", ".join(TEACHER + known for known in teacher.names) or "none"
+            raise InputError(f"the feature {TEACHER}{name} is no output of the teacher; the objective reads {read}")
+    return {name: given[name] for name in teacher.names if name in given}
+
+
 def arguments(network: keras.Model, features):
     """The features that a network takes as inputs, by name; TF-Models' and KerasHub's names are translated."""
     if not isinstance(features, Mapping) or not is_functional(network):
@@ -223,6 +243,16 @@ def label_ids(network: keras.Model) -> dict[str, int] | None:
         return None
     found = dict(labels)
     return None if all(label == f"LABEL_{index}" for label, index in found.items()) else found
+
+
+def _has_output(network: keras.Model, name: str) -> bool:
+    if not is_functional(network):
+        return name == "logits"
+    try:
+        output(network, name)
+    except InputError:
+        return False
+    return True
 
 
 def width(network: keras.Model, name: str) -> int:
