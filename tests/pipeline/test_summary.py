@@ -29,6 +29,8 @@ def test_a_bilstm_has_no_attention_to_show(make_directory, glue, tmp_path):
     assert not path.exists()
     found = diagnose(teacher, teacher, load_task("sst2", str(glue)), "uniform", 8)
     np.testing.assert_allclose(np.diag(found.cka), 1.0, atol=1e-5)
+    np.testing.assert_array_equal(*found.trained)
+    assert len(found.trained[0]) == len(list(load_task("sst2", str(glue)).train))
 
 
 def test_networks_with_other_tokens_or_more_layers_are_not_shown_side_by_side(make_directory, glue, tmp_path):

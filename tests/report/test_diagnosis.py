@@ -6,10 +6,11 @@ import re
 
 import numpy as np
 import pytest
+from scipy.stats import entropy
 from sklearn.calibration import calibration_curve
 
 from tinybert_tf.report import diagnosis
-from tinybert_tf.report.diagnosis import Diagnosis, calibration, cka_matrix, linear_cka
+from tinybert_tf.report.diagnosis import Diagnosis, calibration, cka_matrix, fidelity, linear_cka
 from tinybert_tf.report.page import write_report
 
 
@@ -53,9 +54,18 @@ def test_calibration_agrees_with_scikit_learn(rng):
     assert found.error == pytest.approx(np.sum(found.count * np.abs(accuracy - confidence)) / 400)
 
 
+def test_fidelity_is_the_mean_divergence_and_the_share_of_equal_classes(rng):
+    teacher, student = rng.dirichlet(np.ones(3), size=50), rng.dirichlet(np.ones(3), size=50)
+    found = fidelity(teacher, student)
+    assert found.distance == pytest.approx(np.mean([entropy(p, q) for p, q in zip(teacher, student, strict=True)]))
+    assert found.agreement == np.mean([np.argmax(p) == np.argmax(q) for p, q in zip(teacher, student, strict=True)])
+    assert fidelity(teacher[:, :1], teacher[:, :1] + 0.5).distance == pytest.approx(0.25)
+
+
 def make(labels=("no", "yes"), text="fine"):
     attention = np.full((2, 3, 2, 2), 0.5)
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    answers = probabilities if labels else probabilities[:, :1]
     return Diagnosis(
         tokens=["[CLS]", text],
         teacher_attention=attention,
@@ -65,8 +75,9 @@ def make(labels=("no", "yes"), text="fine"):
         labels=labels,
         texts=[text, "b", "c"],
         gold=np.array([0, 1, 1]),
-        teacher=probabilities if labels else probabilities[:, :1],
-        student=probabilities[:, ::-1] if labels else probabilities[:, 1:],
+        teacher=answers,
+        student=answers[:, ::-1] if labels else 1 - answers,
+        trained=(answers[:2], answers[:2]),
     )
 
 
@@ -80,9 +91,18 @@ def test_the_page_shows_every_section_and_runs_nothing_that_it_quotes(tmp_path):
     evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
     files = write_report(tmp_path, "Run", [], {}, [], {}, make(text=evil))
     text = files.html.read_text()
-    for heading in ("Attention, teacher beside student", "linear CKA", "Confusion", "Calibration", "differ most"):
+    for heading in (
+        "follows the teacher",
+        "Attention, teacher beside student",
+        "linear CKA",
+        "Confusion",
+        "Calibration",
+        "differ most",
+    ):
         assert heading in text
     assert "<script>alert" not in text and "<img src=x" not in text
+    table = re.findall(r"<tr><td>(?:training set|dev)</td>.*</tr>", text)
+    assert [re.findall(r'"number">(.*?)<', row) for row in table] == [["2", "0.000", "100.0%"], ["3", "0.890", "0.0%"]]
     data = json.loads(re.search(r'id="attention-data">(.*?)</script>', text)[1])
     assert data["tokens"] == ["[CLS]", evil] and data["map"] == [2]
     assert not re.search(r'(src|href)="(?!data:)', text), "no external request"
@@ -90,7 +110,8 @@ def test_the_page_shows_every_section_and_runs_nothing_that_it_quotes(tmp_path):
 
 def test_scores_have_no_classes_to_confuse(tmp_path):
     text = write_report(tmp_path, "Run", [], {}, [], {}, make(labels=())).html.read_text()
-    assert "differ most" in text and "Confusion" not in text
+    assert "differ most" in text and "Confusion" not in text and "same answer" not in text
+    assert re.findall(r'<tr><td>dev</td>.*"number">3<.*"number">(.*?)<', text) == ["0.347"]
 
 
 def test_score_against_size_is_drawn_where_two_points_are_known(tmp_path):

@@ -14,7 +14,7 @@ from tinybert_tf.distill import layer_map
 from tinybert_tf.report.diagnosis import Diagnosis, cka_matrix
 
 # Numbers of examples whose scores and whose hidden states are compared: CKA needs some thousand tokens.
-_EXAMPLES, _EXAMPLES_FOR_CKA, _BATCH = 1000, 64, 32
+_EXAMPLES, _EXAMPLES_OF_TRAIN, _EXAMPLES_FOR_CKA, _BATCH = 1000, 500, 64, 32
 
 
 def comparable(teacher_dir: Path, student_dir: Path) -> bool:
@@ -51,6 +51,10 @@ def diagnose(
     hidden = [_hidden_states(model, tokenizer, examples[:_EXAMPLES_FOR_CKA], seq_len) for model in (teacher, student)]
     mapped = layer_map(layers, student.config.num_hidden_layers, teacher.config.num_hidden_layers)
     gold = [labels.index(e.label) if labels else float(e.label) for e in examples]
+    dev, train = (
+        [_answers(model, tokenizer, data, rows, seq_len) for model in (teacher, student)]
+        for rows in (examples, list(itertools.islice(data.train, _EXAMPLES_OF_TRAIN)))
+    )
     return Diagnosis(
         tokens=_tokens(tokenizer, examples[0], seq_len),
         teacher_attention=attention[0],
@@ -60,8 +64,9 @@ def diagnose(
         labels=labels,
         texts=[f"{e.text} / {e.text_pair}" if e.text_pair else e.text for e in examples],
         gold=np.array(gold),
-        teacher=_answers(teacher, tokenizer, data, examples, seq_len),
-        student=_answers(student, tokenizer, data, examples, seq_len),
+        teacher=dev[0],
+        student=dev[1],
+        trained=(train[0], train[1]),
     )
 
 

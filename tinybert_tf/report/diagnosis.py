@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import rel_entr
 from sklearn.metrics import confusion_matrix
 
 
@@ -75,6 +76,39 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -
 
 
 @dataclasses.dataclass(frozen=True)
+class Fidelity:
+    """How closely a student follows its teacher (Stanton et al. 2021).
+
+    Attributes:
+        agreement: share of the examples that both give the same class, from 0 to 1; None for scores.
+        distance: mean Kullback-Leibler divergence of the student's probabilities from the teacher's, in nats; of scores the
+            mean squared difference.
+        count: examples.
+    """
+
+    agreement: float | None
+    distance: float
+    count: int
+
+
+def fidelity(teacher: np.ndarray, student: np.ndarray) -> Fidelity:
+    """Compares two networks' answers to the same examples.
+
+    >>> same = np.array([[0.9, 0.1], [0.2, 0.8]])
+    >>> fidelity(same, same[:, ::-1]).agreement, fidelity(same, same).distance
+    (0.0, 0.0)
+
+    Args:
+        teacher: `[examples, classes]` probabilities, or `[examples, 1]` scores.
+        student: the same of the student.
+    """
+    if teacher.shape[1] == 1:
+        return Fidelity(None, float(np.mean((teacher - student) ** 2)), len(teacher))
+    agreement = float(np.mean(teacher.argmax(axis=1) == student.argmax(axis=1)))
+    return Fidelity(agreement, float(np.mean(np.sum(rel_entr(teacher, student), axis=1))), len(teacher))
+
+
+@dataclasses.dataclass(frozen=True)
 class Diagnosis:
     """What a report shows of a teacher and its student on dev examples.
 
@@ -89,6 +123,7 @@ class Diagnosis:
         gold: `[examples]` class indices, or scores.
         teacher: `[examples, classes]` probabilities, or `[examples, 1]` scores.
         student: the same of the student.
+        trained: answers of teacher and student to examples of the training set, shaped as those on dev.
     """
 
     tokens: Sequence[str]
@@ -101,6 +136,7 @@ class Diagnosis:
     gold: np.ndarray
     teacher: np.ndarray
     student: np.ndarray
+    trained: tuple[np.ndarray, np.ndarray]
 
     def confusion(self) -> np.ndarray:
         """`[classes, classes]` counts of the student: rows are true labels, columns answers."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinybert_tf.report.diagnosis import Calibration, Diagnosis, calibration
+from tinybert_tf.report.diagnosis import Calibration, Diagnosis, calibration, fidelity
 
 _LONGEST_TEXT = 240
 
@@ -75,7 +75,7 @@ show();
 
 def diagnosis_sections(diagnosis: Diagnosis) -> list[str]:
     """The HTML of all sections that a diagnosis has data for."""
-    parts = [_attention(diagnosis)]
+    parts = [_fidelity(diagnosis), _attention(diagnosis)]
     if diagnosis.cka is not None:
         parts.append(_cka(diagnosis.cka))
     if diagnosis.labels:
@@ -132,6 +132,24 @@ def _cka(cka: np.ndarray) -> str:
     return (
         "<h2>Similarity of layers (linear CKA)</h2>\n<p>1: equal up to rotation and scale; 0: unrelated.</p>\n"
         + _grid(cka, np.clip(cka, 0, 1), rows, columns, ".2f")
+    )
+
+
+def _fidelity(diagnosis: Diagnosis) -> str:
+    measure = "KL divergence, nats" if diagnosis.labels else "mean squared difference"
+    lines = []
+    for name, answers in (("training set", diagnosis.trained), ("dev", (diagnosis.teacher, diagnosis.student))):
+        found = fidelity(*answers)
+        cells = [found.count, f"{found.distance:.3f}"]
+        if found.agreement is not None:
+            cells.append(f"{100 * found.agreement:.1f}%")
+        lines.append(f"<tr><td>{name}</td>" + "".join(f'<td class="number">{cell}</td>' for cell in cells) + "</tr>")
+    same = "<th>same answer</th>" if diagnosis.labels else ""
+    return (
+        "<h2>How closely the student follows the teacher</h2>\n"
+        "<p>A student that follows its teacher on the training set and not on dev has learned what these examples can teach: "
+        "more text helps it, more epochs do not.</p>\n"
+        f"<table>\n<tr><th></th><th>examples</th><th>{measure}</th>{same}</tr>\n" + "\n".join(lines) + "\n</table>"
     )
 
 
