@@ -9,7 +9,8 @@ a new row is the task's first one and means nothing.
 CoLA gets sentences of the other tasks and of a corpus, sentences with one or two words out of order, and two of CoLA's
 sentences spliced at a word that both have. MNLI and RTE get premises with the hypotheses of other rows about the same things,
 hypotheses with a negation, number or opposite exchanged, clauses of premises, and the pairs of other tasks. MRPC and QQP get the
-pairs of other tasks. No new row is one of the dev set (for MNLI and RTE: of either), and none is written twice.
+pairs of other tasks; STS-B gets those, its sentences with those of other rows about the same things, and with a word changed. No
+new row is one of the dev set (for MNLI and RTE: of either), and none is written twice.
 """
 
 import collections
@@ -30,7 +31,7 @@ from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write
 
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("task", None, ["cola", "mnli", "rte", "mrpc", "qqp"], "task", required=True)
+flags.DEFINE_enum("task", None, ["cola", "mnli", "rte", "mrpc", "qqp", "stsb"], "task", required=True)
 flags.DEFINE_string("data_dir", None, "folder of GLUE files; tasks that it lacks are left out", required=True)
 flags.DEFINE_string("rows", None, "folder with the rows to begin with instead of the task's own")
 flags.DEFINE_string("corpus", None, "plain text, cut into sentences for CoLA")
@@ -208,19 +209,30 @@ def for_paraphrases(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None
     rows.take("of other tasks", _other_tasks(("stsb", "qqp", "mrpc"), ("train",), 4_000), 17_000)
 
 
+def for_similarity(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None:
+    test = _split("stsb", "test")
+    rows.take("of STS-B's test set", test, len(test))
+    rows.take("of other tasks", _other_tasks(("mrpc", "qqp", "mnli"), ("train",), 2_500), 7_500)
+    both = [*own, *test]
+    rows.take("sentences of other rows", crossed(both, rng, 1), 5_000)
+    changed = ((first, opposed(first, rng) or disordered(first, rng)) for first, _ in rng.sample(both, len(both)))
+    rows.take("sentences with a change", ((first, text) for first, text in changed if text), 1_500)
+
+
 WRITERS = {
     "cola": for_cola,
     "mnli": for_entailment,
     "rte": for_entailment,
     "mrpc": for_paraphrases,
     "qqp": for_paraphrases,
+    "stsb": for_similarity,
 }
 
 
 def _key(pair: Pair) -> tuple[str, ...]:
     """What two rows that say the same have in common; the sides of a paraphrase may be exchanged."""
     texts = [(text or "").lower() for text in pair]
-    return tuple(sorted(texts) if FLAGS.task in ("mrpc", "qqp") else texts)
+    return tuple(sorted(texts) if FLAGS.task in ("mrpc", "qqp", "stsb") else texts)
 
 
 def _pairs(split: Iterable[Example]) -> Iterator[Pair]:

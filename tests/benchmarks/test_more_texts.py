@@ -104,6 +104,22 @@ def test_pairs(tmp_path):
     assert {second for first, second in new if first in stories} & {part for story in stories for part in parts(story)}
 
 
+def test_pairs_with_scores(tmp_path):
+    header = ["index", *"genre filename year old_index source1 source2".split(), "sentence1", "sentence2", "score"]
+    rows = [[str(n), *"xxxxxx", *pair, "2.5"] for n, pair in enumerate([SENTENCES[:2], SENTENCES[2:]])]
+    write_rows(tmp_path / "glue" / "STS-B" / "train.tsv", [header, *rows])
+    held_out = [SENTENCES[2], SENTENCES[0]]  # which sentences of other rows give, the other way around
+    write_rows(tmp_path / "glue" / "STS-B" / "dev.tsv", [header, ["2", *"xxxxxx", *held_out, "0"]])
+    more_texts(tmp_path, "--task=stsb")
+    made = [(row.text, row.text_pair) for row in load_task("stsb", str(tmp_path / "more")).train]
+    assert made[:2] == [tuple(SENTENCES[:2]), tuple(SENTENCES[2:])]
+    assert len({frozenset(pair) for pair in made}) == len(made)
+    new = made[2:]
+    assert frozenset(held_out) not in map(frozenset, new)
+    changed = [pair for pair in new if not set(pair) <= set(SENTENCES)]
+    assert changed and all(first in SENTENCES for first, _ in changed)
+
+
 def test_rows_to_begin_with(cola):
     write_rows(
         cola / "augmented" / "CoLA" / "train.tsv", [["x", "0", "*", "man old the"], ["x", "1", "", SENTENCES[0]]]
