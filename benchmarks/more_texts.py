@@ -8,9 +8,9 @@ a new row is the task's first one and means nothing.
 
 CoLA gets sentences of the other tasks and of a corpus, sentences with one or two words out of order, and two of CoLA's
 sentences spliced at a word that both have. MNLI and RTE get premises with the hypotheses of other rows about the same things,
-hypotheses with a negation, number or opposite exchanged, clauses of premises, and the pairs of other tasks. MRPC and QQP get the
-pairs of other tasks; STS-B gets those, its sentences with those of other rows about the same things, and with a word changed. No
-new row is one of the dev set (for MNLI and RTE: of either), and none is written twice.
+hypotheses with a negation, number or opposite exchanged, clauses of premises, and the pairs of other tasks. MRPC, QQP and STS-B
+get the pairs of other tasks, and their sentences with those of other rows about the same things, or with a word changed. No new
+row is one of the dev set (for MNLI and RTE: of either), and none is written twice.
 """
 
 import collections
@@ -206,13 +206,9 @@ def for_entailment(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None:
 
 
 def for_paraphrases(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None:
-    rows.take("of other tasks", _other_tasks(("stsb", "qqp", "mrpc"), ("train",), 4_000), 17_000)
-
-
-def for_similarity(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None:
-    test = _split("stsb", "test")
-    rows.take("of STS-B's test set", test, len(test))
-    rows.take("of other tasks", _other_tasks(("mrpc", "qqp", "mnli"), ("train",), 2_500), 7_500)
+    test = _split(FLAGS.task, "test")
+    rows.take("of its test set", test, len(test))
+    rows.take("of other tasks", _other_tasks(("mrpc", "qqp", "stsb", "mnli"), ("train",), 2_500), 7_500)
     both = [*own, *test]
     rows.take("sentences of other rows", crossed(both, rng, 1), 5_000)
     changed = ((first, opposed(first, rng) or disordered(first, rng)) for first, _ in rng.sample(both, len(both)))
@@ -225,7 +221,7 @@ WRITERS = {
     "rte": for_entailment,
     "mrpc": for_paraphrases,
     "qqp": for_paraphrases,
-    "stsb": for_similarity,
+    "stsb": for_paraphrases,
 }
 
 
