@@ -4,7 +4,8 @@ python benchmarks/more_texts.py --task=cola --data_dir=GLUE --corpus=wiki.txt --
 
 writes more/CoLA/train.tsv, the task's own rows first (or those of `--rows`, such as `bin/augment.py` makes), for
 `bin/distill_task.py --augmented_data_dir=more --stage=prediction`, which reads the teacher's logits and no labels: the label of
-a new row is the task's first one and means nothing.
+a new row is the task's first one and means nothing. Of STS-B that stage reads new rows only with `--teacher_logits=FILE`; with
+`--teacher` it learns from the task's own rows, as in the paper.
 
 CoLA gets sentences of the other tasks and of a corpus, sentences with one or two words out of order, and two of CoLA's
 sentences spliced at a word that both have. MNLI and RTE get premises with the hypotheses of other rows about the same things,
