@@ -301,6 +301,8 @@ def test_a_loss_in_compile_is_refused(distiller):
 def test_projections_of_other_networks_and_classes_are_refused(distiller):
     with pytest.raises(InputError, match="projections need a kernel .* for hidden state 0, but there are 0"):
         distiller(TinyBertObjective.intermediate(), projections=[])
+    with pytest.raises(InputError, match="hidden state 0, but the one for it has the shapes"):
+        distiller(TinyBertObjective.intermediate(), projections=[np.zeros((8, 12))] * 3)
     wrong = [(np.zeros((1, 2)), np.zeros(2))] * 3
     with pytest.raises(InputError, match=r"hidden state 0, but the one for it has the shapes \(\(1, 2\), \(2,\)\)"):
         distiller(TinyBertObjective.intermediate(), projections=wrong)
@@ -322,6 +324,9 @@ def test_outputs_that_the_features_do_not_hold_are_computed(distiller, network, 
         InputError, match="teacher/logit is no output of the teacher; the objective reads teacher/logits, "
     ):
         loss_of(made, (features | {"teacher/logit": given["teacher/logits"]}, *others))
+    for name in ("hidden_states/4", "hidden_states/-1", "sequence_output"):  # of a teacher of four layers
+        replaced = features | {f"teacher/{name}": np.full((4, 8, 12), 100.0, np.float32)}
+        assert loss_of(made, (replaced, *others)) > 100
     unread = features | {"teacher/hidden_states/1": np.asarray(teacher(features)["hidden_states"][1])}
     assert loss_of(made, (unread, *others)) == pytest.approx(expected, rel=1e-6)
 
@@ -335,6 +340,35 @@ def test_every_spelling_of_a_state_has_its_projection(distiller, network, tmp_pa
     assert list(made.projections) == ["2"] and np.all(made.projections["2"].kernel == 2)
     made.save_projections(tmp_path)
     assert read_projections(tmp_path, 3)[:2] == [None, None] and np.all(read_projections(tmp_path, 3)[2][0] == 2)
+
+
+def test_weights_of_examples_may_be_true_and_false(distiller, batch):
+    made = distiller(TinyBertObjective.prediction())
+    features, labels, _ = batch(4)
+    kept = np.array([True, False, True, True])
+    few = ({name: value[kept] for name, value in features.items()}, labels[kept])
+    assert loss_of(made, (features, labels, kept)) == pytest.approx(loss_of(made, few), rel=1e-5)
+
+
+def test_a_sequential_network_learns_and_teaches(batch):
+    def sequential():
+        layers = keras.layers
+        inputs = keras.Input((8,), dtype="int32", name="input_word_ids")
+        return keras.Sequential(
+            [inputs, layers.Embedding(50, 4), layers.GlobalAveragePooling1D(), layers.Dense(3, name="out")]
+        )
+
+    teacher, student = sequential(), sequential()
+    made = Distiller(teacher, student, [TinyBertObjective.prediction(), Match("out_loss", squared, "out", "out")])
+    made.compile(keras.optimizers.Adam(0.1))
+    features, *_ = batch(8)
+    ids = features["input_word_ids"]
+    found = made.evaluate(features, return_dict=True, verbose=0)["out_loss"]
+    assert found == pytest.approx(np.mean((np.asarray(teacher(ids)) - np.asarray(student(ids))) ** 2), rel=1e-4)
+    before = np.asarray(student(ids))
+    made.fit(features, verbose=0)
+    assert np.abs(before - np.asarray(student(ids))).max() > 1e-3
+    np.testing.assert_allclose(made(features), student(ids), rtol=1e-6)
 
 
 def test_a_student_s_regularizers_count_once(batch):

@@ -25,6 +25,36 @@ def distillation_loss(teacher, student, projections, features):
     return distiller.evaluate(features, verbose=0, return_dict=True)["loss"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "init", "message"),
+    [
+        (
+            {"classifier_activation": "relu"},
+            "teacher_projection",
+            "has classifier_activation=None and the teacher relu; build",
+        ),
+        ({"classifier_activation": "relu"}, "layer_copy", "has classifier_activation=None and the teacher relu; build"),
+        ({"hidden_act": "relu"}, "layer_copy", "has hidden_act=gelu and the teacher relu; copied layers"),
+    ],
+)
+def test_functions_that_would_compute_something_else_are_refused(network, batches, changes, init, message):
+    with pytest.raises(InputError, match=message):
+        initialize_student(network(), network(**changes), init, batches=batches)
+
+
+def test_a_teacher_of_nan_and_rows_without_batches_are_refused(network, batches):
+    teacher = network()
+    weights = teacher.get_weights()
+    weights[0][3, 0] = np.nan
+    with pytest.raises(
+        InputError, match=r"batches has input_word_ids of shape \[12\], not \[rows, tokens\]; batch the"
+    ):
+        initialize_student(network(), teacher, batches=[{name: value[0] for name, value in batches[0].items()}])
+    teacher.set_weights(weights)
+    with pytest.raises(InputError, match="the teacher: tensor .* holds NaN or infinity"):
+        initialize_student(network(), teacher, batches=batches)
+
+
 def test_a_projection_of_equal_width_reproduces_the_teacher(network, batches):
     teacher, student = network(layers=3), network(layers=3)
     projections = initialize_student(student, teacher, "teacher_projection", batches=batches)

@@ -90,6 +90,7 @@ def test_neither_a_hidden_size_of_768_nor_a_multiple_of_layers_is_needed(network
         ({"temperature": float("nan")}, "temperature=nan: must be above 0"),
         ({"temperature": float("inf")}, "temperature=inf: must be above 0"),
         ({"temperature": "2"}, "temperature=2: must be above 0"),
+        ({"layers": 3}, "layers=3: must be uniform, top, bottom, or a list of teacher layers"),
         ({"prediction_weight": [1, 2]}, r"prediction_weight=\[1, 2\]: must be a number"),
         ({"hidden_weight": -1.0}, "hidden_weight=-1.0: must be a number of at least 0"),
         ({"attention_weight": [1, -2]}, r"attention_weight=\[1, -2\]: must be a number of at least 0"),

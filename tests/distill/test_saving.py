@@ -44,8 +44,9 @@ def test_training_continues_after_loading_as_if_nothing_had_happened(distiller, 
     assert histories[0] == pytest.approx(histories[1], rel=1e-6)
 
 
-def test_one_that_is_not_compiled_is_saved_and_copied_too(network, batch, tmp_path):
-    objective = TinyBertObjective(layers=np.array([1, 3]))
+@pytest.mark.parametrize("layers", [np.array([1, 3]), range(1, 4, 2)])
+def test_one_that_is_not_compiled_is_saved_and_copied_too(network, batch, tmp_path, layers):
+    objective = TinyBertObjective(layers=layers, attention_weight=np.array([1.0, 0.5]))
     made = Distiller(network(layers=4, hidden=12), network(layers=2), objective)
     made.save(tmp_path / "whole.keras")
     features, _, _ = batch()

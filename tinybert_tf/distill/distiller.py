@@ -12,7 +12,7 @@ from tinybert_tf.bert import whole_network
 from tinybert_tf.checkpoints.projections import Projection, write_projections
 from tinybert_tf.distill import losses
 from tinybert_tf.distill.batch import Batch
-from tinybert_tf.distill.networks import Reader, is_functional, output, precomputed, reader
+from tinybert_tf.distill.networks import Reader, input_of, is_functional, output, precomputed, reader
 from tinybert_tf.distill.objectives import Match, Objective, TinyBertObjective, table
 from tinybert_tf.distill.pair import check_pair, label_order
 from tinybert_tf.distill.projecting import names_of, projection_key, projections_for
@@ -335,7 +335,7 @@ class Distiller(keras.Model):
         name = _own_output(self.student)[0]
         whole = is_functional(self.student)
         answers = (
-            keras.Model(self.student.input, output(self.student, name, as_logits=False)) if whole else self.student
+            keras.Model(input_of(self.student), output(self.student, name, as_logits=False)) if whole else self.student
         )
         answers.export(filepath, **options)
 
@@ -391,4 +391,4 @@ def _is_updated_in_training(layer: keras.Layer) -> bool:
 
 
 def _total_weight(batch: Batch) -> tf.Tensor:
-    return tf.cast(batch.rows if batch.weight is None else tf.reduce_sum(batch.weight), tf.float32)
+    return tf.cast(batch.rows, tf.float32) if batch.weight is None else tf.reduce_sum(tf.cast(batch.weight, tf.float32))

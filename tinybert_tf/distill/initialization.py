@@ -7,8 +7,11 @@ narrower one, see `tinybert_tf.distill.compression`.
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from tinybert_tf.bert import BertModel, build_model, whole_network
 from tinybert_tf.checkpoints.projections import Projection
+from tinybert_tf.checkpoints.weights import check_numbers
 from tinybert_tf.distill.compression import compress_teacher, transfer_embeddings
 from tinybert_tf.distill.layer_map import layer_map
 from tinybert_tf.errors import InputError
@@ -68,6 +71,8 @@ def initialize_student(
         return None
     mapped = layer_map(layers, student.config.num_hidden_layers, teacher.config.num_hidden_layers)
     _check_shapes(student, teacher, init)
+    for variable in teacher.weights:
+        check_numbers("the teacher", variable.path, np.asarray(variable, np.float32))
     if init == "layer_copy":
         return _copy_layers(student, teacher, mapped)
     if batches is None:
@@ -107,6 +112,10 @@ def _check_shapes(student: BertModel, teacher: BertModel, init: str) -> None:
     reads_pooler = student.head in ("classification", "regression")
     if init == "layer_copy" and reads_pooler and small.pooler_activation != large.pooler_activation:
         refuse("pooler_activation", "take a student of the teacher's family, or `init=teacher_projection`")
+    if reads_pooler and student.head == teacher.head and small.classifier_activation != large.classifier_activation:
+        refuse("classifier_activation", f"build the student with classifier_activation={large.classifier_activation!r}")
+    if init == "layer_copy" and small.hidden_act != large.hidden_act:
+        refuse("hidden_act", f"copied layers need the function that they were trained with: {large.hidden_act!r}")
     if student.embeddings.project is not None and small.embedding_width != large.embedding_width:
         refuse("embedding_width", "build the student for the teacher's width of embeddings")
     if init == "layer_copy" and (student.embeddings.project is None) != (teacher.embeddings.project is None):

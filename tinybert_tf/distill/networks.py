@@ -16,6 +16,7 @@ Indices count from 0, negative ones from the end.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,29 @@ def is_functional(model: keras.Model) -> bool:
     return bool(getattr(model, "inputs", None)) and bool(getattr(model, "outputs", None))
 
 
+def input_of(model: keras.Model) -> Any:
+    """The symbolic inputs of a functional model; a `keras.Sequential` has them in its list alone."""
+    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+
+
+def output_of(model: keras.Model) -> Any:
+    """The symbolic outputs of a functional model, as `input_of`."""
+    return model.outputs[0] if isinstance(model, keras.Sequential) else model.output
+
+
+def canonical(name: str, network: keras.Model) -> str:
+    """One name for each output of a `BertModel`: indices from 0, and `sequence_output` as the last hidden state."""
+    if not isinstance(network, BertModel):
+        return name
+    depth = network.config.num_hidden_layers
+    key, _, index = name.partition("/")
+    if key == "sequence_output":
+        return f"hidden_states/{depth}"
+    if not re.fullmatch(r"-\d+", index):
+        return name
+    return f"{key}/{int(index) + depth + (key == 'hidden_states')}"
+
+
 def output(model: keras.Model, name: str, as_logits: bool = True) -> Any:
     """The symbolic tensor of a functional model by its name; see the table above.
 
@@ -60,8 +84,9 @@ def output(model: keras.Model, name: str, as_logits: bool = True) -> Any:
             return getattr(layer.attention, _PROJECTIONS[key])(model.output["hidden_states"][:-1][int(index)])
         if isinstance(model, BertModel) and key == "attention_probabilities":
             return ops.softmax(model.output["attention_logits"][int(index)])
-        if isinstance(model.output, Mapping) and key in model.output:
-            found = model.output[key]
+        whole = output_of(model)
+        if isinstance(whole, Mapping) and key in whole:
+            found = whole[key]
         elif key == "logits" and len(model.outputs) == 1:
             found = model.outputs[0]
         else:
@@ -109,8 +134,8 @@ def _what_it_has(model: keras.Model) -> str:
             ", logits" if "logits" in model.output else "; load it with a task head",
         )
         return f"it has {count} layers, hidden_states/0 to hidden_states/{count}{task}"
-    if isinstance(model.output, Mapping):
-        return f"it has {', '.join(map(str, model.output))}"
+    if isinstance(found := output_of(model), Mapping):
+        return f"it has {', '.join(map(str, found))}"
     return f"its layers are {', '.join(layer.name for layer in model.layers)}"
 
 
@@ -155,7 +180,7 @@ def reader(network: keras.Model, names: Sequence[str]) -> Reader:
         return Reader(network, (), None)
     if is_functional(network):
         outputs = {name: output(network, name) for name in names}
-        return Reader(network, tuple(names), keras.Model(network.input, outputs, name=f"{network.name}_read"))
+        return Reader(network, tuple(names), keras.Model(input_of(network), outputs, name=f"{network.name}_read"))
     if other := [name for name in names if name != "logits"]:
         raise InputError(
             f"{describe(network)} is not functional: only its logits can be read, not {', '.join(other)}; build it with "
@@ -179,18 +204,20 @@ def precomputed(features, teacher: Reader) -> dict[str, tf.Tensor]:
     if not isinstance(features, Mapping):
         return {}
     given = {name.removeprefix(TEACHER): features[name] for name in features if name.startswith(TEACHER)}
-    for name in given.keys() - set(teacher.names):
-        if not _has_output(teacher.network, name):
-            read = ", ".join(TEACHER + known for known in teacher.names) or "none"
-            raise InputError(f"the feature {TEACHER}{name} is no output of the teacher; the objective reads {read}")
-    return {name: given[name] for name in teacher.names if name in given}
+    read = {canonical(name, teacher.network): name for name in teacher.names}
+    found = {read[key]: value for name, value in given.items() if (key := canonical(name, teacher.network)) in read}
+    for name in given:
+        if canonical(name, teacher.network) not in read and not _has_output(teacher.network, name):
+            known = ", ".join(TEACHER + known for known in teacher.names) or "none"
+            raise InputError(f"the feature {TEACHER}{name} is no output of the teacher; the objective reads {known}")
+    return found
 
 
 def arguments(network: keras.Model, features):
     """The features that a network takes as inputs, by name; TF-Models' and KerasHub's names are translated."""
     if not isinstance(features, Mapping) or not is_functional(network):
         return features
-    taken = network.input
+    taken = input_of(network)
     if not isinstance(taken, Mapping):
         names = [tensor.name for tensor in network.inputs]
         if not all(find_feature(features, name) is not None for name in names):

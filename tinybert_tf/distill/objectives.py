@@ -37,7 +37,7 @@ import tensorflow as tf
 from tinybert_tf.bert import BertModel
 from tinybert_tf.distill import losses
 from tinybert_tf.distill.batch import Batch
-from tinybert_tf.distill.layer_map import layer_map
+from tinybert_tf.distill.layer_map import KINDS, layer_map
 from tinybert_tf.distill.networks import describe, head_of
 from tinybert_tf.errors import InputError
 
@@ -170,8 +170,11 @@ class TinyBertObjective:
     reduction: str = "batch"
 
     def __post_init__(self):
-        if isinstance(self.layers, np.ndarray):  # which Keras could not save
-            object.__setattr__(self, "layers", self.layers.tolist())
+        for name in ("layers", "attention_weight", "hidden_weight"):  # Keras saves lists, not arrays or ranges
+            if isinstance(value := getattr(self, name), np.ndarray | range):
+                object.__setattr__(self, name, list(value) if isinstance(value, range) else value.tolist())
+        if not isinstance(self.layers, str | Sequence):
+            raise InputError(f"must be {', '.join(KINDS)}, or a list of teacher layers", "layers", self.layers)
         weights = ("attention_weight", "hidden_weight", "embedding_weight", "prediction_weight")
         for name in weights:
             _check_weight(name, getattr(self, name), may_be_several=name in weights[:2])

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from tinybert_tf.checkpoints.projections import Projection
-from tinybert_tf.distill.networks import width
+from tinybert_tf.distill.networks import canonical, width
 from tinybert_tf.distill.objectives import Match
 from tinybert_tf.errors import InputError
 
@@ -20,11 +20,7 @@ def names_of(named: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 def projection_key(name: str, student: keras.Model) -> str:
     """The index of a hidden state, however it is spelled, or the name of another output."""
-    depth = getattr(getattr(student, "config", None), "num_hidden_layers", None)
-    if name == "sequence_output" and depth is not None:
-        return str(depth)
-    index = name.removeprefix("hidden_states/")
-    return str(depth + 1 + int(index)) if index.startswith("-") and depth is not None else index
+    return canonical(name, student).removeprefix("hidden_states/")
 
 
 def projections_for(student, teacher, matches: Sequence[Match], values) -> dict[str, keras.layers.Dense]:
@@ -61,7 +57,7 @@ def projections_for(student, teacher, matches: Sequence[Match], values) -> dict[
 
 def _checked_projection(values: Sequence[Projection], index: int, inputs: int, outputs: int) -> Projection:
     """The starting value for a hidden state; InputError where there is none of its shape."""
-    found = [value and tuple(tuple(np.shape(part)) for part in value) for value in values]
+    found = [None if value is None else tuple(tuple(np.shape(part)) for part in value) for value in values]
     if index >= len(found) or found[index] != ((inputs, outputs), (outputs,)):
         given = f"the one for it has the shapes {found[index]}" if index < len(found) else f"there are {len(found)}"
         raise InputError(

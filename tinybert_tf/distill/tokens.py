@@ -44,7 +44,13 @@ def _inputs_of(batch: Mapping) -> dict[str, np.ndarray]:
         raise InputError(f"has the features {', '.join(batch)}; input_word_ids and input_mask are needed", "batches")
     if found["input_type_ids"] is None:
         found["input_type_ids"] = np.zeros_like(found["input_word_ids"])
-    return {name: np.asarray(value) for name, value in found.items()}
+    arrays = {name: np.asarray(value) for name, value in found.items()}
+    for name, array in arrays.items():
+        if array.ndim != 2:
+            raise InputError(
+                f"has {name} of shape {list(array.shape)}, not [rows, tokens]; batch the examples", "batches"
+            )
+    return arrays
 
 
 class Tokens:
