@@ -12,7 +12,7 @@ import pytest
 
 import tinybert_tf as tb
 from tinybert_tf.augmentation import AugmentSettings, augment_task, layout, parts
-from tinybert_tf.data import load_task
+from tinybert_tf.data import Split, TaskData, load_task
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.errors import InputError
 from tinybert_tf.settings import build, flat_values
@@ -276,10 +276,15 @@ def test_own_files_read_in_another_way_are_another_job(settings, tmp_path, caplo
     assert run() == result and "copied again" not in caplog.text
 
 
-def test_words_with_tags_are_not_augmented(settings, tmp_path):
+def test_words_with_tags_are_not_augmented(settings, tmp_path, vectors_file):
     (tmp_path / "train.conll").write_text("film O\nParis B-LOC\n", encoding="utf-8")
     with pytest.raises(InputError, match="task=token_classification: replaced words would lose their tags"):
         augment_task(settings(task="token_classification", data_dir=None, train_file=str(tmp_path / "train.conll")))
+    task = tb.load_task("token_classification", files=tb.CustomFiles(train_file=str(tmp_path / "train.conll")))
+    by_hand = TaskData(task.task, lambda name: Split(name, "rows", lambda: iter(task.train)))
+    for data in (task, task.train, task.train.limit(1), by_hand):
+        with pytest.raises(InputError, match="replaced words would lose their tags; augment sentences or pairs"):
+            tb.augment(data, None, vectors_file)
 
 
 def test_tb_augment_gives_the_same_rows(settings, sst2_dir, masked_lm_dir, vectors_file):

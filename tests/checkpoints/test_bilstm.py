@@ -64,6 +64,20 @@ def test_weights_that_are_no_finite_floats_are_refused(bilstm, tmp_path, change,
     np.testing.assert_allclose(logits(load_model(tmp_path / "m")), logits(bilstm), atol=0.01)
 
 
+def test_weights_that_went_wrong_are_not_saved(bilstm, tmp_path):
+    bilstm.lstm.backward_layer.cell.bias.assign(np.full(16, np.nan))
+    with pytest.raises(InputError, match=r"the model 'bilstm': tensor lstm.backward.bias holds NaN or infinity"):
+        save_model(bilstm, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_lora_is_saved_with_its_kernel(bilstm, tmp_path):
+    bilstm.hidden_layer.enable_lora(2)
+    bilstm.hidden_layer.lora_kernel_b.assign(np.random.normal(size=(2, 5)))
+    save_model(bilstm, tmp_path / "m")
+    np.testing.assert_allclose(logits(load_model(tmp_path / "m")), logits(bilstm), atol=1e-6)
+
+
 def test_damage_is_named(bilstm, tmp_path):
     save_model(bilstm, tmp_path / "m")
     with pytest.raises(InputError, match="head 'classification', but 'span' is wanted"):

@@ -1,9 +1,13 @@
 """A word table of whole rows and codes, beside the weights."""
 
+import copy
+
+import keras
 import numpy as np
 import pytest
 import safetensors.numpy
 
+from tinybert_tf.bert import logits_model
 from tinybert_tf.checkpoints import load_model, save_model
 from tinybert_tf.checkpoints.word_codes import FILE_NAME, WordCodes, codes_of, restore_codes, use_codes
 from tinybert_tf.errors import InputError
@@ -51,6 +55,16 @@ def test_a_directory_keeps_the_codes_and_loading_freezes_the_table(
         np.testing.assert_array_equal(getattr(again.word_codes, name), array)
     paths = {weight.path for weight in again.trainable_weights}
     assert len(paths) == len(again.weights) - 1 and "embeddings/word_embeddings/embeddings" not in paths
+
+
+def test_keras_keeps_the_codes_in_its_files_and_copies(coded, codes, tmp_path):
+    coded.save(tmp_path / "network.keras")
+    logits_model(coded).save(tmp_path / "logits.keras")
+    network, logits = (keras.models.load_model(tmp_path / f"{name}.keras") for name in ("network", "logits"))
+    for again in (network, logits.network, copy.deepcopy(coded)):
+        assert codes_of(again) is again.word_codes and not again.embeddings.word_embeddings.trainable
+        for name, array in vars(codes).items():
+            np.testing.assert_array_equal(getattr(again.word_codes, name), array, strict=True)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])

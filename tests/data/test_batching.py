@@ -1,6 +1,7 @@
 import doctest
 import importlib
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import tinybert_tf.data.split as splits
 from tinybert_tf.data import (
     batches,
     batching,
+    checks,
     class_weights,
     get_task,
     label_values,
@@ -163,21 +165,46 @@ def test_a_model_that_cannot_read_the_batches_is_refused(data, tokenizer):
         batches(pairs.train, tokenizer, pairs.task, batch_size=2, model=a_model(words))
 
 
+def test_a_logits_model_is_read_as_its_network(data, tokenizer):
+    network = a_model(tokenizer.vocab_size, {"positive": 0, "negative": 1}, positions=8)
+    options = {"batch_size": 4}
+    found, expected = (
+        collect(numbered(data.train, tokenizer, data.task, **options, model=model))
+        for model in (SimpleNamespace(network=network), network)
+    )
+    assert found == expected and max(length for _, length in found[1]) <= 8
+
+
+def test_sizes_of_numpy_are_those_of_python(data, tokenizer):
+    plain = {"batch_size": 4, "seq_len": 8, "epochs": 1, "buckets": (6, 8)}
+    of_numpy = {name: np.int64(value) for name, value in plain.items() if name != "buckets"}
+    expected = collect(numbered(data.train, tokenizer, data.task, **plain))
+    assert collect(numbered(data.train, tokenizer, data.task, **of_numpy, buckets=np.array([6, 8]))) == expected
+
+
+def test_what_is_no_tokenizer_is_refused(data):
+    for given, kind in (("bert", "str"), (Path("bert"), "PosixPath")):
+        with pytest.raises(InputError, match=rf'tokenizer is a {kind}; give `tb.Tokenizer.from_directory\("bert"\)`'):
+            batches(data.train, given, data.task, batch_size=4)
+    with pytest.raises(InputError, match="tokenizer is a NoneType"):
+        batches(data.train, None, data.task, batch_size=4)
+
+
 def test_a_model_with_the_head_of_another_task_is_refused(data, tokenizer):
     with pytest.raises(InputError, match="model has the head 'regression', but task .* needs 'classification'"):
         batches(data.train, tokenizer, data.task, batch_size=4, model=SimpleNamespace(head="regression"))
 
 
 @pytest.mark.parametrize(
-    "sizes", [{"batch_size": 0}, {"batch_size": 2.5}, {"seq_len": 0}, {"seq_len": -4}, {"epochs": 0}]
+    "sizes", [{"batch_size": 0}, {"batch_size": 2.5}, {"seq_len": 0}, {"seq_len": "32"}, {"epochs": 0}]
 )
 def test_sizes_that_hold_nothing_are_refused(data, tokenizer, sizes):
     ((name, value),) = sizes.items()
-    with pytest.raises(InputError, match=f"{name}={value}: must be an integer of at least"):
+    with pytest.raises(InputError, match=f"{name}={value!r}: must be an integer of at least"):
         batches(data.train, tokenizer, data.task, **({"batch_size": 4} | sizes))
 
 
-@pytest.mark.parametrize("buckets", [(8, 32), (64, 8), (0, 64)])
+@pytest.mark.parametrize("buckets", [(8, 32), (64, 8), (0, 64), (), (8.5, 64), 64, "64", np.array([8, 32])])
 def test_buckets_that_do_not_reach_the_sequence_length_are_refused(data, tokenizer, buckets):
     with pytest.raises(InputError, match="must be ascending lengths, the last at least `seq_len`=64"):
         batches(data.train, tokenizer, data.task, batch_size=4, buckets=buckets)
@@ -198,14 +225,36 @@ def test_rows_weigh_what_their_class_weighs(data, tokenizer):
         class_weights("2=1", data.task, data.train)
 
 
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf"), None, "2"])
+def test_a_weight_that_is_no_number_of_at_least_0_is_refused(data, tokenizer, weight):
+    with pytest.raises(InputError, match=f"label_weights of '1' is {weight!r}, not a number of at least 0"):
+        batches(data.train, tokenizer, data.task, batch_size=4, label_weights={"0": 1, "1": weight})
+
+
+def test_weights_in_no_mapping_are_refused(data, tokenizer):
+    for given, kind in (("balanced", "str"), ([1.0, 2.0], "list")):
+        with pytest.raises(InputError, match=f"label_weights is a {kind}; give a mapping from label to weight"):
+            batches(data.train, tokenizer, data.task, batch_size=4, label_weights=given)
+
+
+def test_rows_weigh_what_their_class_weighs_also_where_ids_have_gaps(data, tokenizer):
+    found = numbered(data.train, tokenizer, data.task, batch_size=4, ids={"1": 0, "0": 5}, label_weights={"0": 3})
+    for _, labels, weights, numbers in found.as_numpy_iterator():
+        np.testing.assert_array_equal(weights, np.where(numbers < 0, 0, np.where(labels == 5, 3, 1)))
+
+
 def test_the_examples_in_docstrings_run():
-    assert not any(doctest.testmod(module).failed for module in (batching, splits, tasks))
+    assert not any(doctest.testmod(module).failed for module in (batching, checks, splits, tasks))
 
 
 def test_ids_without_a_label_are_refused(tokenizer):
     data = load_task("sample")
     with pytest.raises(InputError, match="ids={'a': 0}: has no id for 'negative', 'positive'; pass `model=`"):
         batches(data.dev, tokenizer, data.task, batch_size=4, ids={"a": 0})
+    with pytest.raises(InputError, match=r"ids\['positive'\]=-1: must be an integer of at least 0"):
+        batches(data.dev, tokenizer, data.task, batch_size=4, ids={"negative": 0, "positive": -1})
+    with pytest.raises(InputError, match="ids is a list; give a mapping from label to id"):
+        batches(data.dev, tokenizer, data.task, batch_size=4, ids=["negative", "positive"])
 
 
 def test_pairs_are_read_by_a_network_without_token_types(tokenizer):

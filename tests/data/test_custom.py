@@ -163,6 +163,32 @@ def test_without_a_training_file_the_labels_are_the_models(tmp_path):
         load(None, dev)
 
 
+def test_labels_give_their_order_to_those_of_a_training_file(tmp_path):
+    train = write_csv(tmp_path / "train.csv", [("a", "x"), ("b", "y")])
+    assert load(train).task.labels == ("x", "y")
+    data = load(train, labels=np.array(["y", "x"]))
+    assert data.task.labels == ("y", "x") and [row.label for row in data.train] == ["x", "y"]
+    with pytest.raises(InputError, match=r"labels has y, z, but .*train\.csv x, y; give the same labels"):
+        load(train, labels=["y", "z"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ("xy", "labels is a str; give a list of labels"),
+        ({"x": 0, "y": 1}, "labels is a dict; give a list of labels"),
+        (["x", 1], r"labels\[1\] is a int, not a text"),
+        (["x", "y", "x"], "labels has 'x' twice"),
+        ([], "labels is empty"),
+    ],
+)
+@pytest.mark.parametrize("has_train", [True, False])
+def test_labels_that_are_no_order_are_refused(tmp_path, labels, message, has_train):
+    path = write_csv(tmp_path / "rows.csv", [("a", "x"), ("b", "y")])
+    with pytest.raises(InputError, match=message):
+        load(path if has_train else None, path, labels=labels)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -359,10 +385,11 @@ def test_a_task_from_lists_and_arrays():
         ((["a", "b"], ["x", "x"]), "every label is 'x'"),
         (([], []), "no rows"),
         (("ab", ["x", "y"]), "texts is a str; give a list"),
-        (({"a": 1}, ["x"]), "texts is a dict; give a list, or one column"),
+        (({"a": 1}, ["x"]), "texts is a dict; give a list of texts, or one column"),
         ((["a", "b"], np.eye(2)), r"labels\[0\] is an array of 2: several labels"),
         ((["a", "b"], [object(), 1]), r"labels\[0\] is a object, not a text or a number"),
-        ((["a", "b"], ["x", "y"], None, ["c"]), "dev_labels has 0 entries"),
+        ((["a", "b"], ["x", "y"], None, ["c"]), "dev_labels is missing; give a list of labels"),
+        ((["a", "b"], "xy"), "labels is a str; give a list of labels"),
     ],
 )
 def test_lists_that_are_no_task_are_refused(arguments, message):
@@ -382,7 +409,7 @@ def test_labels_of_other_libraries():
     pandas = pytest.importorskip("pandas")
     with pytest.raises(InputError, match=r"labels\[1\] is missing"):
         task_from_lists(["a", "b"], pandas.Series([1, None], dtype="Int64"))
-    with pytest.raises(InputError, match="texts is a DataFrame; give a list, or one column"):
+    with pytest.raises(InputError, match="texts is a DataFrame; give a list of texts, or one column"):
         task_from_lists(pandas.DataFrame({"a": ["b"]}), ["x"])
     assert task_from_lists(["a", "b"], pandas.Series([1, 0], dtype="Int64")).task.labels == ("0", "1")
     assert task_from_lists(["a", "b"], [b"x", b"y"]).task.labels == ("x", "y")

@@ -38,6 +38,14 @@ def test_unlabelled_texts_and_bad_rows_are_settings_of_every_task(tmp_path):
         load_task("sst2", "glue", CustomFiles(skip_bad_rows=True))
 
 
+@pytest.mark.parametrize("task", ["sst2", "squad1", "sample"])
+def test_labels_are_those_of_own_files(task):
+    with pytest.raises(
+        InputError, match=f"labels are those of own files; task {task} has its own labels, leave them out"
+    ):
+        load_task(task, "glue", labels=["b", "a"])
+
+
 @pytest.mark.parametrize("task", ["custom", "token_classification"])
 def test_own_files_are_in_no_folder(task):
     with pytest.raises(InputError, match=f"data_dir=glue: task {task} reads no folder; name its files"):

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tinybert_tf.data import Tokenizer
+from tinybert_tf.data.tokenizer import without_autograph
 from tinybert_tf.errors import InputError
 from tinybert_tf.tokenizer_files import read_vocabulary
 from tinybert_tf.vocabulary import SPECIAL_TOKENS, AddedToken, Vocabulary
@@ -39,6 +40,52 @@ def test_it_works_inside_a_graph(tokenizer):
         tf.data.Dataset.from_tensor_slices(["the film", "bad"]).batch(2).map(lambda text: tokenizer(text, seq_len=5))
     )
     np.testing.assert_array_equal(next(iter(dataset))["input_word_ids"], [[2, 5, 6, 3, 0], [2, 9, 3, 0, 0]])
+
+
+def test_a_pair_for_each_text_or_an_error(tokenizer):
+    """TensorFlow Text reads memory that is not its own where the numbers of rows differ."""
+    texts, pairs = ["the film", "bad", "good"], ["a"]
+    for first, second in ((texts, pairs), (pairs, texts)):
+        message = f"text_pairs has {len(second)} texts, but `texts` has {len(first)}; give each text its own"
+        with pytest.raises(InputError, match=message):
+            tokenizer(first, second, seq_len=8)
+        with pytest.raises(InputError, match=message):
+            tf.data.Dataset.from_tensors((first, second)).map(without_autograph(tokenizer))
+        unknown = tf.data.Dataset.from_generator(
+            lambda: [(first, second)],  # noqa: B023
+            output_signature=(tf.TensorSpec(None, tf.string), tf.TensorSpec([None], tf.string)),
+        )
+        with pytest.raises(tf.errors.InvalidArgumentError, match="text_pairs: there must be one for each of `texts`"):
+            list(unknown.map(lambda *pair: tokenizer(*pair, seq_len=8)))
+    both = tf.data.Dataset.from_tensors((texts, texts)).batch(1).unbatch()
+    (found,) = both.map(lambda *pair: tokenizer(*pair, seq_len=8)["input_word_ids"])
+    np.testing.assert_array_equal(found, tokenizer(texts, texts, seq_len=8)["input_word_ids"])
+
+
+@pytest.mark.parametrize(
+    ("texts", "pairs", "seq_len", "message"),
+    [
+        ("good film", None, 8, "texts is one text; give a list of texts"),
+        (["a"], "good film", 8, "text_pairs is one text; give a list of texts"),
+        ([["a", "b"]], None, 8, "texts has 2 dimensions; give a list of texts"),
+        (["a", None], None, 8, "texts must be a list or an array of strings"),
+        ([1, 2], None, 8, "texts must be a list or an array of strings"),
+        (["a"], None, 1, "seq_len=1: must be an integer of at least 2"),
+        (["a"], ["b"], 2, "seq_len=2: must be an integer of at least 3"),
+        (["a"], None, "8", "seq_len='8': must be an integer"),
+    ],
+)
+def test_what_is_no_list_of_texts_or_no_length_is_refused(tokenizer, texts, pairs, seq_len, message):
+    with pytest.raises(InputError, match=message) as caught:
+        tokenizer(texts, pairs, seq_len=seq_len)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_shortest_lengths_and_no_text(tokenizer):
+    assert tokenizer.encode(["film"], seq_len=2)[0].to_list() == [[2, 3]]
+    assert tokenizer.encode(["film"], ["bad"], seq_len=3)[0].to_list() == [[2, 3, 3]]
+    assert tokenizer(["film"], seq_len=np.int64(4))["input_word_ids"].shape == (1, 4)
+    assert tokenizer([], seq_len=8)["input_mask"].shape == tokenizer([], [], seq_len=8)["input_mask"].shape == (0, 8)
 
 
 @pytest.mark.realdata

@@ -44,6 +44,25 @@ def test_training_continues_after_loading_as_if_nothing_had_happened(distiller, 
     assert histories[0] == pytest.approx(histories[1], rel=1e-6)
 
 
+def test_frozen_layers_of_the_student_stay_frozen_and_training_continues(network, batch, tmp_path):
+    student = network(layers=2)
+    student.embeddings.trainable = student.transformer_layers[0].attention.trainable = False
+    made = Distiller(network(layers=4, hidden=12), student, OBJECTIVE)
+    made.compile(bert_adamw(1e-2, 50))
+    data = tf.data.Dataset.from_tensors(batch()).repeat(3)
+    made.fit(data, verbose=0)
+    made.save(tmp_path / "whole.keras")
+    again, tables = keras.models.load_model(tmp_path / "whole.keras"), student.embeddings.get_weights()
+    assert not again.student.embeddings.trainable
+    assert [v.path for v in again.trainable_variables] == [v.path for v in made.trainable_variables]
+    histories = [model.fit(data, verbose=0).history["loss"] for model in (made, again)]
+    assert histories[0] == pytest.approx(histories[1], rel=1e-6)
+    for one, other in zip(again.student.embeddings.get_weights(), tables, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(again.weights, made.weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
 @pytest.mark.parametrize("layers", [np.array([1, 3]), range(1, 4, 2)])
 def test_one_that_is_not_compiled_is_saved_and_copied_too(network, batch, tmp_path, layers):
     objective = TinyBertObjective(layers=layers, attention_weight=np.array([1.0, 0.5]))

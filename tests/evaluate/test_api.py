@@ -1,5 +1,7 @@
 """Scores and predictions in Python."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,56 @@ def test_what_is_no_text_or_no_tokenizer_of_the_model_is_refused(make_model, tmp
         tb.predict(tb.load_model(model), ["a"], tokenizer=tokenizer)
     with pytest.raises(tb.InputError, match=rf"tokenizer has {len(words)} words"):
         tb.evaluate(tb.load_model(model), task, split="train", tokenizer=tokenizer)
+
+
+def test_what_would_be_read_as_its_names_or_not_at_all_is_refused(make_model):
+    pandas = pytest.importorskip("pandas")
+    model, table = make_model("m", "classification", {"positive": 0, "negative": 1}), pandas.DataFrame({"a": TEXTS})
+    given = ((table, "a DataFrame"), ({"a": TEXTS}, "a dict"), (None, "missing"), (b"anna", "a bytes"), (3, "a int"))
+    for texts, found in given:
+        with pytest.raises(tb.InputError, match=f"texts is {found}; give a list of texts, or one column of a table"):
+            tb.predict(model, texts)
+    with pytest.raises(tb.InputError, match="text_pairs is a DataFrame; give a list of texts"):
+        tb.predict(model, TEXTS, table)
+    np.testing.assert_array_equal(tb.predict(model, table["a"]), tb.predict(model, TEXTS))
+    task = tb.task_from_lists(TEXTS, ["positive", "negative"] * 2)
+    with pytest.raises(tb.InputError, match="texts is a task; give one of its splits, such as `task.dev`"):
+        tb.predict(model, task)
+    network = tb.load_model(model)
+    for refused in (
+        lambda: tb.predict(network, TEXTS, tokenizer=str(model)),
+        lambda: tb.predict(model, TEXTS, tokenizer=model),
+        lambda: tb.evaluate(network, task, split="train", tokenizer=str(model)),
+    ):
+        with pytest.raises(tb.InputError, match=r'tokenizer is a \w+; give `tb\.Tokenizer\.from_directory\(".*/m"\)`'):
+            refused()
+
+
+def test_lengths_of_numpy_are_read_and_other_things_are_none(make_model):
+    model = make_model("m", "classification", {"positive": 0, "negative": 1})
+    task = tb.task_from_lists(TEXTS, ["positive", "negative"] * 2)
+    found = tb.predict(model, TEXTS, seq_len=np.int64(4), batch_size=np.int32(3))
+    np.testing.assert_allclose(found, tb.predict(model, TEXTS, seq_len=4), atol=1e-6)
+    assert tb.evaluate(model, task, split="train", seq_len=np.int64(4))["accuracy"] == np.mean(
+        found.argmax(axis=1) == [0, 1, 0, 1]
+    )
+    for name, value in (("seq_len", "32"), ("seq_len", 4.0), ("batch_size", "32")):
+        with pytest.raises(tb.InputError, match=f"{name}={value!r}: must be an integer of at least"):
+            tb.predict(model, TEXTS, **{name: value})
+        with pytest.raises(tb.InputError, match=f"{name}={value!r}: must be an integer of at least"):
+            tb.evaluate(model, task, split="train", **{name: value})
+
+
+def test_a_model_with_fewer_positions_than_the_task_is_evaluated_at_its_own(make_model, caplog):
+    """As `batches` and `predict` do."""
+    model = make_model("m", "classification", {"positive": 0, "negative": 1})
+    long = tb.task_from_lists([text * 60 for text in TEXTS], ["positive", "negative"] * 2)
+    task = TaskData(dataclasses.replace(long.task, seq_len=256), long.split)
+    scores = tb.evaluate(model, task, split="train")
+    assert "has 128 positions, so longer texts are cut; the length of the task is 256" in caplog.text
+    assert scores == tb.evaluate(model, task, split="train", seq_len=128)
+    with pytest.raises(tb.InputError, match="seq_len=129: the model has 128 positions"):
+        tb.evaluate(model, task, split="train", seq_len=129)
 
 
 def test_words_that_do_not_fit_are_missed_also_without_a_tag_for_outside(make_model):

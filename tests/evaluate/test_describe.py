@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from tinybert_tf.data import load_task, task_from_lists
+from tinybert_tf.data import Split, TaskData, load_task, task_from_lists
 from tinybert_tf.data.custom import CustomFiles
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.describe import DescribeSettings, describe, describe_task
@@ -79,6 +79,16 @@ def test_few_and_empty_texts_are_described_too(texts, labels):
     result = describe(task_from_lists(texts, labels), max_train_examples=None if len(texts) > 2 else 1)
     assert result["rows"] == (12 if len(texts) > 2 else 1)
     assert (result["baseline_score"] is None) == (len(texts) == 2)
+
+
+def test_no_rows_are_refused():
+    data = task_from_lists(["good", "bad"], ["a", "b"])
+    for count in (0, -1, "2"):
+        with pytest.raises(InputError, match=f"max_train_examples={count!r}: must be an integer of at least 1"):
+            describe(data, max_train_examples=count)
+    empty = TaskData(data.task, lambda name: Split(name, "rows.csv", lambda: iter(())))
+    with pytest.raises(InputError, match=r"rows\.csv: there are no rows to describe"):
+        describe(empty)
 
 
 def test_a_single_sentence_with_tags_is_described_too(tmp_path):

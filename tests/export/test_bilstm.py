@@ -83,3 +83,20 @@ def test_only_a_file_that_example_texts_improve_is_said_to_be_more_faithful_with
 def test_what_only_a_bert_has_is_refused(bilstm, tokenizer_dir, tmp_path, given):
     with pytest.raises(InputError, match=f"{next(iter(given))}=.*is a BiLSTM"):
         export_tflite(bilstm, tmp_path / "b.tflite", seq_len=10, tokenizer_from=tokenizer_dir, **given)
+
+
+def test_weights_that_went_wrong_give_no_file(bilstm, tokenizer_dir, tmp_path):
+    bilstm.lstm.forward_layer.cell.kernel.assign(np.full((20, 96), np.inf))
+    with pytest.raises(InputError, match=r"the model 'bilstm': tensor lstm.forward.kernel holds NaN or infinity"):
+        export_tflite(bilstm, tmp_path / "b.tflite", seq_len=10, quantize="dynamic", tokenizer_from=tokenizer_dir)
+    assert not (tmp_path / "b.tflite").exists()
+
+
+def test_a_lora_is_exported_with_its_kernel(bilstm, features, tokenizer_dir, tmp_path):
+    before = bilstm(features)["logits"].numpy()
+    bilstm.hidden_layer.enable_lora(2)
+    bilstm.hidden_layer.lora_kernel_b.assign(np.random.normal(size=(2, 16)))
+    export_tflite(bilstm, tmp_path / "b.tflite", seq_len=10, tokenizer_from=tokenizer_dir)
+    logits = bilstm(features)["logits"].numpy()
+    assert np.abs(logits - before).max() > 0.01
+    np.testing.assert_allclose(TFLiteModel(tmp_path / "b.tflite").predict(features), tf.nn.softmax(logits), atol=1e-6)

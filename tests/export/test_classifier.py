@@ -69,6 +69,23 @@ def test_what_is_no_text_is_named(texts, pairs, message, classifier):
     assert "\n" not in str(caught.value)
 
 
+def test_what_would_be_read_as_its_names_is_no_text(classifier):
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"w1": TEXTS})
+    for texts, found in ((table, "a DataFrame"), ({"w1": TEXTS}, "a dict"), (None, "missing"), (3, "a int")):
+        with pytest.raises(InputError, match=f"texts is {found}; give a list of texts, or one column of a table"):
+            classifier.predict(texts)
+    with pytest.raises(InputError, match="text_pairs is a DataFrame; give a list of texts"):
+        classifier.predict(TEXTS, table)
+    np.testing.assert_array_equal(classifier.predict(table["w1"]), classifier.predict(TEXTS))
+
+
+@pytest.mark.parametrize("given", [{"w1": TEXTS}, 3, b"w1"])
+def test_what_is_no_list_of_texts_calibrates_nothing(given, model_dir, tmp_path):
+    with pytest.raises(InputError, match=f"calibration_texts is a {type(given).__name__}; give a list of texts or of"):
+        export_tflite(model_dir(), tmp_path / "a.tflite", quantize="int8", calibration_texts=given)
+
+
 def test_files_without_scores_or_words_are_refused(exported):
     with pytest.raises(InputError, match="returns end_logits, start_logits, not one score for each label of a text"):
         TFLiteClassifier(exported("span").path)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from tinybert_tf.checkpoints import load_model
-from tinybert_tf.data import Tokenizer
+from tinybert_tf.data import Tokenizer, task_from_lists
 from tinybert_tf.errors import InputError
 from tinybert_tf.prune import choose_words, count_words, coverage, prune
+from tinybert_tf.prune.texts import with_held_out
 from tinybert_tf.prune.vocabulary import indispensable, split_word
 
 LETTERS = "abcdefg"
@@ -163,6 +164,29 @@ def test_no_text_and_texts_that_end_are_refused(model_dir, texts, tmp_path):
     for given, said in (([], "there is no text"), (iter(texts), "can be read only once")):
         with pytest.raises(InputError, match=said):
             prune(model_dir(f"model{len(said)}"), tmp_path / "small", given, vocab_size=70)
+
+
+def test_what_would_be_read_as_its_names_is_no_text(model_dir, texts, tmp_path):
+    folder = model_dir()
+    for given, said in (({"text": texts}, "texts is a dict; give a list of texts"), ("a b", "texts is one text")):
+        with pytest.raises(InputError, match=said):
+            prune(folder, tmp_path / "small", given, vocab_size=70)
+    with pytest.raises(InputError, match="held_out is a dict; give a list of texts"):
+        prune(folder, tmp_path / "small", texts, held_out={"text": texts}, vocab_size=70)
+
+
+def test_of_examples_the_texts_are_taken(model_dir, texts, tmp_path):
+    folder, labels = model_dir(), ["a", "b"] * (len(texts) // 2)
+    task = task_from_lists(texts, labels)
+    sizes = {"vocab_size": 70, "intermediate_size": 16}
+    expected = prune(folder, tmp_path / "of_texts", texts, held_out=texts[:9], **sizes)
+    found = prune(folder, tmp_path / "of_examples", task.train, held_out=task.train.limit(9), **sizes)
+    assert found.coverage == expected.coverage
+    weights = [load_model(report.model).get_weights() for report in (found, expected)]
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    pairs = task_from_lists(texts, labels, texts[::-1])
+    assert list(with_held_out(pairs.train, pairs.train)[1]) == list(zip(texts, texts[::-1], strict=True))
 
 
 def test_a_directory_that_is_no_model_and_the_model_itself_are_not_replaced(model_dir, texts, tmp_path):

@@ -127,11 +127,11 @@ def augment(
     """
     algorithm = Augmentation(**settings)
     split = data.train if isinstance(data, TaskData) else data
+    if split.has_tags or (isinstance(data, TaskData) and data.task.kind == "token_classification"):
+        raise InputError(f"{split.source}: replaced words would lose their tags; augment sentences or pairs")
     rows = list(split)
     if not all(isinstance(row, Example) for row in rows):
         raise InputError(f"{split.source}: rows of questions; bin/augment.py augments SQuAD, into files")
-    if rows and rows[0].label is not None and isinstance(data, TaskData) and data.task.kind == "token_classification":
-        raise InputError("replaced words would lose their tags; augment sentences or pairs", "task", data.task.name)
     rows = [row._replace(index=index) for index, row in enumerate(rows)]
     if masked_lm is not None:
         model, tokenizer = _open(masked_lm, tokenizer)

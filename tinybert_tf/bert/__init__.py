@@ -4,6 +4,7 @@ from tinybert_tf.bert.bilstm import BiLstmConfig, BiLstmModel
 from tinybert_tf.bert.config import NAMED_SIZES, BertConfig, encoder_flops, size_of
 from tinybert_tf.bert.layers import MASK_VALUE
 from tinybert_tf.bert.model import HEADS, INPUT_NAMES, BertModel, build_model, logits_model, whole_network
+from tinybert_tf.bert.word_codes import WordCodes
 
 __all__ = [
     "HEADS",
@@ -14,6 +15,7 @@ __all__ = [
     "BertModel",
     "BiLstmConfig",
     "BiLstmModel",
+    "WordCodes",
     "build_model",
     "encoder_flops",
     "logits_model",

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from tinybert_tf.bert.freezing import frozen_layers, rebuild
 from tinybert_tf.bert.layers import register
 from tinybert_tf.bert.model import INPUT_NAMES
 from tinybert_tf.errors import InputError
@@ -85,14 +86,14 @@ class BiLstmModel(keras.Model):
         inputs = {key: keras.Input((None,), dtype="int32", name=key) for key in INPUT_NAMES}
         embeddings = layers.Embedding(config.vocab_size, config.embedding_size, name="word_embeddings", dtype=policy)
         # cuDNN refuses a row that is masked whole, such as those that fill up a batch.
-        forward = layers.LSTM(config.units, dtype=policy, use_cudnn=False)
+        forward = layers.LSTM(config.units, name="lstm", dtype=policy, use_cudnn=False)
         lstm = layers.Bidirectional(forward, name="bilstm", dtype=policy)
         hidden_layer = layers.Dense(config.hidden_size, activation="relu", name="hidden", dtype=policy)
         classifier = layers.Dense(config.num_labels, name="classifier", dtype=policy.variable_dtype)
 
         mask = keras.ops.not_equal(inputs["input_mask"], 0)
         states = lstm(embeddings(inputs["input_word_ids"]), mask=mask)  # [B, 2 units]
-        hidden = layers.Dropout(config.dropout, dtype=policy)(hidden_layer(states))
+        hidden = layers.Dropout(config.dropout, name="dropout", dtype=policy)(hidden_layer(states))
         super().__init__(inputs, {"logits": classifier(hidden)}, name=name, **kwargs)
 
         self.config = config
@@ -102,8 +103,14 @@ class BiLstmModel(keras.Model):
         self.hidden_layer, self.head_layer = hidden_layer, classifier
 
     def get_config(self):
-        return {"config": dataclasses.asdict(self.config), "dtype": self.dtype_policy.name, "name": self.name}
+        return {
+            "config": dataclasses.asdict(self.config),
+            "dtype": self.dtype_policy.name,
+            "name": self.name,
+            "trainable": self.trainable,
+            "frozen": frozen_layers(self),
+        }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**(config | {"config": BiLstmConfig(**config["config"])}))
+        return rebuild(cls, config | {"config": BiLstmConfig(**config["config"])})

@@ -10,6 +10,7 @@ import numpy as np
 from keras import layers, ops
 
 from tinybert_tf.bert.config import BertConfig
+from tinybert_tf.bert.freezing import frozen_layers, rebuild
 from tinybert_tf.errors import InputError
 
 # Added to the logits of masked keys. Large enough that exp() underflows to zero in float32, small enough for bfloat16.
@@ -48,11 +49,11 @@ class BertLayer(layers.Layer):
         self.config = config
 
     def get_config(self):
-        return super().get_config() | {"config": self.config.to_dict()}
+        return super().get_config() | {"config": self.config.to_dict(), "frozen": frozen_layers(self)}
 
     @classmethod
     def from_config(cls, config):
-        return cls(**(config | {"config": BertConfig.from_dict(config["config"])}))
+        return rebuild(cls, config | {"config": BertConfig.from_dict(config["config"])})
 
 
 @register
@@ -143,7 +144,7 @@ class Embeddings(BertLayer):
             else None
         )
         self.layer_norm = layer_norm(config, dtype=self.dtype_policy)
-        self.dropout = layers.Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy)
+        self.dropout = layers.Dropout(config.hidden_dropout_prob, name="dropout", dtype=self.dtype_policy)
         self.project = None
         if config.embedding_width != config.hidden_size:
             self.project = dense(config, config.hidden_size, name="project", dtype=self.dtype_policy)
@@ -205,7 +206,7 @@ class SelfAttention(BertLayer):
         self.key = dense(config, config.hidden_size, name="key", dtype=self.dtype_policy)
         self.value = dense(config, config.hidden_size, name="value", dtype=self.dtype_policy)
         self.output_dense = dense(config, config.hidden_size, name="output", dtype=self.dtype_policy)
-        self.dropout = layers.Dropout(config.attention_probs_dropout_prob, dtype=self.dtype_policy)
+        self.dropout = layers.Dropout(config.attention_probs_dropout_prob, name="dropout", dtype=self.dtype_policy)
 
     def build(self, hidden_shape, attention_mask_shape):
         for projection in (self.query, self.key, self.value, self.output_dense):
@@ -259,7 +260,7 @@ class TransformerLayer(BertLayer):
         self.output_dense = dense(config, config.hidden_size, name="output", **policy)
         self.output_layer_norm = layer_norm(config, "output_layer_norm", **policy)
         self.activation = activation(config.hidden_act)
-        self.dropout = layers.Dropout(config.hidden_dropout_prob, **policy)
+        self.dropout = layers.Dropout(config.hidden_dropout_prob, name="dropout", **policy)
 
     def build(self, hidden_shape, attention_mask_shape):
         self.attention.build(hidden_shape, attention_mask_shape)

@@ -1,12 +1,15 @@
 """BERT as a functional Keras model whose outputs include all intermediate states."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from tinybert_tf.bert.config import BertConfig
+from tinybert_tf.bert.freezing import frozen_layers, rebuild
 from tinybert_tf.bert.layers import (
     AttentionMask,
     Embeddings,
@@ -17,10 +20,12 @@ from tinybert_tf.bert.layers import (
     dense,
     register,
 )
+from tinybert_tf.bert.word_codes import WordCodes
 from tinybert_tf.errors import InputError
 
 INPUT_NAMES = ("input_word_ids", "input_mask", "input_type_ids")
 HEADS = ("encoder", "classification", "regression", "token_classification", "span", "masked_lm")
+_WORD_CODES = "word_codes.npz"
 
 
 def _head_layer(config: BertConfig, head: str, word_embeddings, policy) -> keras.layers.Layer:
@@ -125,8 +130,7 @@ class BertModel(keras.Model):
         self.transformer_layers = transformer_layers
         self.pooler = pooler
         self.head_layer = head_layer
-        # The `checkpoints.word_codes.WordCodes` of a word table that has them.
-        self.word_codes = None
+        self.word_codes: WordCodes | None = None  # of a word table that has them
 
     def text_features(self, hidden):
         """What the classifier of a text reads, [B, D], from the last hidden states: the pooler's output, and its ReLU if any."""
@@ -145,11 +149,23 @@ class BertModel(keras.Model):
             "dtype": self.dtype_policy.name,
             "name": self.name,
             "trainable": self.trainable,
+            "frozen": frozen_layers(self),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**(config | {"config": BertConfig.from_dict(config["config"])}))
+        return rebuild(cls, config | {"config": BertConfig.from_dict(config["config"])})
+
+    def save_assets(self, dir_path: str) -> None:
+        """Called by Keras' `save`: the codes belong to the weights, and are none themselves."""
+        if self.word_codes is not None:
+            np.savez(Path(dir_path) / _WORD_CODES, **vars(self.word_codes))
+
+    def load_assets(self, dir_path: str | None) -> None:
+        """Called by Keras when it loads a model; None for one that was saved without assets."""
+        if dir_path is not None and (path := Path(dir_path) / _WORD_CODES).is_file():
+            with np.load(path) as arrays:
+                self.word_codes = WordCodes(**arrays)
 
 
 def build_model(config: BertConfig, head: str = "encoder", dtype: Any = None, name: str = "bert") -> BertModel:
@@ -201,11 +217,25 @@ class LogitsModel(keras.Model):
         return self._source.network
 
     def get_config(self):
-        return {"network": keras.saving.serialize_keras_object(self._source.network), "name": self.name}
+        return {
+            "network": keras.saving.serialize_keras_object(self.network),
+            "name": self.name,
+            "trainable": self.trainable,
+            "frozen": frozen_layers(self),
+        }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**(config | {"network": keras.saving.deserialize_keras_object(config["network"], custom_objects)}))
+        network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
+        return rebuild(cls, config | {"network": network})
+
+    def save_assets(self, dir_path: str) -> None:
+        """Those of the network."""
+        self.network.save_assets(dir_path)
+
+    def load_assets(self, dir_path: str | None) -> None:
+        """Those of the network."""
+        self.network.load_assets(dir_path)
 
 
 def logits_model(model: BertModel) -> LogitsModel:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tinybert_tf.bert.bilstm import MODEL_TYPE, BiLstmConfig, BiLstmModel
-from tinybert_tf.checkpoints.weights import as_float32, check_numbers
+from tinybert_tf.checkpoints.weights import as_float32, check_numbers, describe
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import read_json_object
 
@@ -49,8 +49,15 @@ def config_json(model: BiLstmModel) -> dict:
 
 
 def tensors(model: BiLstmModel) -> dict[str, np.ndarray]:
-    """A network's weights by the names that they have in the file, in float32."""
-    return {name: np.asarray(variable.numpy(), np.float32) for name, variable in _variables(model).items()}
+    """A network's weights by the names that they have in the file, in float32; a LoRA is added to its kernel.
+
+    Raises:
+        InputError: a weight is NaN, infinity or an integer.
+    """
+    arrays = {name: variable.numpy() for name, variable in _variables(model).items()}
+    for name, values in arrays.items():
+        check_numbers(describe(model), name, values)
+    return {name: as_float32(values) for name, values in arrays.items()}
 
 
 def build(

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import safetensors
@@ -39,6 +40,15 @@ _DTYPES = (
 _HOLDS = "a model directory holds config.json, vocab.txt and model.safetensors"
 # Some publishers round the embedding table up to a multiple of one of these for the GPU, without changing vocab.txt.
 _TABLE_ROWS = (8, 16, 32, 64, 128)
+
+
+class HasVocabulary(Protocol):
+    """A `Tokenizer`, which this room does not import."""
+
+    spec: Vocabulary
+
+
+TokenizerSource = str | Path | Vocabulary | HasVocabulary
 
 
 def read_config(directory: Path) -> tuple[BertConfig, str]:
@@ -181,7 +191,7 @@ def _check_vocabulary(vocabulary: Vocabulary, vocab_size: int, whose: str) -> No
 
 
 def save_model(
-    model: BertModel | BiLstmModel, directory: str | Path, tokenizer_from: str | Path | Vocabulary | None = None
+    model: BertModel | BiLstmModel, directory: str | Path, tokenizer_from: TokenizerSource | None = None
 ) -> None:
     """Writes a model directory that `transformers` and `keras_hub` open, whole or not at all.
 
@@ -192,11 +202,12 @@ def save_model(
     Args:
         model: the network; weights are stored as float32. A BiLSTM's directory is opened by `load_model` alone.
         directory: replaced if it is a model directory.
-        tokenizer_from: the directory (it may be `directory` itself) or KerasHub preset whose vocabulary is
-            written beside the weights, or a `Vocabulary` (a `Tokenizer` has it as `spec`).
+        tokenizer_from: what the vocabulary beside the weights is from: a directory (it may be `directory` itself) or KerasHub
+            preset, a `Tokenizer`, or its `spec`.
 
     Raises:
-        InputError: `directory` is something else, or `tokenizer_from` has no vocabulary or another one than the model.
+        InputError: `directory` is something else, `tokenizer_from` has no vocabulary or another one than the model, or the
+            model has a weight that is NaN or infinite, or a LoRA.
     """
     model = whole_network(model)
     if not isinstance(model, BertModel | BiLstmModel):
@@ -204,7 +215,7 @@ def save_model(
         raise InputError(f"is a {kind}; give a BertModel, of a Distiller its `student`", "model")
     directory = Path(directory).resolve()
     check_replaceable(directory)
-    vocabulary = None if tokenizer_from is None else _vocabulary_of(tokenizer_from)
+    vocabulary = None if tokenizer_from is None else vocabulary_of(tokenizer_from)
     if vocabulary is not None:
         _check_vocabulary(vocabulary, model.config.vocab_size, "the model has")
     elif has_vocabulary(directory):
@@ -251,9 +262,17 @@ def _config_json(family: families.Family, model: BertModel, vocabulary: Vocabula
     return values
 
 
-def _vocabulary_of(source: str | Path | Vocabulary) -> Vocabulary:
+def vocabulary_of(source: TokenizerSource) -> Vocabulary:
+    """The vocabulary of a directory, a KerasHub preset, a tokenizer, or itself.
+
+    Raises:
+        InputError: something else, or no vocabulary there.
+    """
+    source = getattr(source, "spec", source)
     if isinstance(source, Vocabulary):
         return source
+    if not isinstance(source, str | os.PathLike):
+        raise InputError(f"is a {type(source).__name__}; give a directory, a Tokenizer or its `spec`", "tokenizer_from")
     source = locate(source) or source
     if has_vocabulary(source) or (Path(source).is_dir() and not (Path(source) / "tokenizer.json").is_file()):
         return open_vocabulary(source)

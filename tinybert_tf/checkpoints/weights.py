@@ -6,7 +6,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from tinybert_tf.bert import BertConfig, BertModel
+from tinybert_tf.bert import BertConfig, BertModel, BiLstmModel
 from tinybert_tf.checkpoints import names
 from tinybert_tf.errors import InputError
 
@@ -89,6 +89,34 @@ def check_numbers(source: str | Path, name: str, values: np.ndarray) -> None:
 
 
 def collect(model: BertModel) -> dict[str, np.ndarray]:
-    """The weights of `model` as float32, by Hugging Face name; the inverse of `fill`."""
-    variables = ((variable.path, np.asarray(variable, dtype=np.float32)) for variable in model.weights)
-    return names.to_hugging_face(variables, names.our_modules(model.head))
+    """The weights of `model` as float32, by Hugging Face name; the inverse of `fill`.
+
+    Raises:
+        InputError: see `arrays_of`.
+    """
+    return names.to_hugging_face(arrays_of(model).items(), names.our_modules(model.head))
+
+
+def arrays_of(model: BertModel) -> dict[str, np.ndarray]:
+    """The weights of `model` as float32, by path, for a file.
+
+    Raises:
+        InputError: a weight is NaN, infinity or an integer, or a layer computes with a LoRA beside its kernel.
+    """
+    arrays = {}
+    for variable in model.weights:
+        layer, _, leaf = variable.path.rpartition("/")
+        if leaf.startswith("lora_"):
+            raise InputError(
+                f"{describe(model)}: layer {layer} has a LoRA, which files have no place for; give `copy.deepcopy(model)`, "
+                "in which Keras has added it to the kernel"
+            )
+        values = variable.numpy()
+        check_numbers(describe(model), variable.path, values)
+        arrays[variable.path] = as_float32(values)
+    return arrays
+
+
+def describe(model: BertModel | BiLstmModel) -> str:
+    """A network in memory as the source of its weights, for messages."""
+    return f"the model {model.name!r}"

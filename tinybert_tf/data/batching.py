@@ -2,16 +2,18 @@
 
 import collections
 import math
+import numbers
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
+from tinybert_tf.data.checks import whole_number
 from tinybert_tf.data.encoding import Rows, encoded_rows, refuse_questions
 from tinybert_tf.data.split import Split, TaskData
 from tinybert_tf.data.tasks import Task, label_ids
-from tinybert_tf.data.tokenizer import Tokenizer, without_autograph
+from tinybert_tf.data.tokenizer import Tokenizer, check_tokenizer, without_autograph
 from tinybert_tf.errors import InputError
 
 SHUFFLE_BUFFER = 100_000
@@ -79,22 +81,24 @@ def batches(
 
     Raises:
         InputError: a malformed row; buckets that end before `seq_len`; labels, words or positions that `model` does not have;
-            a size below 1; a task of questions (SQuAD), of which `tinybert_tf.data.spans.SpanFeatures` makes batches.
+            a size below 1; a weight below 0; something that is no `Tokenizer`; a task of questions (SQuAD), of which
+            `tinybert_tf.data.spans.SpanFeatures` makes batches.
     """
     task = getattr(task, "task", task)
     refuse_questions(task)
-    _check_sizes(batch_size, seq_len, epochs)
+    check_tokenizer(tokenizer)
+    batch_size, epochs = whole_number("batch_size", batch_size, 1), whole_number("epochs", epochs, 1)
+    seq_len = None if seq_len is None else whole_number("seq_len", seq_len, LEAST_LENGTH)
     if in_order and shuffle_seed is not None:
         raise InputError("a shuffled order is not that of the file; leave out `shuffle_seed`", "in_order", in_order)
     if model is not None:
+        model = getattr(model, "network", model)  # of a `tb.logits_model`
         _check_model(model, tokenizer, task, seq_len)
         seq_len = seq_len or min(task.seq_len, model.config.max_position_embeddings)
     if ids is None:
         ids = label_ids(task, None if model is None else model.config.label2id)
-    elif unknown := [label for label in task.labels if label not in ids]:
-        raise InputError(
-            f"has no id for {', '.join(map(repr, unknown))}; pass `model=` to match labels by name", "ids", dict(ids)
-        )
+    else:
+        ids = _checked_ids(ids, task)
     if label_weights is not None:
         _check_label_weights(label_weights, task)
     seq_len = seq_len or task.seq_len
@@ -162,16 +166,8 @@ def _padder(lengths: tf.Tensor, pad_id: int, static_size: int | None, row_number
     return pad
 
 
-def _check_sizes(batch_size: int, seq_len: int | None, epochs: int) -> None:
-    least = {"batch_size": (batch_size, 1), "seq_len": (seq_len, LEAST_LENGTH), "epochs": (epochs, 1)}
-    for name, (value, lowest) in least.items():
-        if value is not None and (not isinstance(value, int | np.integer) or value < lowest):
-            raise InputError(f"must be an integer of at least {lowest}", name, value)
-
-
 def _check_model(model: Any, tokenizer: Tokenizer, task: Task, seq_len: int | None) -> None:
     """Raises InputError for a network of another head, or one that cannot read the task's texts."""
-    model = getattr(model, "network", model)  # of a `tb.logits_model`
     head = getattr(model, "head", None)
     if head in _TASK_HEADS and head != task.head:
         raise InputError(f"has the head {head!r}, but task {task.name} needs {task.head!r}", "model")
@@ -206,20 +202,39 @@ def check_fits(tokenizer: Tokenizer, config: Any, seq_len: int | None) -> None:
 
 def checked_buckets(buckets: Sequence[int] | None, seq_len: int) -> tuple[int, ...]:
     """Lengths to pad to, by default `length_buckets`. Raises InputError if they do not ascend to `seq_len`."""
-    lengths = tuple(buckets or length_buckets(seq_len))
-    if list(lengths) != sorted(set(lengths)) or lengths[0] < 1 or lengths[-1] < seq_len:
-        raise InputError(f"must be ascending lengths, the last at least `seq_len`={seq_len}", "buckets", lengths)
+    try:
+        lengths = tuple(map(operator.index, length_buckets(seq_len) if buckets is None else buckets))
+    except TypeError:
+        lengths = ()
+    if not lengths or list(lengths) != sorted(set(lengths)) or lengths[0] < 1 or lengths[-1] < seq_len:
+        raise InputError(f"must be ascending lengths, the last at least `seq_len`={seq_len}", "buckets", buckets)
     return lengths
+
+
+def _checked_ids(ids: Mapping[str, int], task: Task) -> dict[str, int]:
+    if not isinstance(ids, Mapping):
+        raise InputError(f"is a {type(ids).__name__}; give a mapping from label to id", "ids")
+    if unknown := [label for label in task.labels if label not in ids]:
+        raise InputError(
+            f"has no id for {', '.join(map(repr, unknown))}; pass `model=` to match labels by name", "ids", dict(ids)
+        )
+    return {label: whole_number(f"ids[{label!r}]", index, 0) for label, index in ids.items()}
 
 
 def _check_label_weights(weights: Mapping[str, float], task: Task) -> None:
     if task.kind != "classification":
         raise InputError(f"needs classes, but task {task.name} is of the kind {task.kind}", "label_weights")
+    if not isinstance(weights, Mapping):
+        kind = type(weights).__name__
+        raise InputError(f"is a {kind}; give a mapping from label to weight, see `class_weights`", "label_weights")
     if unknown := [label for label in weights if label not in task.labels]:
         raise InputError(
             f"has {', '.join(map(repr, unknown))}, but task {task.name} the labels {', '.join(map(repr, task.labels))}",
             "label_weights",
         )
+    for label, weight in weights.items():
+        if not isinstance(weight, numbers.Real) or not 0 <= weight < math.inf:
+            raise InputError(f"of {label!r} is {weight!r}, not a number of at least 0", "label_weights")
 
 
 def class_weights(spec: str, task: Task, split: Split) -> dict[str, float]:

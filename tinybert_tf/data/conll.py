@@ -65,7 +65,7 @@ def load_conll(files: CustomFiles, labels: Sequence[str] | None = None) -> TaskD
 
     Args:
         files: `train_file`, `dev_file`, `unlabelled_file`, `tag_column`, `skip_bad_rows`.
-        labels: the tags in the order of their ids; used where no training file is given.
+        labels: see `load_task`.
 
     Raises:
         InputError: with file and line, whatever cannot be read; or dev and train have no tag in common.

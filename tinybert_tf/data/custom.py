@@ -4,11 +4,12 @@ import dataclasses
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinybert_tf.data.labels import MISSING, checked_label, sorted_labels
+from tinybert_tf.data.checks import as_list
+from tinybert_tf.data.labels import MISSING, checked_label, distinct_labels, sorted_labels
 from tinybert_tf.data.lines import log_once, whole_characters
 from tinybert_tf.data.split import Example, MissingSplit, Split, TaskData
 from tinybert_tf.data.tables import QUOTINGS, read_records
@@ -108,7 +109,7 @@ def load_custom(files: CustomFiles, labels: Sequence[str] | None = None) -> Task
 
     Args:
         files: which files and columns.
-        labels: the classes in the order of their ids; used where no training file is given.
+        labels: see `load_task`.
 
     Raises:
         InputError: with file, line or column, whatever cannot be read; an empty label, several labels, or one that train lacks.
@@ -181,9 +182,9 @@ def task_from_lists(
 
 
 def _listed(task: Task, prefix: str, texts, pairs, labels) -> list[Example]:
-    columns = {"texts": _as_list(prefix + "texts", texts), "labels": _as_list(prefix + "labels", labels)}
+    columns = {"texts": as_list(prefix + "texts", texts), "labels": as_list(prefix + "labels", labels, "labels")}
     if task.text_pair is not None:
-        columns["text_pairs"] = _as_list(prefix + "text_pairs", pairs)
+        columns["text_pairs"] = as_list(prefix + "text_pairs", pairs)
     for name, values in columns.items():
         if len(values) != len(columns["texts"]):
             raise InputError(f"has {len(values)} entries, but there are {len(columns['texts'])} texts", prefix + name)
@@ -200,14 +201,6 @@ def _listed(task: Task, prefix: str, texts, pairs, labels) -> list[Example]:
     if not rows:
         raise InputError(f"{prefix}texts: no rows")
     return rows
-
-
-def _as_list(parameter: str, values: Any) -> list:
-    """The values of a list, an array or a column."""
-    if isinstance(values, str | bytes | Mapping) or hasattr(values, "columns"):
-        raise InputError(f"is a {type(values).__name__}; give a list, or one column of a table", parameter)
-    values = values.numpy() if hasattr(values, "numpy") else values  # of TensorFlow
-    return list(() if values is None else values)
 
 
 def _as_label(value: Any, where: str) -> str:
@@ -265,12 +258,21 @@ def _check_f1(task: Task) -> None:
 def known_labels(
     files: CustomFiles, labels: Sequence[str] | None, read: Callable[[Path], Iterator[str]]
 ) -> tuple[str, ...]:
-    """The labels of the training file, or without one the given ones."""
+    """The labels of the training file, in the given order if there is one; without a file the given ones."""
+    given = None if labels is None else distinct_labels(as_list("labels", labels, "labels"))
     if files.train_file is None:
-        if labels is None:
+        if given is None:
             raise InputError("is missing; the labels are collected from it", "train_file")
-        return tuple(labels)
-    return sorted_labels(files.train_file, read(Path(files.train_file)), files.label_separator == "none")
+        return given
+    found = sorted_labels(files.train_file, read(Path(files.train_file)), files.label_separator == "none")
+    if given is None:
+        return found
+    if set(given) != set(found):
+        raise InputError(
+            f"has {', '.join(given)}, but {files.train_file} {', '.join(found)}; give the same labels, or leave them out",
+            "labels",
+        )
+    return given
 
 
 def file_splits(task: Task, files: CustomFiles, rows: Callable[[Path, bool], Iterator[Example]]) -> TaskData:
@@ -289,7 +291,8 @@ def file_splits(task: Task, files: CustomFiles, rows: Callable[[Path, bool], Ite
             raise InputError("no such file", parameters[name], path)
         if name == "unlabelled":
             return unlabelled_split(task, Path(path), lambda path: rows(path, False))
-        return Split(name, str(path), lambda: rows(Path(path), name != "test"))
+        has_tags = task.kind == "token_classification" and name != "test"
+        return Split(name, str(path), lambda: rows(Path(path), name != "test"), has_tags)
 
     return TaskData(task, split)
 

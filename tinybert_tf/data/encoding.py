@@ -68,7 +68,9 @@ def encoded_chunks(
     """
     weights = None
     if label_weights is not None:
-        weights = [label_weights.get(word, 1.0) for word in sorted(ids, key=ids.get)]
+        weights = np.ones(max(ids.values()) + 1, np.float32)
+        for word, weight in label_weights.items():
+            weights[ids[word]] = weight
     per_word = task.kind == "token_classification"
     text = tf.TensorSpec([None], tf.string)
     label = tf.TensorSpec([None], tf.float32 if task.kind == "regression" else tf.int32)

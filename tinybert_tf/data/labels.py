@@ -5,7 +5,7 @@ import itertools
 import logging
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from tinybert_tf.data.glue import checked_score
@@ -48,6 +48,22 @@ def sorted_labels(source: str, labels: Iterable[str], are_whole: bool = False) -
     _check_alike(source, counts)
     are_integers = all(label.removeprefix("-").isdecimal() and len(label) < _LONGEST_NUMBER for label in counts)
     return tuple(sorted(counts, key=lambda label: (int(label) if are_integers else 0, label)))
+
+
+def distinct_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """Labels that were given in the order of their ids.
+
+    Raises:
+        InputError: none, one that is not a text, or one twice.
+    """
+    if not labels:
+        raise InputError("is empty; give the labels in the order of their ids", "labels")
+    for number, label in enumerate(labels):
+        if not isinstance(label, str):
+            raise InputError(f"labels[{number}] is a {type(label).__name__}, not a text")
+        if label in labels[:number]:
+            raise InputError(f"has {label!r} twice; give each label once, in the order of their ids", "labels")
+    return tuple(map(str, labels))
 
 
 def _check_alike(source: str, counts: Mapping[str, int]) -> None:

@@ -1,7 +1,7 @@
 """Loads the data of a task: from files, from TensorFlow Datasets, or the user's own."""
 
 import dataclasses
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 
 from tinybert_tf.data.conll import load_conll
@@ -42,7 +42,8 @@ def load_task(
             that TensorFlow Datasets has prepared (`glue/cola/2.0.0`, ...). Without it the data comes from TensorFlow
             Datasets, which may fetch it. For "sample", a folder with its augmented form.
         files: of a custom task. Of any task: `unlabelled_file` with its `quoting` and `skip_bad_rows`; of SQuAD also the latter.
-        labels: of a custom task, in the order of their ids, where there is no training file to collect them from.
+        labels: of a custom task, in the order of their ids. They are needed where there is no training file to collect them
+            from; with one they must be the same, and only their order is taken.
 
     Returns:
         The task and its splits, which are read when they are iterated over.
@@ -60,6 +61,8 @@ def load_task(
         load = load_custom if name == "custom" else load_conll
         return load(files, labels)
     task = get_task(name)
+    if labels is not None:
+        raise InputError(f"are those of own files; task {name} has its own labels, leave them out", "labels")
     _check_files(task, files)
     read = _reader(task, data_dir, files)
 
@@ -72,6 +75,19 @@ def load_task(
         return unlabelled_split(task, Path(files.unlabelled_file), rows)
 
     return TaskData(task, split)
+
+
+def labels_to_load(name: str, files: CustomFiles | None, label2id: Mapping[str, int] | None) -> list[str] | None:
+    """A model's labels in the order of their ids where `load_task` needs them: for own files without a training file. Those of
+    other tasks need not be spelled as the model's.
+
+    Args:
+        name, files: as for `load_task`.
+        label2id: the model's.
+    """
+    if not label2id or name not in CUSTOM_TASKS or (files is not None and files.train_file is not None):
+        return None
+    return sorted(label2id, key=label2id.get)
 
 
 def _with_named_text(task: Task) -> Task:

@@ -38,11 +38,13 @@ class Split:
         name: "train", "dev", ...
         source: where the examples come from, for messages.
         rows: called for each pass; yields the examples.
+        has_tags: the label of an example is a tag for each word of its text.
     """
 
-    def __init__(self, name: str, source: str, rows: Callable[[], Iterator[Example]]):
+    def __init__(self, name: str, source: str, rows: Callable[[], Iterator[Example]], has_tags: bool = False):
         self.name = name
         self.source = source
+        self.has_tags = has_tags
         self._rows = rows
         self._count: int | None = None
 
@@ -67,7 +69,7 @@ class Split:
         """The first `count` rows; all of them for None."""
         if count is None:
             return self
-        return Split(self.name, self.source, lambda: itertools.islice(iter(self), count))
+        return Split(self.name, self.source, lambda: itertools.islice(iter(self), count), self.has_tags)
 
     def chunks(self, size: int) -> Iterator[list[Example]]:
         """The rows, `size` at a time; fewer in the end."""

@@ -1,12 +1,15 @@
 """WordPiece inside the tf.data graph."""
 
 import dataclasses
+import os
 import re
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from tinybert_tf.data.checks import whole_number
 from tinybert_tf.data.mediapipe import NUL, OTHER_CONTROL, MediaPipeWordPiece
 from tinybert_tf.errors import InputError
 from tinybert_tf.presets import locate
@@ -98,12 +101,19 @@ class Tokenizer:
 
         [CLS] first [SEP], or [CLS] first [SEP] second [SEP]; a pair that is too long loses tokens of its longer side first.
         Texts are cut at their end, or at their beginning with `truncation_side="left"` in the vocabulary.
+
+        Raises:
+            InputError: a single string or something that is no text, unequal numbers of texts, or a length without room for
+                the special tokens.
+            tf.errors.InvalidArgumentError: unequal numbers of texts that are known only when a graph runs.
         """
-        first = self.tokenize(texts)
+        seq_len = whole_number("seq_len", seq_len, least=2 if text_pairs is None else 3)
+        texts = _checked_texts("texts", texts)
         if text_pairs is None:
-            segments = [self.truncated(first, seq_len - 2)]
+            segments = [self.truncated(self.tokenize(texts), seq_len - 2)]
         else:
-            segments = [first, self.tokenize(text_pairs)]
+            both = _equally_many(texts, _checked_texts("text_pairs", text_pairs))
+            segments = [self.tokenize(side) for side in both]
             kept = tf_text.RoundRobinTrimmer(max_seq_length=seq_len - 3).trim(segments)
             if self.spec.truncation_side == "right":
                 segments = kept
@@ -118,7 +128,7 @@ class Tokenizer:
 
     @without_autograph
     def __call__(self, texts, text_pairs=None, seq_len: int = 128) -> dict[str, tf.Tensor]:
-        """Model inputs, all int32 [B, seq_len]."""
+        """Model inputs, all int32 [B, seq_len]; see `encode`."""
         word_ids, type_ids = self.encode(texts, text_pairs, seq_len)
         shape = (None, seq_len)
         return {
@@ -126,6 +136,40 @@ class Tokenizer:
             "input_mask": tf.ones_like(word_ids).to_tensor(0, shape=shape),
             "input_type_ids": type_ids.to_tensor(0, shape=shape),
         }
+
+
+def check_tokenizer(tokenizer: Any) -> None:
+    """Raises InputError for what is no `Tokenizer`, such as the name of its directory."""
+    if not isinstance(tokenizer, Tokenizer):
+        directory = f'"{tokenizer}"' if isinstance(tokenizer, str | os.PathLike) else "directory"
+        kind = type(tokenizer).__name__
+        raise InputError(f"is a {kind}; give `tb.Tokenizer.from_directory({directory})`", "tokenizer")
+
+
+def _checked_texts(parameter: str, texts) -> tf.Tensor:
+    """Strings [B]; InputError for anything else."""
+    try:
+        texts = tf.convert_to_tensor(texts, tf.string)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"must be a list or an array of strings ({error})", parameter) from None
+    if texts.shape.rank not in (None, 1):
+        found = "is one text" if texts.shape.rank == 0 else f"has {texts.shape.rank} dimensions"
+        raise InputError(f"{found}; give a list of texts", parameter)
+    return tf.ensure_shape(texts, [None])
+
+
+def _equally_many(first: tf.Tensor, second: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Strings [B] and [B]. TensorFlow Text does not compare the numbers of rows: it reads beyond the end of the shorter."""
+    counts = first.shape[0], second.shape[0]
+    if None not in counts:
+        if counts[0] != counts[1]:
+            raise InputError(
+                f"has {counts[1]} texts, but `texts` has {counts[0]}; give each text its own", "text_pairs"
+            )
+        return first, second
+    message = "text_pairs: there must be one for each of `texts`"
+    with tf.control_dependencies([tf.debugging.assert_equal(tf.size(first), tf.size(second), message)]):
+        return tf.identity(first), tf.identity(second)
 
 
 class _AddedTokens:

@@ -11,7 +11,9 @@ from tinybert_tf.bert import BertModel, BiLstmModel, whole_network
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Example, Split, Task, TaskData, Tokenizer, load_task
 from tinybert_tf.data.batching import check_fits
+from tinybert_tf.data.checks import as_list, whole_number
 from tinybert_tf.data.lines import whole_characters
+from tinybert_tf.data.tokenizer import check_tokenizer
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.logits import Logits, checked_seq_len, predict_logits, predicted_tags
 from tinybert_tf.evaluate.task_model import TaskModel
@@ -43,7 +45,7 @@ def evaluate(
         data_dir: of a task given by name.
         split: name of the split, by default the task's dev set.
         tokenizer: of a model in memory; a directory has its own.
-        seq_len: longest length in tokens, by default the task's.
+        seq_len: longest length in tokens, by default the task's or, if it is less, the model's.
         batch_size: examples at a time.
 
     Returns:
@@ -89,8 +91,10 @@ def predict(
         spaces U+0020), "O" for words that do not fit.
 
     Raises:
-        InputError: a model without such a head, or unequal numbers of texts.
+        InputError: a model without such a head, something that is no text, or unequal numbers of texts.
     """
+    if isinstance(texts, TaskData):
+        raise InputError("is a task; give one of its splits, such as `task.dev`", "texts")
     network, tokenizer = open_model(model, tokenizer)
     split = texts if isinstance(texts, Split) else _split_of(texts, text_pairs)
     are_words = isinstance(texts, Split)
@@ -114,9 +118,11 @@ def open_model(
         parameter: the name of `model` in messages.
 
     Raises:
-        InputError: a model in memory without a tokenizer, or a directory without the weights of its head.
+        InputError: a model in memory without a `Tokenizer`, or a directory without the weights of its head.
     """
     model = whole_network(model)
+    if tokenizer is not None:
+        check_tokenizer(tokenizer)
     if isinstance(model, BertModel | BiLstmModel):
         if tokenizer is None:
             raise InputError("is missing; a model in memory has none: Tokenizer.from_directory(...)", "tokenizer")
@@ -163,7 +169,11 @@ def predict_split(
     positions = model.config.max_position_embeddings
     check_fits(tokenizer, model.config, None)
     length = checked_seq_len(model, min(_RAW_TEXT_LENGTH, positions) if seq_len is None else seq_len)
-    options = {"batch_size": batch_size, "seq_len": length, "ids": model.config.label2id or {}}
+    options = {
+        "batch_size": whole_number("batch_size", batch_size, 1),
+        "seq_len": length,
+        "ids": model.config.label2id or {},
+    }
     logits, _ = predict_logits(model, unlabelled, tokenizer, task, **options)
     if model.head == "token_classification":  # an empty text counts as one word, which has no tag
         logits = [values if row.text else values[:0] for row, values in zip(unlabelled, logits, strict=True)]
@@ -195,9 +205,9 @@ def answers(task: Task, split: Split, logits: Logits) -> Iterator[dict]:
 
 
 def _split_of(texts: str | Sequence[str], text_pairs: str | Sequence[str] | None) -> Split:
-    first = [texts] if isinstance(texts, str) else list(texts)
-    has_pairs = text_pairs is not None
-    second = [text_pairs] if isinstance(text_pairs, str) else list(text_pairs) if has_pairs else [None] * len(first)
+    listed = lambda name, values: [values] if isinstance(values, str) else as_list(name, values)
+    first, has_pairs = listed("texts", texts), text_pairs is not None
+    second = listed("text_pairs", text_pairs) if has_pairs else [None] * len(first)
     if len(first) != len(second) or not first:
         raise InputError(
             f"{len(first)} texts, but {len(second)} text pairs; give at least one text, each pair both of its texts"

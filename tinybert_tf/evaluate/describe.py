@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from tinybert_tf.data import Example, Task, TaskData, Tokenizer
+from tinybert_tf.data.checks import whole_number
 from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.data.split import MissingSplit
+from tinybert_tf.data.tokenizer import check_tokenizer
+from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.baseline import word_scores
 from tinybert_tf.evaluate.logits import MUCH_TRUNCATED
 from tinybert_tf.settings import check_at_least_one, nested, setting
@@ -79,7 +82,13 @@ def describe(
     Raises:
         InputError: a malformed row, or no rows.
     """
+    if max_train_examples is not None:
+        max_train_examples = whole_number("max_train_examples", max_train_examples, 1)
+    if tokenizer is not None:
+        check_tokenizer(tokenizer)
     task, train = data.task, list(data.train.limit(max_train_examples))
+    if not train:
+        raise InputError(f"{data.train.source}: there are no rows to describe")
     try:
         dev = list(data.dev)
     except MissingSplit as error:

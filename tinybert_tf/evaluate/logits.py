@@ -9,6 +9,7 @@ import tensorflow as tf
 from tinybert_tf.bert import INPUT_NAMES, BertModel, logits_model
 from tinybert_tf.data import Split, Task, Tokenizer, batches, label_ids, label_values
 from tinybert_tf.data.batching import LEAST_LENGTH
+from tinybert_tf.data.checks import whole_number
 from tinybert_tf.distribution import on_all_replicas, round_up_to_replicas
 from tinybert_tf.errors import InputError
 from tinybert_tf.evaluate.metrics import compute_metrics, entity_scores
@@ -137,8 +138,7 @@ def to_all_words(task: Task, logits: np.ndarray, words: int) -> np.ndarray:
 
 def checked_seq_len(model: BertModel, seq_len: int) -> int:
     """The length; InputError if it holds no word or the network has fewer positions."""
-    if seq_len < LEAST_LENGTH:
-        raise InputError(f"must be an integer of at least {LEAST_LENGTH}", "seq_len", seq_len)
+    seq_len = whole_number("seq_len", seq_len, LEAST_LENGTH)
     positions = model.config.max_position_embeddings
     if seq_len > positions:
         raise InputError(f"the model has {positions} positions; take a smaller one", "seq_len", seq_len)

@@ -10,6 +10,8 @@ from tinybert_tf.bert import BertModel
 from tinybert_tf.checkpoints import load_model, resolve_directory
 from tinybert_tf.data import Split, TaskData, Tokenizer, label_ids, load_task
 from tinybert_tf.data.batching import check_fits
+from tinybert_tf.data.checks import whole_number
+from tinybert_tf.data.load import labels_to_load
 from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.data.tasks import CUSTOM_TASKS
 from tinybert_tf.errors import InputError
@@ -63,12 +65,12 @@ class TaskModel:
             model: the network.
             tokenizer: its tokenizer.
             data: the task.
-            seq_len: longest length in tokens, by default the task's.
+            seq_len: longest length in tokens, by default the task's or, if it is less, the model's.
             batch_size: examples at a time.
             source: name of the model in messages.
 
         Raises:
-            InputError: another head, other labels or fewer positions than the task needs.
+            InputError: another head, other labels, or fewer positions than `seq_len`.
         """
         if model.head != data.task.head:
             raise InputError(
@@ -80,8 +82,16 @@ class TaskModel:
             names = data.task.label_names or data.task.labels
             order = ", ".join(f"{ids[word]} = {name}" for word, name in zip(data.task.labels, names, strict=True))
             logger.warning("%s: its labels have no names; the task's order is assumed: %s", source, order)
+        if seq_len is None and data.task.seq_len > (positions := model.config.max_position_embeddings):
+            logger.warning(
+                "%s: has %d positions, so longer texts are cut; the length of the task is %d",
+                source,
+                positions,
+                data.task.seq_len,
+            )
+            seq_len = positions
         length = checked_seq_len(model, data.task.seq_len if seq_len is None else seq_len)
-        return cls(model, tokenizer, data, ids, length, batch_size)
+        return cls(model, tokenizer, data, ids, length, whole_number("batch_size", batch_size, 1))
 
     @property
     def _reading(self) -> dict:
@@ -121,12 +131,11 @@ def open_task_model(model_dir: str | Path, data: DataSettings, batch_size: int =
         batch_size: examples at a time.
 
     Raises:
-        InputError: a model with another head, other labels or fewer positions than the task needs.
+        InputError: a model with another head, other labels, or fewer positions than the length.
     """
     directory = resolve_directory(model_dir, "--model_dir")
     model = load_model(directory, strict_head=True)
-    label2id = model.config.label2id
-    labels = sorted(label2id, key=label2id.get) if label2id else None
+    labels = labels_to_load(data.task, data.custom, model.config.label2id)
     if model.head == "regression" and data.task in CUSTOM_TASKS and data.custom.label_type == "class":
         raise InputError(f"{directory} gives scores; set it to number", "label_type", "class")
     loaded = load_task(data.task, data.data_dir, data.custom, labels)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tinybert_tf.data import Tokenizer
+from tinybert_tf.data.checks import as_list
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.runtime import TFLiteModel
 from tinybert_tf.export.writer.metadata import Metadata, read_metadata, vocabulary_of
@@ -70,8 +71,8 @@ class TFLiteClassifier:
         Raises:
             InputError: something that is not text or not UTF-8, or unequal numbers of texts.
         """
-        first = _utf8(texts, "text")
-        second = None if text_pairs is None else _utf8(text_pairs, "text pair")
+        first = _utf8("texts", texts, "text")
+        second = None if text_pairs is None else _utf8("text_pairs", text_pairs, "text pair")
         if second is not None and len(first) != len(second):
             raise InputError(f"{len(first)} texts, but {len(second)} text pairs; give each text its own")
         if not first:
@@ -134,8 +135,8 @@ def file_head(metadata: Metadata, shapes: Mapping[str, tuple[int, ...]]) -> str:
     return "token_classification" if any(len(shape) == 3 for shape in shapes.values()) else "classification"
 
 
-def _utf8(texts: Text | Sequence[Text], kind: str) -> list[bytes]:
-    texts = [texts] if isinstance(texts, str | bytes) else list(texts)
+def _utf8(parameter: str, texts: Text | Sequence[Text], kind: str) -> list[bytes]:
+    texts = [texts] if isinstance(texts, str | bytes) else as_list(parameter, texts)
     encoded = []
     for number, text in enumerate(texts, 1):
         if not isinstance(text, str | bytes):

@@ -11,10 +11,12 @@ import numpy as np
 
 from tinybert_tf.bert import BertModel, BiLstmModel, whole_network
 from tinybert_tf.checkpoints import load_model, resolve_directory
+from tinybert_tf.checkpoints.huggingface import TokenizerSource, vocabulary_of
 from tinybert_tf.checkpoints.load import read_checkpoint
 from tinybert_tf.checkpoints.rounding import FILE_NAME as ROUNDING_FILE
 from tinybert_tf.checkpoints.rounding import Rounding, read_rounding
 from tinybert_tf.data import Tokenizer
+from tinybert_tf.data.checks import as_list
 from tinybert_tf.errors import InputError
 from tinybert_tf.export.calibration import calibrated, even_inputs
 from tinybert_tf.export.writer import flatbuffer, integrity, metadata
@@ -68,7 +70,7 @@ def export_tflite(
     *,
     seq_len: int | Sequence[int] = 128,
     quantize: str = "none",
-    tokenizer_from: str | Path | None = None,
+    tokenizer_from: TokenizerSource | None = None,
     calibration_texts: Sequence[str | tuple[str, str]] | None = None,
     text_input: str | None = None,
     output_vector: str | None = None,
@@ -88,7 +90,8 @@ def export_tflite(
             shorter one N has a signature `seq_N`: weights are shared, and a short text costs little. MediaPipe's tasks load
             files of one length only.
         quantize: one of `QUANTIZE_MODES`.
-        tokenizer_from: the directory with vocab.txt; by default that of the model.
+        tokenizer_from: a directory with vocab.txt, a KerasHub preset, a `Tokenizer`, or its `spec`; by default the model's
+            directory.
         calibration_texts: about 200 texts, or pairs of texts, like those that the file will see; 2,000 for a mode with four
             bits. Of more than that, evenly spaced ones are read. Integer weights are rounded so that the error of layers on
             them, or with four bits of the answers, is small; "int8" requires them, also for the ranges of its attention.
@@ -102,7 +105,7 @@ def export_tflite(
 
     Raises:
         InputError: a head without a TFLite form, a length that the model has no positions for, an unknown mode, no
-            vocabulary, no texts to calibrate with.
+            vocabulary, no texts to calibrate with, a weight that is NaN or infinite, a LoRA.
 
     Example:
 
@@ -172,12 +175,11 @@ def _checked_texts(texts) -> list[str | tuple[str, str]] | None:
     """Example texts as a list.
 
     Raises:
-        InputError: a text instead of a list of them, or an entry that is neither a text nor a pair of texts.
+        InputError: no list, or an entry that is neither a text nor a pair of texts.
     """
     if texts is None:
         return None
-    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
-        raise InputError(f"is a {type(texts).__name__}; give a list of texts or of pairs of texts", "calibration_texts")
+    texts = as_list("calibration_texts", texts, "texts or of pairs of texts")
     texts = [str(text) if isinstance(text, str) else text for text in texts]
     for number, text in enumerate(texts):
         is_pair = isinstance(text, tuple | list) and len(text) == 2 and all(isinstance(part, str) for part in text)
@@ -358,12 +360,12 @@ def _is_plain(tokenizer: Tokenizer) -> bool:
     )
 
 
-def _read_tokenizer(directory: str | Path | None, model: BertModel) -> Tokenizer:
-    if directory is None:
+def _read_tokenizer(source: TokenizerSource | None, model: BertModel) -> Tokenizer:
+    if source is None:
         raise InputError(
-            "a network by itself has no vocabulary: give `tokenizer_from=DIRECTORY`, one with its vocab.txt"
+            "a network by itself has no vocabulary: give `tokenizer_from=DIRECTORY`, one with its vocab.txt, or a Tokenizer"
         )
-    tokenizer = Tokenizer.from_directory(directory)
+    tokenizer = Tokenizer(vocabulary_of(source))
     # Some publishers round the number of rows up, so a table may have a few more rows than words.
     if not 0 <= model.config.vocab_size - tokenizer.vocab_size < _MOST_SPARE_ROWS:
         raise InputError(

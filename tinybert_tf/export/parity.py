@@ -11,6 +11,7 @@ from tinybert_tf.bert import INPUT_NAMES, BertModel, logits_model
 from tinybert_tf.checkpoints import read_config
 from tinybert_tf.data import Split, Task, Tokenizer, batches, label_ids, label_values, load_task
 from tinybert_tf.data.custom import CustomFiles
+from tinybert_tf.data.load import labels_to_load
 from tinybert_tf.data.settings import DataSettings
 from tinybert_tf.data.spans import SpanFeatures
 from tinybert_tf.errors import InputError
@@ -244,10 +245,11 @@ def score_file(
         raise InputError(
             f"{path}: gives a vector of a text ({head}), which no task scores; convert the model without `output_vector`"
         )
-    data = load_task(task, data_dir, files, metadata.labels)
+    label2id = {label: index for index, label in enumerate(metadata.labels or ())}
+    data = load_task(task, data_dir, files, labels_to_load(task, files, label2id))
     if head != data.task.head:
         raise InputError(f"{path}: is a file for {head}, but task {task} needs {data.task.head!r}")
-    ids = label_ids(data.task, {label: index for index, label in enumerate(metadata.labels or ())}, str(path))
+    ids = label_ids(data.task, label2id, str(path))
     if model is None:
         rows = list(data.dev)
         pairs = None if rows[0].text_pair is None else [row.text_pair for row in rows]

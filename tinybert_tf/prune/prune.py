@@ -22,7 +22,7 @@ from tinybert_tf.prune.sizes import Sizes
 from tinybert_tf.prune.structure import composed, with_structure
 from tinybert_tf.prune.tables import check_same_words, with_positions, with_words
 from tinybert_tf.prune.target import Target, sizes_for
-from tinybert_tf.prune.texts import Text, feature_batches, parts, with_held_out
+from tinybert_tf.prune.texts import Row, Text, feature_batches, parts, with_held_out
 from tinybert_tf.prune.vocabulary import Coverage, choose_words, count_words, coverage
 from tinybert_tf.vocabulary import Vocabulary
 
@@ -58,9 +58,9 @@ class PruneReport:
 def prune(
     model_dir: str | Path,
     output_dir: str | Path,
-    texts: Iterable[Text],
+    texts: Iterable[Row],
     *,
-    held_out: Iterable[Text] | None = None,
+    held_out: Iterable[Row] | None = None,
     teacher: str | Path | None = None,
     seq_len: int = 128,
     target_mb: float | None = None,
@@ -72,15 +72,15 @@ def prune(
     """Writes a model directory with smaller sizes.
 
     ```python
-    rows = [row.text for row in tb.load_task("sample").train]
-    report = tb.prune("bert-finetuned", "pruned", rows, vocab_size=6000)
+    report = tb.prune("bert-finetuned", "pruned", tb.load_task("sample").train, vocab_size=6000)
     print(report.coverage.pieces_per_word_before, report.coverage.pieces_per_word_after)
     ```
 
     Args:
         model_dir: a model directory or a preset.
         output_dir: the model directory that is written; replaced if it is one.
-        texts: texts, or pairs of them, like those that the model will see; read several times.
+        texts: texts, or pairs of them, like those that the model will see; read several times. Of examples, such as a split of
+            a task, the texts are taken.
         held_out: other texts, on which the coverage is measured; by default every twentieth of `texts`.
         teacher: a directory whose vocabulary is cut in the same way, written to `output_dir`/teacher: a student can learn
             only from a teacher that has its tokens. Its other sizes stay.

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from tinybert_tf.data import Tokenizer
+from tinybert_tf.data import Example, Tokenizer
+from tinybert_tf.data.checks import check_listed
 from tinybert_tf.data.lines import numbered_lines
 from tinybert_tf.data.split import Split
-from tinybert_tf.data.squad import texts_of
+from tinybert_tf.data.squad import SquadExample, texts_of
 from tinybert_tf.errors import InputError
 
 # A text, or a pair of them.
 Text = str | tuple[str, str]
+# What is taken for texts: texts themselves, and rows of a task.
+Row = Text | Example | SquadExample
 # Every twentieth text is held out if no other texts are given.
 _HELD_OUT_EVERY = 20
 _BATCH_SIZE = 32
@@ -49,16 +52,17 @@ def split_texts(*splits: Split) -> Texts:
     return Texts(lambda: map(texts_of, itertools.chain(*splits)))
 
 
-def with_held_out(texts: Iterable[Text], held_out: Iterable[Text] | None) -> tuple[Iterable[Text], Iterable[Text]]:
+def with_held_out(texts: Iterable[Row], held_out: Iterable[Row] | None) -> tuple[Iterable[Text], Iterable[Text]]:
     """`texts` and `held_out`; without the latter every twentieth text is held out, of fewer than twenty none.
+
+    Args:
+        texts, held_out: texts, pairs of them, or examples of a task, whose texts are taken.
 
     Raises:
         InputError: no text, or texts that can be read only once.
     """
-    if isinstance(texts, str):
-        raise InputError("is one text; give a list of texts, or of a file its lines", "texts")
-    if iter(texts) is texts:
-        raise InputError("can be read only once; give a list, or any object that begins again", "texts")
+    texts = _texts_alone("texts", texts)
+    held_out = None if held_out is None else _texts_alone("held_out", held_out)
     if not any(_parts(text) for text in texts):
         raise InputError(
             "there is no text to measure importance on; give some hundred like those that the model will see"
@@ -69,6 +73,15 @@ def with_held_out(texts: Iterable[Text], held_out: Iterable[Text] | None) -> tup
         return texts, texts
     numbered = lambda held: (text for number, text in enumerate(texts, 1) if (number % _HELD_OUT_EVERY == 0) == held)
     return Texts(lambda: numbered(False)), Texts(lambda: numbered(True))
+
+
+def _texts_alone(parameter: str, rows: Iterable[Row]) -> Texts:
+    if isinstance(rows, str):
+        raise InputError("is one text; give a list of texts, or of a file its lines", parameter)
+    check_listed(parameter, rows)
+    if iter(rows) is rows:
+        raise InputError("can be read only once; give a list, or any object that begins again", parameter)
+    return Texts(lambda: (texts_of(row) if isinstance(row, Example | SquadExample) else row for row in rows))
 
 
 def parts(texts: Iterable[Text]) -> Iterator[str]:

@@ -1,9 +1,14 @@
 """The rearranged weights compute what the model computes."""
 
+import copy
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tinybert_tf.checkpoints import load_model
+from tinybert_tf.errors import InputError
+from tinybert_tf.export import TFLiteModel, export_tflite
 from tinybert_tf.export.writer.weights import folded_weights
 
 
@@ -53,3 +58,30 @@ def test_gammas_betas_and_biases_move_without_changing_an_answer(head, model_dir
     expected = relu(row)["logits"].numpy()[0]
     assert expected.std() > 0.05
     np.testing.assert_allclose(found, np.atleast_2d(expected), atol=2e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_went_wrong_give_no_file(model_dir, tmp_path, value):
+    """Integers of them would look like any others."""
+    model, path = load_model(model_dir()), tmp_path / "model.tflite"
+    model.transformer_layers[1].output_dense.bias.assign(np.where(np.arange(48) == 7, value, 0.0))
+    path.write_bytes(b"before")
+    with pytest.raises(InputError, match=r"the model 'bert': tensor layer_1/output/bias holds NaN or infinity; take"):
+        export_tflite(model, path, seq_len=12, quantize="dynamic", tokenizer_from=model_dir())
+    assert path.read_bytes() == b"before"
+
+
+def test_a_lora_is_merged_by_keras_before_a_file_is_made(model_dir, features, tmp_path):
+    model, path = load_model(model_dir()), tmp_path / "model.tflite"
+    query = model.transformer_layers[0].attention.query
+    before = tf.nn.softmax(model(features)["logits"]).numpy()
+    query.enable_lora(2)
+    query.lora_kernel_b.assign(np.random.normal(size=(2, 48)))
+    with pytest.raises(
+        InputError, match=r"layer layer_0/attention/query has a LoRA, .*; give `copy.deepcopy\(model\)`"
+    ):
+        export_tflite(model, path, seq_len=12, tokenizer_from=model_dir())
+    export_tflite(copy.deepcopy(model), path, seq_len=12, tokenizer_from=model_dir())
+    expected = tf.nn.softmax(model(features)["logits"]).numpy()
+    assert np.abs(expected - before).max() > 0.01
+    np.testing.assert_allclose(TFLiteModel(path).predict(features), expected, atol=1e-5)

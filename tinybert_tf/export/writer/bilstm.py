@@ -14,6 +14,7 @@ import numpy as np
 
 from tinybert_tf.bert import INPUT_NAMES
 from tinybert_tf.bert.bilstm import BiLstmModel
+from tinybert_tf.checkpoints.bilstm import tensors
 from tinybert_tf.export.writer.builder import INT32, GraphBuilder, Tensor
 from tinybert_tf.export.writer.dense import DenseWriter
 from tinybert_tf.export.writer.quantization import QuantizationMode
@@ -30,11 +31,14 @@ class BiLstmWriter:
     Args:
         model: the network.
         mode: how numbers are stored and computed; nothing is static.
+
+    Raises:
+        InputError: a weight is NaN, infinity or an integer.
     """
 
     def __init__(self, model: BiLstmModel, mode: QuantizationMode):
-        self.model = model
-        self.table = Table(_array(model.word_embeddings.embeddings), mode.embeddings)
+        self.config, self.head, self.weights = model.config, model.head, tensors(model)
+        self.table = Table(self.weights["word_embeddings.weight"], mode.embeddings)
         self.dense = DenseWriter(mode)
 
     def write(self, graph: GraphBuilder, seq_len: int) -> None:
@@ -45,25 +49,29 @@ class BiLstmWriter:
             embedded = self.table.scaled(graph, rows)  # [S, E]
         tokens = graph.reshape(graph.cast(mask), (seq_len, 1))
         with graph.scope("forward"):
-            states = self._states(graph, self.model.lstm.forward_layer.cell, embedded, tokens, range(seq_len))
+            states = self._states(graph, "forward", embedded, tokens, range(seq_len))
             forward = graph.batch_matmul(self._last(graph, tokens), graph.concatenation(states, axis=0))
         with graph.scope("backward"):
-            cell = self.model.lstm.backward_layer.cell
-            backward = self._states(graph, cell, embedded, tokens, reversed(range(seq_len)))[-1]
+            backward = self._states(graph, "backward", embedded, tokens, reversed(range(seq_len)))[-1]
         both = graph.concatenation([forward, backward], axis=1)
-        hidden = graph.relu(self.dense.write(graph, "hidden", _matrix(self.model.hidden_layer), both))
-        logits = self.dense.write(graph, "classifier", _matrix(self.model.head_layer), hidden)
-        if self.model.head == "regression":
+        hidden = graph.relu(self.dense.write(graph, "hidden", self._matrix("hidden"), both))
+        logits = self.dense.write(graph, "classifier", self._matrix("classifier"), hidden)
+        if self.head == "regression":
             graph.output("score", logits)
         else:
             graph.output("probability", graph.softmax(logits))
 
-    def _states(self, graph: GraphBuilder, cell, embedded: Tensor, tokens: Tensor, order) -> list[Tensor]:
+    def _matrix(self, name: str) -> Matrix:
+        return Matrix(self.weights[f"{name}.kernel"], self.weights[f"{name}.bias"])
+
+    def _states(self, graph: GraphBuilder, direction: str, embedded: Tensor, tokens: Tensor, order) -> list[Tensor]:
         """The hidden states [1, U] in the order of the steps."""
-        units = cell.units
+        units = self.config.units
         # Keras' gates are input, forget, cell, output; here the three sigmoids stand together.
         gates = np.r_[0 : 2 * units, 3 * units : 4 * units, 2 * units : 3 * units]
-        kernel, recurrent, bias = (_array(x)[..., gates] for x in (cell.kernel, cell.recurrent_kernel, cell.bias))
+        kernel, recurrent, bias = (
+            self.weights[f"lstm.{direction}.{part}"][..., gates] for part in ("kernel", "recurrent_kernel", "bias")
+        )
         of_inputs = self.dense.write(graph, "inputs", Matrix(kernel, bias), embedded)  # [S, 4U]
         padding = graph.sub(graph.constant(np.float32(1)), tokens)
         closed = np.zeros((1, 4 * units), np.float32)
@@ -89,11 +97,3 @@ class BiLstmWriter:
         following = graph.slice(tokens, (1, 0), (seq_len - 1, 1))
         following = graph.concatenation([following, graph.constant(np.zeros((1, 1), np.float32))], axis=0)
         return graph.reshape(graph.sub(tokens, following), (1, seq_len))
-
-
-def _array(variable) -> np.ndarray:
-    return np.asarray(variable.numpy(), np.float32)
-
-
-def _matrix(layer) -> Matrix:
-    return Matrix(_array(layer.kernel), _array(layer.bias))

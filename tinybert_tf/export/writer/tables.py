@@ -5,7 +5,7 @@ Shapes: S sequence, V rows, D width, G groups of a coded row.
 
 import numpy as np
 
-from tinybert_tf.checkpoints.word_codes import WordCodes
+from tinybert_tf.bert import WordCodes
 from tinybert_tf.export.writer.builder import INT4, INT32, GraphBuilder, Tensor
 from tinybert_tf.export.writer.quantization import INTEGER_BITS, quantized
 

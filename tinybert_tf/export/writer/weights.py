@@ -16,8 +16,9 @@ import dataclasses
 
 import numpy as np
 
-from tinybert_tf.bert import BertModel
-from tinybert_tf.checkpoints.word_codes import WordCodes, codes_of
+from tinybert_tf.bert import BertModel, WordCodes
+from tinybert_tf.checkpoints.weights import arrays_of
+from tinybert_tf.checkpoints.word_codes import codes_of
 
 # What an encoder's file returns instead of a head's output: the pooler's, the mean over a text's tokens, or that of [CLS].
 VECTORS = ("pooled", "mean", "first_token")
@@ -86,9 +87,12 @@ def folded_weights(model: BertModel, longest: int | None = None, head: str | Non
         model: with a classification, regression, token_classification or span head, in any precision; any for a vector.
         longest: tokens that a bias by relative position is made for; by default all positions.
         head: None, that of the model; or one of `VECTORS`.
+
+    Raises:
+        InputError: weights that no file can hold; see `arrays_of`.
     """
     head = head or model.head
-    arrays = {variable.path: np.asarray(variable.numpy(), np.float32) for variable in model.weights}
+    arrays = arrays_of(model)
 
     def dense(path: str) -> Matrix:
         return Matrix(arrays[f"{path}/kernel"], arrays[f"{path}/bias"])
