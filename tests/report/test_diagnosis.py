@@ -59,6 +59,8 @@ def test_fidelity_is_the_mean_divergence_and_the_share_of_equal_classes(rng):
     found = fidelity(teacher, student)
     assert found.distance == pytest.approx(np.mean([entropy(p, q) for p, q in zip(teacher, student, strict=True)]))
     assert found.agreement == np.mean([np.argmax(p) == np.argmax(q) for p, q in zip(teacher, student, strict=True)])
+    sure = fidelity(np.array([[0.5, 0.5]]), np.array([[1.0, 0.0]])).distance
+    assert 40 < sure < 50, "a rounded 0 is a small probability"
     assert fidelity(teacher[:, :1], teacher[:, :1] + 0.5).distance == pytest.approx(0.25)
 
 

@@ -105,6 +105,8 @@ def fidelity(teacher: np.ndarray, student: np.ndarray) -> Fidelity:
     if teacher.shape[1] == 1:
         return Fidelity(None, float(np.mean((teacher - student) ** 2)), len(teacher))
     agreement = float(np.mean(teacher.argmax(axis=1) == student.argmax(axis=1)))
+    # A probability below the least float32 is not 0: the divergence would be infinite.
+    student = np.maximum(student, np.finfo(np.float32).tiny)
     return Fidelity(agreement, float(np.mean(np.sum(rel_entr(teacher, student), axis=1))), len(teacher))
 
 
