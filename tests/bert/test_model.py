@@ -201,6 +201,13 @@ def test_a_classifier_needs_to_know_its_labels(config, head):
         build_model(config(label2id=None), head)
 
 
+def test_a_network_is_built_from_a_config():
+    with pytest.raises(InputError, match=r'config is a str; give `tb.BertConfig.named\("tinybert4"\)`'):
+        build_model("tinybert4")
+    with pytest.raises(InputError, match=r"config is a dict; give a `tb.BertConfig`"):
+        build_model({"hidden_size": 8})
+
+
 def test_an_unknown_head_is_answered_with_the_known_ones(config):
     with pytest.raises(InputError, match=r"'ranking'.*classification"):
         build_model(config(), "ranking")

@@ -105,6 +105,12 @@ def test_what_follows_skipped_batches_is_the_same(data, tokenizer):
         np.testing.assert_array_equal(ours[0]["input_word_ids"], theirs[0]["input_word_ids"])
 
 
+def test_a_limit_is_a_number_of_rows(data):
+    for count in (-1, 1.5, "3"):
+        with pytest.raises(InputError, match=f"count={count!r}: must be an integer of at least 0"):
+            data.train.limit(count)
+
+
 def test_a_limit_takes_the_first_rows(data, tokenizer):
     rows, _ = collect(numbered(data.train.limit(3), tokenizer, data.task, batch_size=2))
     assert sorted(number for number, *_ in rows) == [0, 1, 2]
@@ -182,6 +188,15 @@ def test_sizes_of_numpy_are_those_of_python(data, tokenizer):
     assert collect(numbered(data.train, tokenizer, data.task, **of_numpy, buckets=np.array([6, 8]))) == expected
 
 
+def test_what_is_no_split_or_no_task_is_refused(data, tokenizer):
+    with pytest.raises(InputError, match="split is a TaskData; give one of its splits, such as `task.train`"):
+        batches(data, tokenizer, data, batch_size=4)
+    with pytest.raises(InputError, match="split is a list; give a split"):
+        batches(["a text"], tokenizer, data, batch_size=4)
+    with pytest.raises(InputError, match="task is a str; give what `tb.load_task`"):
+        batches(data.train, tokenizer, "sst2", batch_size=4)
+
+
 def test_what_is_no_tokenizer_is_refused(data):
     for given, kind in (("bert", "str"), (Path("bert"), "PosixPath")):
         with pytest.raises(InputError, match=rf'tokenizer is a {kind}; give `tb.Tokenizer.from_directory\("bert"\)`'):
@@ -196,7 +211,8 @@ def test_a_model_with_the_head_of_another_task_is_refused(data, tokenizer):
 
 
 @pytest.mark.parametrize(
-    "sizes", [{"batch_size": 0}, {"batch_size": 2.5}, {"seq_len": 0}, {"seq_len": "32"}, {"epochs": 0}]
+    "sizes",
+    [{"batch_size": 0}, {"batch_size": 2.5}, {"seq_len": 0}, {"seq_len": "32"}, {"epochs": 0}, {"shuffle_seed": 0.5}],
 )
 def test_sizes_that_hold_nothing_are_refused(data, tokenizer, sizes):
     ((name, value),) = sizes.items()

@@ -186,8 +186,11 @@ def build_model(config: BertConfig, head: str = "encoder", dtype: Any = None, na
         A `BertModel`; see there for inputs and outputs.
 
     Raises:
-        InputError: an unknown head, or a classifier without labels.
+        InputError: an unknown head, a classifier without labels, or something else than a `BertConfig`.
     """
+    if not isinstance(config, BertConfig):
+        known = f'`tb.BertConfig.named("{config}")`' if isinstance(config, str) else "a `tb.BertConfig`"
+        raise InputError(f"is a {type(config).__name__}; give {known}", "config")
     return BertModel(config, head=head, dtype=dtype, name=name)
 
 

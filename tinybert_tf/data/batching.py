@@ -81,12 +81,25 @@ def batches(
 
     Raises:
         InputError: a malformed row; buckets that end before `seq_len`; labels, words or positions that `model` does not have;
-            a size below 1; a weight below 0; something that is no `Tokenizer`; a task of questions (SQuAD), of which
-            `tinybert_tf.data.spans.SpanFeatures` makes batches.
+            a size below 1; a weight below 0; something that is no split, no task or no `Tokenizer`; a task of questions
+            (SQuAD), of which `tinybert_tf.data.spans.SpanFeatures` makes batches.
     """
     task = getattr(task, "task", task)
+    if not isinstance(task, Task):
+        raise InputError(
+            f"is a {type(task).__name__}; give what `tb.load_task` or `tb.task_from_lists` returns", "task"
+        )
     refuse_questions(task)
+    if not isinstance(split, Split):
+        remedy = (
+            "one of its splits, such as `task.train`"
+            if isinstance(split, TaskData)
+            else "a split, such as `task.train`"
+        )
+        raise InputError(f"is a {type(split).__name__}; give {remedy}", "split")
     check_tokenizer(tokenizer)
+    if shuffle_seed is not None:
+        shuffle_seed = whole_number("shuffle_seed", shuffle_seed, 0)
     batch_size, epochs = whole_number("batch_size", batch_size, 1), whole_number("epochs", epochs, 1)
     seq_len = None if seq_len is None else whole_number("seq_len", seq_len, LEAST_LENGTH)
     if in_order and shuffle_seed is not None:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tinybert_tf.data.batching import checked_buckets
+from tinybert_tf.data.checks import whole_number
 from tinybert_tf.data.squad import SquadExample
 from tinybert_tf.data.tokenizer import Tokenizer
 from tinybert_tf.errors import InputError
@@ -98,6 +99,8 @@ class SpanFeatures:
             features: `input_word_ids`, `input_mask`, `input_type_ids`, int32 [batch_size, bucket];
             label: int32 [batch_size, 2], positions of the answer's first and last token; weight: float32 [batch_size].
         """
+        if shuffle_seed is not None:
+            shuffle_seed = whole_number("shuffle_seed", shuffle_seed, 0)
         buckets = checked_buckets(buckets, self.seq_len)
         _, count = self.count_batches(batch_size=batch_size, epochs=epochs, buckets=buckets)
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
+from tinybert_tf.data.checks import whole_number
 from tinybert_tf.data.tasks import Task
 from tinybert_tf.errors import InputError
 
@@ -66,9 +67,10 @@ class Split:
         raise InputError(f"{self.source}: the split {self.name!r} has no rows")
 
     def limit(self, count: int | None) -> "Split":
-        """The first `count` rows; all of them for None."""
+        """The first `count` rows; all of them for None. InputError for less than none."""
         if count is None:
             return self
+        count = whole_number("count", count, 0)
         return Split(self.name, self.source, lambda: itertools.islice(iter(self), count), self.has_tags)
 
     def chunks(self, size: int) -> Iterator[list[Example]]:
