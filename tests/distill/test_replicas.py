@@ -34,8 +34,8 @@ data = tf.data.Dataset.from_tensor_slices((features, np.zeros(8, "int32"), weigh
 def compiled(strategy):
     keras.utils.set_random_seed(1)
     with strategy.scope():
-        teacher = build_model(BertConfig(num_hidden_layers=4, hidden_size=12, **SIZES), head="classification")
-        student = build_model(BertConfig(num_hidden_layers=2, hidden_size=8, **SIZES), head="classification")
+        teacher = build_model(BertConfig(num_hidden_layers=2, hidden_size=12, **SIZES), head="classification")
+        student = build_model(BertConfig(num_hidden_layers=1, hidden_size=8, **SIZES), head="classification")
         distiller = Distiller(teacher, student, TinyBertObjective(prediction_weight=1.0))
         distiller.compile(optimizer=keras.optimizers.SGD(0.05))
     return distiller

@@ -48,7 +48,7 @@ def make_directory(tmp_path):
         sizes = {
             "vocab_size": len(WORDS),
             "hidden_size": 24,
-            "num_hidden_layers": 6,
+            "num_hidden_layers": 4,
             "num_attention_heads": 2,
             "intermediate_size": 48,
             "max_position_embeddings": 64,
