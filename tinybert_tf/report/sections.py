@@ -148,7 +148,7 @@ def _fidelity(diagnosis: Diagnosis) -> str:
     return (
         "<h2>How closely the student follows the teacher</h2>\n"
         "<p>A student that follows its teacher on the training set and not on dev has learned what these examples can teach: "
-        "more text helps it, more epochs do not.</p>\n"
+        "more epochs do not help it; other text with the teacher's answers may.</p>\n"
         f"<table>\n<tr><th></th><th>examples</th><th>{measure}</th>{same}</tr>\n" + "\n".join(lines) + "\n</table>"
     )
 
