@@ -189,7 +189,7 @@ def test_sizes_of_numpy_are_those_of_python(data, tokenizer):
 
 
 def test_what_is_no_split_or_no_task_is_refused(data, tokenizer):
-    with pytest.raises(InputError, match="split is a TaskData; give one of its splits, such as `task.train`"):
+    with pytest.raises(InputError, match="split is a TaskData; give a split of a task, such as `task.train`"):
         batches(data, tokenizer, data, batch_size=4)
     with pytest.raises(InputError, match="split is a list; give a split"):
         batches(["a text"], tokenizer, data, batch_size=4)

@@ -86,17 +86,10 @@ def batches(
     """
     task = getattr(task, "task", task)
     if not isinstance(task, Task):
-        raise InputError(
-            f"is a {type(task).__name__}; give what `tb.load_task` or `tb.task_from_lists` returns", "task"
-        )
+        raise InputError(f"is a {type(task).__name__}; give what `tb.load_task` returns", "task")
     refuse_questions(task)
     if not isinstance(split, Split):
-        remedy = (
-            "one of its splits, such as `task.train`"
-            if isinstance(split, TaskData)
-            else "a split, such as `task.train`"
-        )
-        raise InputError(f"is a {type(split).__name__}; give {remedy}", "split")
+        raise InputError(f"is a {type(split).__name__}; give a split of a task, such as `task.train`", "split")
     check_tokenizer(tokenizer)
     if shuffle_seed is not None:
         shuffle_seed = whole_number("shuffle_seed", shuffle_seed, 0)

@@ -67,7 +67,7 @@ class Split:
         raise InputError(f"{self.source}: the split {self.name!r} has no rows")
 
     def limit(self, count: int | None) -> "Split":
-        """The first `count` rows; all of them for None. InputError for less than none."""
+        """The first `count` rows; all of them for None. InputError for a negative number or a fraction."""
         if count is None:
             return self
         count = whole_number("count", count, 0)
