@@ -10,10 +10,13 @@ a new row is the task's first one and means nothing. Of STS-B that stage reads n
 CoLA gets sentences of the other tasks and of a corpus, sentences with one or two words out of order, and two of CoLA's
 sentences spliced at a word that both have. MNLI and RTE get premises with the hypotheses of other rows about the same things,
 hypotheses with a negation, number or opposite exchanged, clauses of premises, and the pairs of other tasks. MRPC, QQP and STS-B
-get the pairs of other tasks, and their sentences with those of other rows about the same things, or with a word changed. No new
-row is one of the dev set (for MNLI and RTE: of either), and none is written twice.
+get the pairs of other tasks, and their sentences with those of other rows about the same things, or with a word changed. QNLI
+gets its test set, questions of `--squad` with sentences of their paragraphs, and questions with the sentences of other rows. With
+`--pairs` a task gets the pairs of that file instead, such as SNLI's for MNLI. No new row is one of the dev set (for MNLI and RTE:
+of either), and none is written twice.
 """
 
+import bisect
 import collections
 import itertools
 import math
@@ -28,14 +31,21 @@ from absl import app, flags
 from tinybert_tf.augmentation.layout import Layout
 from tinybert_tf.data import Example, load_task
 from tinybert_tf.data.lines import numbered_lines
+from tinybert_tf.data.squad import SquadExample
+from tinybert_tf.data.tables import read_records
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write
 
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("task", None, ["cola", "mnli", "rte", "mrpc", "qqp", "stsb"], "task", required=True)
+flags.DEFINE_enum("task", None, ["cola", "mnli", "rte", "mrpc", "qqp", "stsb", "qnli"], "task", required=True)
 flags.DEFINE_string("data_dir", None, "folder of GLUE files; tasks that it lacks are left out", required=True)
 flags.DEFINE_string("rows", None, "folder with the rows to begin with instead of the task's own")
 flags.DEFINE_string("corpus", None, "plain text, cut into sentences for CoLA")
+flags.DEFINE_string(
+    "pairs", None, ".jsonl, .csv or .tsv with columns sentence1 and sentence2: added instead of pairs made here"
+)
+flags.DEFINE_string("squad", None, "folder of SQuAD 1.1's train-v1.1.json, whose questions and sentences QNLI gets")
+flags.DEFINE_integer("most", 50_000, "number of --pairs to take at most, drawn at random", lower_bound=1)
 flags.DEFINE_string("output_dir", None, "folder for TASK/train.tsv", required=True)
 flags.DEFINE_integer("seed", 0, "of all choices")
 
@@ -173,6 +183,18 @@ def crossed(pairs: Sequence[tuple[str, str]], rng: random.Random, each: int = 2)
             yield first, pairs[row][1]
 
 
+def with_sentences(example: SquadExample) -> Iterator[Pair]:
+    """A question with the sentence that answers it, and with another of its paragraph, the nearest in words."""
+    words = lambda text: set(re.findall(r"[a-z0-9']+", text.lower()))
+    ends = [match.start() for match in _SENTENCE_END.finditer(example.context)] + [len(example.context)]
+    sentences = _SENTENCE_END.split(example.context)
+    answering = bisect.bisect_left(ends, example.answers[0].start + 1)
+    others = sentences[:answering] + sentences[answering + 1 :]
+    yield example.question, sentences[answering]
+    if others:
+        yield example.question, max(others, key=lambda text: len(words(text) & words(example.question)))
+
+
 def for_cola(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None:
     sentences = [text for text, _ in own]
     others = [text for pair in _other_tasks(("mnli", "qnli", "stsb", "qqp", "sst2")) for text in pair if text]
@@ -216,6 +238,28 @@ def for_paraphrases(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None
     rows.take("sentences with a change", ((first, text) for first, text in changed if text), 1_500)
 
 
+def for_questions(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None:
+    test = _split("qnli", "test")
+    rows.take("of its test set", test, len(test))
+    if FLAGS.squad:
+        found = [pair for example in load_task("squad1", FLAGS.squad).train for pair in with_sentences(example)]
+        rows.take("of SQuAD", rng.sample(found, len(found)), 18_000)
+    rows.take("sentences of other rows", crossed([*own, *test], rng, 1), 5_000)
+
+
+def from_file(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None:
+    del own
+    pairs = [_pair(record, line) for line, record in read_records(Path(FLAGS.pairs))]
+    rows.take(f"of {FLAGS.pairs}", rng.sample(pairs, len(pairs)), FLAGS.most)
+
+
+def _pair(record: dict[str, object], line: int) -> Pair:
+    texts = record.get("sentence1"), record.get("sentence2")
+    if not all(isinstance(text, str) and text.strip() for text in texts):
+        raise InputError(f"{FLAGS.pairs}, line {line}: sentence1 and sentence2 must be two texts; they are {texts}")
+    return texts
+
+
 WRITERS = {
     "cola": for_cola,
     "mnli": for_entailment,
@@ -223,6 +267,7 @@ WRITERS = {
     "mrpc": for_paraphrases,
     "qqp": for_paraphrases,
     "stsb": for_paraphrases,
+    "qnli": for_questions,
 }
 
 
@@ -260,10 +305,16 @@ def _corpus_sentences() -> list[str]:
 
 def main(argv: list[str]) -> None:
     del argv
-    if FLAGS.corpus is not None and FLAGS.task != "cola":
-        raise app.UsageError(f"--corpus is read for CoLA alone, not for --task={FLAGS.task}")
-    if FLAGS.corpus is not None and not Path(FLAGS.corpus).is_file():
-        raise app.UsageError(f"--corpus={FLAGS.corpus}: no such file")
+    for name, tasks in (
+        ("corpus", ["cola"]),
+        ("squad", ["qnli"]),
+        ("pairs", [task for task in WRITERS if task != "cola"]),
+    ):
+        if FLAGS[name].value is not None and FLAGS.task not in tasks:
+            raise app.UsageError(f"--{name} is read for {', '.join(tasks)} alone, not for --task={FLAGS.task}")
+    for name in ("corpus", "pairs"):
+        if FLAGS[name].value is not None and not Path(FLAGS[name].value).is_file():
+            raise app.UsageError(f"--{name}={FLAGS[name].value}: no such file")
     try:
         write_texts()
     except InputError as error:
@@ -279,7 +330,8 @@ def write_texts() -> None:
     held_out = ("mnli", "rte") if FLAGS.task in ("mnli", "rte") else (FLAGS.task,)
     known = itertools.chain(_pairs(row.example for row in kept), *(_split(task, "dev") for task in held_out))
     rows = Rows(known)
-    WRITERS[FLAGS.task](rows, list(_pairs(data.train)), random.Random(FLAGS.seed))
+    write = from_file if FLAGS.pairs else WRITERS[FLAGS.task]
+    write(rows, list(_pairs(data.train)), random.Random(FLAGS.seed))
     label = (data.task.labels or ("0",))[0]
     lines = [layout.line(row.fields) for row in kept]
     for text, text_pair in rows.new:

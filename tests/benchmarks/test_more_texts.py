@@ -1,5 +1,6 @@
 """benchmarks/more_texts.py: what is written is read back, new, and made as its rules say."""
 
+import json
 import os
 import subprocess
 import sys
@@ -120,6 +121,52 @@ def test_pairs_with_scores(tmp_path):
     assert changed and all(first in SENTENCES for first, _ in changed)
 
 
+@pytest.fixture
+def qnli(tmp_path) -> Path:
+    header = ["index", "question", "sentence", "label"]
+    write_rows(
+        tmp_path / "glue" / "QNLI" / "train.tsv", [header, ["0", "Who sold it?", "Ann sold a boat.", "entailment"]]
+    )
+    write_rows(tmp_path / "glue" / "QNLI" / "dev.tsv", [header, ["0", "Who saw it?", "It was seen.", "not_entailment"]])
+    return tmp_path
+
+
+def test_questions_of_squad(qnli):
+    context = "It rained. Ann saw the boat of Dr. Lee at 9.5 knots. Ben sold the boat. Who knows?"
+    asked = {"Who saw the boat?": "Ann", "Who saw it?": "It", "Who sold the boat?": "Ben"}
+    questions = [
+        {"id": str(number), "question": text, "answers": [{"text": answer, "answer_start": context.index(answer)}]}
+        for number, (text, answer) in enumerate(asked.items())
+    ]
+    squad = {"version": "1.1", "data": [{"title": "", "paragraphs": [{"context": context, "qas": questions}]}]}
+    (qnli / "train-v1.1.json").write_text(json.dumps(squad))
+    more_texts(qnli, "--task=qnli", "--squad=.")
+    made = [(row.text, row.text_pair) for row in load_task("qnli", str(qnli / "more")).train]
+    assert made[0] == ("Who sold it?", "Ann sold a boat.")
+    assert {
+        ("Who saw the boat?", "Ann saw the boat of Dr."),  # a sentence ends before a capital letter
+        ("Who saw the boat?", "Ben sold the boat."),
+        ("Who sold the boat?", "Ben sold the boat."),
+        ("Who saw it?", "It rained."),
+    } <= set(made)
+    assert len(set(made)) == len(made) == 7
+
+
+def test_pairs_of_a_file(qnli):
+    pairs = [(f"Who has {number}?", f"Ann has {number}.") for number in range(9)]
+    records = [{"sentence1": first, "sentence2": second, "gold_label": "-"} for first, second in pairs]
+    records.append({"sentence1": "Who saw it?", "sentence2": "It was seen."})  # of dev
+    (qnli / "pairs.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    said = more_texts(qnli, "--task=qnli", "--pairs=pairs.jsonl", "--most=20")
+    made = [(row.text, row.text_pair) for row in load_task("qnli", str(qnli / "more")).train]
+    assert (
+        made[0] == ("Who sold it?", "Ann sold a boat.") and set(made[1:]) == set(pairs) and "1 rows and 9 new" in said
+    )
+    more_texts(qnli, "--task=qnli", "--pairs=pairs.jsonl", "--most=4")
+    some = [(row.text, row.text_pair) for row in load_task("qnli", str(qnli / "more")).train]
+    assert some == made[:5]
+
+
 def test_rows_to_begin_with(cola):
     write_rows(
         cola / "augmented" / "CoLA" / "train.tsv", [["x", "0", "*", "man old the"], ["x", "1", "", SENTENCES[0]]]
@@ -134,9 +181,15 @@ def test_rows_to_begin_with(cola):
     [
         (("--task=rte",), "error: glue/train.tsv: no such file"),
         (("--task=cola", "--corpus=none.txt"), "none.txt: no such file"),
+        (("--task=cola", "--squad=."), "--squad is read for qnli alone, not for --task=cola"),
+        (("--task=rte", "--pairs=bad.jsonl"), "bad.jsonl, line 1: sentence1 and sentence2 must be two texts"),
     ],
 )
 def test_bad_input_is_one_line(cola, arguments, message):
+    rte = [["index", "sentence1", "sentence2", "label"], ["0", "It rained.", "It was wet.", "entailment"]]
+    if "--pairs=bad.jsonl" in arguments:
+        write_rows(cola / "glue" / "RTE" / "train.tsv", rte)
+    (cola / "bad.jsonl").write_text('{"sentence1": "It rained."}\n')
     done = run(cola, *arguments)
     assert done.returncode == 1 and "Traceback" not in done.stderr and message in done.stderr
     assert not (cola / "more").exists()
