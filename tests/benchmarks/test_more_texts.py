@@ -157,14 +157,10 @@ def test_pairs_of_a_file(qnli):
     records = [{"sentence1": first, "sentence2": second, "gold_label": "-"} for first, second in pairs]
     records.append({"sentence1": "Who saw it?", "sentence2": "It was seen."})  # of dev
     (qnli / "pairs.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    said = more_texts(qnli, "--task=qnli", "--pairs=pairs.jsonl", "--most=20")
+    more_texts(qnli, "--task=qnli", "--pairs=pairs.jsonl", "--most=8")
     made = [(row.text, row.text_pair) for row in load_task("qnli", str(qnli / "more")).train]
-    assert (
-        made[0] == ("Who sold it?", "Ann sold a boat.") and set(made[1:]) == set(pairs) and "1 rows and 9 new" in said
-    )
-    more_texts(qnli, "--task=qnli", "--pairs=pairs.jsonl", "--most=4")
-    some = [(row.text, row.text_pair) for row in load_task("qnli", str(qnli / "more")).train]
-    assert some == made[:5]
+    assert made[0] == ("Who sold it?", "Ann sold a boat.")
+    assert len(made) == 9 and len(set(made[1:]) & set(pairs)) == 8 and made[1:] != pairs[:8]
 
 
 def test_rows_to_begin_with(cola):
