@@ -11,9 +11,8 @@ CoLA gets sentences of the other tasks and of a corpus, sentences with one or tw
 sentences spliced at a word that both have. MNLI and RTE get premises with the hypotheses of other rows about the same things,
 hypotheses with a negation, number or opposite exchanged, clauses of premises, and the pairs of other tasks. MRPC, QQP and STS-B
 get the pairs of other tasks, and their sentences with those of other rows about the same things, or with a word changed. QNLI
-gets its test set, questions of `--squad` with sentences of their paragraphs, and questions with the sentences of other rows. With
-`--pairs` a task gets the pairs of that file instead, such as SNLI's for MNLI. No new row is one of the dev set (for MNLI and RTE:
-of either), and none is written twice.
+gets its test set, and questions of `--squad` with sentences of their paragraphs. With `--pairs` a task gets the pairs of a file
+instead, such as SNLI's for MNLI. No new row is one of the dev set (for MNLI and RTE: of either), and none is written twice.
 """
 
 import bisect
@@ -239,12 +238,12 @@ def for_paraphrases(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None
 
 
 def for_questions(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None:
+    del own
     test = _split("qnli", "test")
     rows.take("of its test set", test, len(test))
     if FLAGS.squad:
         found = [pair for example in load_task("squad1", FLAGS.squad).train for pair in with_sentences(example)]
-        rows.take("of SQuAD", rng.sample(found, len(found)), 18_000)
-    rows.take("sentences of other rows", crossed([*own, *test], rng, 1), 5_000)
+        rows.take("of SQuAD", rng.sample(found, len(found)), 10_000)
 
 
 def from_file(rows: Rows, own: Sequence[Pair], rng: random.Random) -> None:

@@ -143,13 +143,14 @@ def test_questions_of_squad(qnli):
     more_texts(qnli, "--task=qnli", "--squad=.")
     made = [(row.text, row.text_pair) for row in load_task("qnli", str(qnli / "more")).train]
     assert made[0] == ("Who sold it?", "Ann sold a boat.")
-    assert {
+    assert sorted(made[1:]) == [
+        ("Who saw it?", "Ann saw the boat of Dr."),
+        ("Who saw it?", "It rained."),
         ("Who saw the boat?", "Ann saw the boat of Dr."),  # a sentence ends before a capital letter
         ("Who saw the boat?", "Ben sold the boat."),
+        ("Who sold the boat?", "Ann saw the boat of Dr."),
         ("Who sold the boat?", "Ben sold the boat."),
-        ("Who saw it?", "It rained."),
-    } <= set(made)
-    assert len(set(made)) == len(made) == 7
+    ]
 
 
 def test_pairs_of_a_file(qnli):
