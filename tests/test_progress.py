@@ -23,6 +23,17 @@ def test_a_line_is_logged_every_few_seconds_and_at_the_last_step(caplog, monkeyp
     assert len(caplog.messages) < 3 and "examples/s" in caplog.messages[-1]
 
 
+def test_the_time_left_forgets_a_pause(caplog, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: clock[0])
+    shown = Progress("finetune", 100, "step", examples=32)
+    for step in range(1, 41):
+        clock[0] += 3600.0 if step == 20 else 10.0
+        shown.show(step)
+    assert "0 examples/s" in caplog.messages[19] and "3 examples/s  10.0 min left" in caplog.messages[39]
+    assert "3 examples/s  13.5 min left" in caplog.messages[18]
+
+
 def test_nothing_is_shown_where_the_log_is_quiet(caplog):
     caplog.set_level(logging.WARNING, logger="tinybert_tf")
     Progress("finetune", 1, "step").show(1)

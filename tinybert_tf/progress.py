@@ -1,5 +1,6 @@
 """Progress of a long computation: a bar on a terminal, a log line every few seconds elsewhere."""
 
+import collections
 import logging
 import sys
 import time
@@ -8,6 +9,9 @@ from collections.abc import Mapping
 logger = logging.getLogger(__name__)
 
 _LINE_SECONDS, _BAR_SECONDS = 10.0, 0.2
+_RATE_SECONDS = (
+    120.0  # the rate is that of the last two minutes: it forgets the tracing of the first step, and a suspended process
+)
 _BAR_WIDTH = 24
 
 
@@ -30,10 +34,11 @@ class Progress:
     """
 
     def __init__(self, name: str, total: int, unit: str = "example", examples: int = 1, begin: int = 0):
-        self.name, self.total, self.unit, self.examples, self.begin = name, total, unit, examples, begin
+        self.name, self.total, self.unit, self.examples = name, total, unit, examples
         self._is_bar = sys.stdout.isatty()
         self._every = _BAR_SECONDS if self._is_bar else _LINE_SECONDS
-        self._since = self._shown = time.perf_counter()
+        self._shown = time.perf_counter()
+        self._times = collections.deque([(self._shown, begin)])  # (when, parts finished then)
 
     def is_due(self, done: int) -> bool:
         """Whether `show` would show something now."""
@@ -50,7 +55,11 @@ class Progress:
         if not (self.is_due(done) and logger.isEnabledFor(logging.INFO)):
             return
         now = time.perf_counter()
-        rate = (done - self.begin) * self.examples / max(1e-9, now - self._since)
+        while len(self._times) > 1 and self._times[1][0] <= now - _RATE_SECONDS:
+            self._times.popleft()
+        since, finished = self._times[0]
+        self._times.append((now, done))
+        rate = (done - finished) * self.examples / max(1e-9, now - since)
         left = (self.total - done) * self.examples / max(1e-9, rate) / 60
         parts = "".join(f"{name} {value:.4f}  " for name, value in (values or {}).items())
         text = f"{parts}{rate:.0f} examples/s  {left:.1f} min left"
