@@ -24,6 +24,7 @@ from tinybert_tf.data.token_shards import TokenShards
 from tinybert_tf.distill.networks import TEACHER, Reader
 from tinybert_tf.errors import InputError
 from tinybert_tf.files import atomic_write, remove
+from tinybert_tf.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class TeacherCache:
         missing = missing[np.argsort(self.shards.lengths[missing], kind="stable")]
         signature = {name: tf.TensorSpec([None, None], tf.int32) for name in INPUT_NAMES}
         forward = tf.function(self._teacher, input_signature=[signature], autograph=False)
-        begun = saved_at = time.perf_counter()
+        progress, saved_at = Progress("teacher", len(missing), "row"), time.perf_counter()
         done = saved = 0
         try:
             while done < len(missing):
@@ -103,15 +104,12 @@ class TeacherCache:
                 for name, values in forward(features).items():
                     self._write(name, numbers, values.numpy())
                 done += len(numbers)
+                progress.show(done)
                 if (now := time.perf_counter()) - saved_at >= _SAVE_SECONDS:
                     self._save(missing[saved:done])
                     saved_at, saved = now, done
-                    rate = done / (now - begun)
-                    logger.info(
-                        "teacher  %d/%d rows  %.0f examples/s  %.1f min left",
-                        done, len(missing), rate, (len(missing) - done) / rate / 60,
-                    )  # fmt: skip
         finally:
+            progress.close()
             self._save(missing[saved:done])
 
     def _save(self, numbers: np.ndarray) -> None:
