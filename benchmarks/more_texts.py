@@ -304,13 +304,13 @@ def _corpus_sentences() -> list[str]:
 
 def main(argv: list[str]) -> None:
     del argv
-    for name, tasks in (
-        ("corpus", ["cola"]),
-        ("squad", ["qnli"]),
-        ("pairs", [task for task in WRITERS if task != "cola"]),
-    ):
-        if FLAGS[name].value is not None and FLAGS.task not in tasks:
-            raise app.UsageError(f"--{name} is read for {', '.join(tasks)} alone, not for --task={FLAGS.task}")
+    for name, task in (("corpus", "cola"), ("squad", "qnli")):
+        if FLAGS[name].value is not None and FLAGS.task != task:
+            raise app.UsageError(f"--{name} is read for {task} alone, not for --task={FLAGS.task}")
+    if FLAGS.pairs is not None and (FLAGS.task == "cola" or FLAGS.squad is not None):
+        raise app.UsageError("--pairs is read for tasks of pairs, and instead of --squad")
+    if FLAGS["most"].present and FLAGS.pairs is None:
+        raise app.UsageError("--most limits --pairs, which is not given")
     for name in ("corpus", "pairs"):
         if FLAGS[name].value is not None and not Path(FLAGS[name].value).is_file():
             raise app.UsageError(f"--{name}={FLAGS[name].value}: no such file")

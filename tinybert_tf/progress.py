@@ -9,9 +9,8 @@ from collections.abc import Mapping
 logger = logging.getLogger(__name__)
 
 _LINE_SECONDS, _BAR_SECONDS = 10.0, 0.2
-_RATE_SECONDS = (
-    120.0  # the rate is that of the last two minutes: it forgets the tracing of the first step, and a suspended process
-)
+# The rate is that of the last two minutes: it forgets the tracing of the first step, and a suspended process.
+_RATE_SECONDS = 120.0
 _BAR_WIDTH = 24
 
 

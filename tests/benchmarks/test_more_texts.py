@@ -179,6 +179,7 @@ def test_rows_to_begin_with(cola):
         (("--task=rte",), "error: glue/train.tsv: no such file"),
         (("--task=cola", "--corpus=none.txt"), "none.txt: no such file"),
         (("--task=cola", "--squad=."), "--squad is read for qnli alone, not for --task=cola"),
+        (("--task=cola", "--most=5"), "--most limits --pairs, which is not given"),
         (("--task=rte", "--pairs=bad.jsonl"), "bad.jsonl, line 1: sentence1 and sentence2 must be two texts"),
     ],
 )

@@ -109,8 +109,8 @@ class TeacherCache:
                     self._save(missing[saved:done])
                     saved_at, saved = now, done
         finally:
-            progress.close()
             self._save(missing[saved:done])
+            progress.close()
 
     def _save(self, numbers: np.ndarray) -> None:
         """Marks rows as known after their values are on the disk: what is known is whole, also when the machine goes down."""
